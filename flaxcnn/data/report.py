@@ -1,0 +1,83 @@
+"""What a data set holds, as lines to print and as a picture of its examples (Figure 1 of the founding paper)."""
+
+import os
+
+import numpy as np
+
+from flaxcnn.data.dataset import Dataset, Split
+from flaxcnn.errors import DataError
+
+_ROWS, _COLUMNS = 5, 10
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """Return lines that say what a data set is: shapes, value range and mean, counts per class, digests.
+
+    The counts are a table with a row for each class, the splits side by side; a class without an example counts 0.
+    """
+    lines = [f"source   {dataset.source}"]
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        lines.append(f"{name:<8} {_summary(split)}")
+    lines += ["", *_counts(dataset), ""]
+    width = max(map(len, dataset.digests), default=0)
+    lines += [f"{name:<{width}}  sha256 {digest}" for name, digest in dataset.digests.items()]
+    return lines
+
+
+def draw_examples(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a PNG with a grid of training images, each titled with the name of its class.
+
+    They are 50, or all where there are fewer, at even distances through the split, so that a data set sorted by class
+    shows its classes. The same data set gives the same picture. A file that is there already is replaced.
+
+    Args:
+        dataset: grayscale or RGB.
+        path: the file to write.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    # Not pyplot: it keeps figures in global state and may look for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = min(_ROWS * _COLUMNS, len(dataset.train))
+    positions = np.arange(shown) * len(dataset.train) // shown
+    rows = -(-shown // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS, 0.4 + 1.25 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{dataset.source}: {shown} of {len(dataset.train):,} training images", fontsize=11)
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, position in zip(axes, positions, strict=False):
+        image = dataset.train.images[position]
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(_shortened(dataset.class_names[dataset.train.labels[position]]), fontsize=9, pad=3)
+    try:
+        figure.savefig(path, format="png", metadata={"Software": None})
+    except OSError as error:
+        raise DataError(
+            "cannot write the picture of examples", where=path, found=(error.strerror or str(error)).lower()
+        ) from error
+
+
+def _summary(split: Split) -> str:
+    images = split.images
+    height, width, channels = images.shape[1:]
+    kind = f"{len(split):,} images {height}×{width}×{channels} {images.dtype}"
+    values = f"values {np.min(images)} to {np.max(images)}, mean {np.mean(images, dtype=np.float64):.2f}"
+    return f"{kind}, {values}; labels {split.labels.dtype}"
+
+
+def _counts(dataset: Dataset) -> list[str]:
+    columns = [np.bincount(split.labels, minlength=dataset.classes).tolist() for split in (dataset.train, dataset.test)]
+    rows = [("class", "train", "test")]
+    rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in zip(dataset.class_names, *columns, strict=True)]
+    rows.append(("all", f"{len(dataset.train):,}", f"{len(dataset.test):,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
+
+
+def _shortened(name: str, longest: int = 14) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"

@@ -1,0 +1,160 @@
+"""From the name of a source to a checked data set: `mnist`, `idx:FOLDER` or `tfds:NAME`.
+
+MNIST is part of the package, so it is there offline; the other two are what the user has on disk. Nothing here
+downloads anything.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib.resources import as_file, files
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from flaxcnn.data.dataset import Dataset, Split
+from flaxcnn.data.idx import read_idx
+from flaxcnn.errors import ConfigError, DataError, nearest
+
+SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME")
+"""The forms that `load` takes."""
+
+MNIST_SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }
+)
+"""SHA-256 of each file of the original distribution, uncompressed."""
+
+_PARTS = {  # file in MNIST's distribution -> what it holds
+    "train-images-idx3-ubyte": "train/images",
+    "train-labels-idx1-ubyte": "train/labels",
+    "t10k-images-idx3-ubyte": "test/images",
+    "t10k-labels-idx1-ubyte": "test/labels",
+}
+
+
+def load(source: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load a data set, whole, into memory.
+
+    Args:
+        source: one of
+            `mnist`: MNIST as it comes with this package, its digests verified at each load;
+            `idx:FOLDER`: a folder with four files in MNIST's format and names, raw or gzipped (`load_idx_folder`);
+            `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.tfds.load_prepared`).
+        data_dir: where the prepared data sets of TensorFlow Datasets are; the other sources don't use it.
+
+    Returns:
+        The data set; images uint8 (N, H, W, C), labels int32 (N,), all read-only.
+
+    Raises:
+        ConfigError: the source has none of these forms.
+        DataError: its data is missing, damaged or not what it declares.
+    """
+    kind, colon, name = source.partition(":")
+    if source == "mnist":
+        return _load_mnist()
+    if kind == "idx" and name:
+        return load_idx_folder(Path(name).expanduser(), source)
+    if kind == "tfds" and name:
+        from flaxcnn.data.tfds import load_prepared  # TensorFlow Datasets takes most of a second to import
+
+        return load_prepared(name, data_dir)
+    if not colon and os.sep in source:
+        fix = f"did you mean 'idx:{source}'?"
+    else:
+        fix = nearest(source, ("mnist", f"idx:{name or 'FOLDER'}", f"tfds:{name or 'NAME'}"))
+    raise ConfigError(
+        "unknown source", where="data.source", expected=" or ".join(SOURCES), found=f"'{source}'", fix=fix
+    )
+
+
+def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None) -> Dataset:
+    """Load a folder of four IDX files, named as in MNIST's distribution; Fashion-MNIST, KMNIST and others have them.
+
+    The names are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+    `t10k-labels-idx1-ubyte`, each also with a dot for the last hyphen but one (`train-images.idx3-ubyte`), each raw or
+    with `.gz`. Where a folder has a file both raw and gzipped, as some downloaders leave it, the raw one is read.
+
+    Args:
+        folder: the folder.
+        source: what the data set is called; "idx:FOLDER" when None.
+
+    Returns:
+        The data set; classes are 0 to the largest label of the training file, named by their numbers.
+
+    Raises:
+        DataError: the folder or any file is missing, or what `read_idx` and `Dataset` raise.
+    """
+    folder = Path(folder)
+    return _read_four(_find_files(folder), source or f"idx:{folder}")
+
+
+def _load_mnist() -> Dataset:
+    with ExitStack() as stack:
+        folder = files("flaxcnn.data") / "mnist"
+        paths = {name: stack.enter_context(as_file(folder / f"{name}.gz")) for name in _PARTS}
+        dataset = _read_four(paths, "mnist")
+    for name, pinned in MNIST_SHA256.items():
+        if dataset.digests[name] != pinned:
+            raise DataError(
+                "not the MNIST of the original distribution",
+                where=paths[name],
+                expected=f"SHA-256 {pinned}",
+                found=dataset.digests[name],
+                fix="install flaxcnn again",
+            )
+    return dataset
+
+
+def _find_files(folder: Path) -> dict[str, Path]:
+    """Return where each of the four files is, or say all that are missing at once."""
+    try:
+        present = sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            "cannot read the folder",
+            where=folder,
+            expected="a folder with four IDX files",
+            found=(error.strerror or str(error)).lower(),
+        ) from error
+    found = {}
+    for name in _PARTS:
+        spellings = (name, name.replace("-idx", ".idx"))
+        candidates = [spelling + ending for ending in ("", ".gz") for spelling in spellings]
+        match = next((candidate for candidate in candidates if candidate in present), None)
+        if match:
+            found[name] = folder / match
+    if missing := [name for name in _PARTS if name not in found]:
+        listed = ", ".join(present[:6]) + (f" and {len(present) - 6} more" if len(present) > 6 else "")
+        raise DataError(
+            f"{len(missing)} of 4 IDX files missing",
+            where=folder,
+            expected=f"{', '.join(missing)} (raw or .gz, '.idx' for '-idx' accepted)",
+            found=listed or "an empty folder",
+        )
+    return found
+
+
+def _read_four(paths: Mapping[str, Path], source: str) -> Dataset:
+    arrays, digests = {}, {}
+    for name, part in _PARTS.items():
+        file = read_idx(paths[name], rank=3 if part.endswith("images") else 1)
+        arrays[part], digests[name] = file.array, file.sha256
+    train, test = (
+        Split(arrays[f"{split}/images"][..., np.newaxis], arrays[f"{split}/labels"].astype(np.int32))
+        for split in ("train", "test")
+    )
+    classes = int(np.max(train.labels)) + 1
+    return Dataset(
+        source,
+        train,
+        test,
+        class_names=tuple(str(label) for label in range(classes)),
+        digests=digests,
+        places={part: str(paths[name]) for name, part in _PARTS.items()},
+    )

@@ -1,0 +1,103 @@
+"""A data set that exists is one that fits: whatever doesn't is refused with both sides named."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from flaxcnn.data import Dataset, Split, array_digest
+from flaxcnn.errors import DataError
+
+
+def split(count=4, shape=(5, 6, 1), dtype=np.uint8, labels=None, label_dtype=np.int32):
+    labels = [0, 1, 2, 1][:count] if labels is None else labels
+    return Split(np.zeros((count, *shape), dtype), np.array(labels, label_dtype))
+
+
+def dataset(train, test, **options):
+    return Dataset("drawn", train, test, class_names=("a", "b", "c"), digests={}, **options)
+
+
+def test_a_data_set_that_fits_says_its_shape_classes_and_lengths():
+    made = dataset(split(), split(2))
+    assert made.image_shape == (5, 6, 1)
+    assert (made.classes, len(made.train), len(made.test)) == (3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        (
+            split(dtype=np.float32),
+            "drawn test images: images of the wrong kind; expected uint8 (N, H, W, C), found float32 (4, 5, 6, 1)",
+        ),
+        (
+            Split(np.zeros((4, 5, 6), np.uint8), np.zeros(4, np.int32)),
+            "drawn test images: images of the wrong kind; expected uint8 (N, H, W, C), found uint8 (4, 5, 6)",
+        ),
+        (split(0), "drawn test images: no images; expected every dimension at least 1, found 0×5×6×1"),
+        (
+            split(label_dtype=np.int64),
+            "drawn test labels: labels of the wrong kind; expected int32 (N,), found int64 (4,)",
+        ),
+        (
+            split(labels=[[0], [1], [2], [1]]),
+            "drawn test labels: labels of the wrong kind; expected int32 (N,), found int32 (4, 1)",
+        ),
+        (
+            split(labels=[0, 1, 2]),
+            "drawn test labels: image and label counts differ; "
+            "expected 4 labels, as drawn test images has images, found 3",
+        ),
+        (
+            split(labels=[0, 3, 4, 1]),
+            "drawn test labels: labels out of range; expected 0 to 2, found 3 at position 1 (2 such labels)",
+        ),
+        (
+            split(labels=[0, 1, 2, -1]),
+            "drawn test labels: labels out of range; expected 0 to 2, found -1 at position 3 (1 such labels)",
+        ),
+        (
+            split(shape=(6, 5, 1)),
+            "drawn test images: train and test images of different shapes; "
+            "expected 5×6×1 as in drawn train images, found 6×5×1",
+        ),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(broken, line):
+    with pytest.raises(DataError) as refused:
+        dataset(split(), broken)
+    assert str(refused.value) == line
+
+
+def test_the_train_split_is_checked_as_the_test_split_is():
+    with pytest.raises(DataError, match=r"^drawn train labels: labels out of range; expected 0 to 2, found 9"):
+        dataset(split(labels=[0, 1, 2, 9]), split())
+
+
+def test_an_error_calls_a_part_by_the_place_it_came_from():
+    with pytest.raises(DataError, match=r"^t10k-labels: image and label counts differ"):
+        dataset(split(), split(labels=[0]), places={"test/labels": "t10k-labels"})
+
+
+def test_nobody_can_write_into_a_data_set():
+    made = dataset(split(), split())
+    for array in (made.train.images, made.train.labels, made.test.images, made.test.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_the_arrays_that_a_split_is_made_of_stay_writable():
+    images, labels = np.zeros((1, 2, 2, 1), np.uint8), np.zeros(1, np.int32)
+    Split(images, labels)
+    images[0], labels[0] = 1, 1
+
+
+def test_a_digest_is_of_type_shape_and_elements_in_reading_order():
+    expected = hashlib.sha256(b"int32 (2, 2)\n" + bytes([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0])).hexdigest()
+    array = np.array([[1, 2], [3, 4]], np.int32)
+    assert array_digest(array) == expected
+    assert array_digest(np.asfortranarray(array)) == expected
+    assert array_digest(array.astype(">i4")) == expected
+    assert array_digest(array.reshape(4)) != expected
+    assert array_digest(array.astype(np.int64)) != expected

@@ -1,0 +1,206 @@
+"""An IDX file is read whole and right, or it is refused: nothing in between."""
+
+import gzip
+import hashlib
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from flaxcnn.data.idx import read_idx
+from flaxcnn.errors import DataError
+
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=5))
+labels = arrays(np.uint8, array_shapes(min_dims=1, max_dims=1, max_side=40))
+
+
+def written(array):
+    """The bytes of an IDX file, by the format's definition."""
+    header = b"\0\0\x08" + bytes([array.ndim])
+    return header + b"".join(extent.to_bytes(4, "big") for extent in array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "some-idx3-ubyte"
+
+    def put(content):
+        path.write_bytes(content)
+        return path
+
+    return put
+
+
+def refusal(path, rank=3):
+    with pytest.raises(DataError) as refused:
+        read_idx(path, rank)
+    line = str(refused.value)
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")
+
+
+@many
+@given(st.one_of(images, labels), st.booleans())
+def test_what_was_written_is_read_raw_or_gzipped_whatever_the_name(file, array, gzipped):
+    content = written(array)
+    read = read_idx(file(gzip.compress(content) if gzipped else content), array.ndim)
+    np.testing.assert_array_equal(read.array, array)
+    assert (read.array.dtype, read.array.flags.writeable) == (np.uint8, False)
+    assert read.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@many
+@given(images, st.booleans(), st.data())
+def test_a_file_cut_anywhere_is_an_error(file, array, gzipped, data):
+    content = gzip.compress(written(array)) if gzipped else written(array)
+    refusal(file(content[: data.draw(st.integers(0, len(content) - 1))]))
+
+
+@many
+@given(images, st.booleans(), st.binary(min_size=1, max_size=30))
+def test_bytes_after_the_end_are_an_error(file, array, gzipped, extra):
+    content = gzip.compress(written(array)) if gzipped else written(array)
+    refusal(file(content + extra))
+    refusal(file(gzip.compress(written(array) + extra)))
+
+
+@many
+@given(images, st.data())
+def test_a_changed_byte_of_a_gzip_file_is_an_error_or_changes_nothing(file, array, data):
+    content = bytearray(gzip.compress(written(array)))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        read = read_idx(file(content), 3)
+    except DataError:
+        return
+    np.testing.assert_array_equal(read.array, array)
+
+
+@many
+@given(st.binary(max_size=60), st.integers(1, 3))
+def test_any_bytes_at_all_are_read_by_the_format_or_refused(file, content, rank):
+    try:
+        read = read_idx(file(content), rank)
+    except DataError:
+        return
+    assert written(read.array) == content
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (
+            b"\x89PNG\r\n\x1a\n and more bytes",
+            "not an IDX file; expected magic number 00000803 (unsigned bytes, rank 3), found 89504e47",
+        ),
+        (b"", "not an IDX file; expected magic number 00000803 (unsigned bytes, rank 3), found an empty file"),
+        (
+            struct.pack(">4I", 0x0D03, 1, 1, 1) + bytes(4),
+            "not an IDX file of unsigned bytes; expected 00000803 (unsigned bytes, rank 3), found 00000d03",
+        ),
+        (
+            struct.pack(">2I", 0x0801, 3) + bytes(3),
+            "an IDX file of another rank; expected 00000803 (unsigned bytes, rank 3), found 00000801 (rank 1)",
+        ),
+        (struct.pack(">3I", 0x0803, 1, 1), "truncated in the header; expected 16 bytes of header, found 12"),
+        (
+            struct.pack(">4I", 0x0803, 0, 28, 28),
+            "a dimension of 0; expected every dimension at least 1, found 0×28×28",
+        ),
+        (
+            struct.pack(">4I", 0x0803, 2, 3, 2) + bytes(11),
+            "truncated; expected 28 bytes (16 of header and 2×3×2), found 27 bytes",
+        ),
+    ],
+)
+def test_a_file_that_is_something_else_is_refused_with_both_sides(file, gzipped, content, line):
+    assert refusal(file(gzip.compress(content) if gzipped else content)) == line
+
+
+def test_trailing_bytes_are_counted_where_the_length_is_known(file):
+    content = struct.pack(">4I", 0x0803, 2, 3, 2) + bytes(13)
+    assert refusal(file(content)) == "trailing bytes; expected 28 bytes (16 of header and 2×3×2), found 29 bytes"
+    assert refusal(file(gzip.compress(content))).startswith("trailing bytes; expected 28 bytes")
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2**32 - 1, 2**32 - 1, 2**32 - 1),
+        (2**31, 2**32 - 1, 2),  # 2**64 - 2**32: overflows 64 signed bits
+        (2**22, 2**21, 2**21),  # 2**64 elements: 0 in 64 bits
+        (2**20, 2**10, 2**3 * 2**10),  # 8 GiB of elements: 16 bytes too many with the header
+    ],
+)
+def test_dimensions_that_overflow_are_refused(file, gzipped, shape):
+    content = struct.pack(">4I", 0x0803, *shape) + bytes(100)
+    line = refusal(file(gzip.compress(content) if gzipped else content))
+    assert line.startswith(f"the header declares too much; expected at most {8 * 2**30} bytes, found ")
+    assert "×".join(map(str, shape)) in line
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_no_memory_is_taken_on_the_word_of_a_header(file, gzipped):
+    content = struct.pack(">4I", 0x0803, 2**20, 2**6, 2**6) + bytes(100)  # declares 4 GiB
+    path = file(gzip.compress(content) if gzipped else content)
+    tracemalloc.start()
+    line = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert line.startswith("truncated; ")
+    assert peak < 2**25
+
+
+def test_a_gzip_bomb_is_not_inflated(file):
+    bomb = gzip.compress(struct.pack(">4I", 0x0803, 1, 1, 1) + bytes(2**28), compresslevel=1)
+    path = file(bomb)
+    tracemalloc.start()
+    line = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert line == "trailing bytes; expected 17 bytes (16 of header and 1×1×1), found more"
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_a_content_about_as_long_as_a_piece_that_is_inflated_is_read(file, extra):
+    # 2**20 bytes with the header: the last output and the end of the stream come in different calls.
+    array = np.random.default_rng(0).integers(0, 256, (2**20 - 16 + extra, 1, 1), np.uint8)
+    for level in (0, 6):
+        np.testing.assert_array_equal(read_idx(file(gzip.compress(written(array), level)), 3).array, array)
+
+
+def test_damaged_gzip_says_so(file):
+    content = gzip.compress(written(np.arange(27, dtype=np.uint8).reshape(3, 3, 3)))
+    wrong_crc = content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+    line = "damaged gzip; expected one whole gzip member, found "
+    assert refusal(file(wrong_crc)).startswith(line + "Error -3 while decompressing data: incorrect data check")
+    assert refusal(file(content[:-1])) == line + "the stream ends early. Copy it again"
+    assert refusal(file(content + b"\0")) == line + "bytes after the end of the stream. Copy it again"
+
+
+def test_a_gzip_header_with_a_name_a_comment_and_a_time_is_read(file):
+    # RFC 1952, 2.3: FLG = FEXTRA | FNAME | FCOMMENT, then the fields in this order.
+    array = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    plain = gzip.compress(written(array))
+    header = b"\x1f\x8b\x08\x1c" + b"\x12\x34\x56\x78" + b"\0\x03" + b"\x02\0XY" + b"a name\0" + b"a comment\0"
+    np.testing.assert_array_equal(read_idx(file(header + plain[10:]), 3).array, array)
+
+
+def test_what_cannot_be_opened_is_an_error_that_says_why(tmp_path):
+    expected = "cannot read the file; expected an IDX file, raw or gzipped, found "
+    assert refusal(tmp_path / "nothing") == expected + "no such file or directory"
+    assert refusal(tmp_path) == expected + "is a directory"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert refusal(tmp_path / "loop") == expected + "too many levels of symbolic links"
+
+
+def test_a_device_is_not_a_file():
+    assert refusal("/dev/null") == "not a regular file; expected an IDX file, raw or gzipped"

@@ -1,0 +1,91 @@
+"""What a data set holds, said in lines and shown in a picture."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from flaxcnn.data import Dataset, Split, describe, draw_examples, load
+from flaxcnn.errors import DataError
+
+
+def dataset(images, labels, names=("cat", "a long-haired dog", "owl")):
+    images, labels = np.asarray(images, np.uint8), np.asarray(labels, np.int32)
+    digests = {"train/images": "ab" * 32, "test/labels": "cd" * 32}
+    return Dataset("drawn", Split(images, labels), Split(images[:1], labels[:1]), names, digests)
+
+
+def test_the_lines_say_shapes_values_counts_and_digests():
+    # 1,200 images of 2×3: 1,199 black ones and one of six 60s; mean 60 / 1200.
+    images = np.zeros((1200, 2, 3, 1))
+    images[7] = 60
+    assert describe(dataset(images, [0] * 1199 + [2])) == [
+        "source   drawn",
+        "train    1,200 images 2×3×1 uint8, values 0 to 60, mean 0.05; labels int32",
+        "test     1 images 2×3×1 uint8, values 0 to 0, mean 0.00; labels int32",
+        "",
+        "class              train  test",
+        "cat                1,199     1",
+        "a long-haired dog      0     0",
+        "owl                    1     0",
+        "all                1,200     1",
+        "",
+        "train/images  sha256 " + "ab" * 32,
+        "test/labels   sha256 " + "cd" * 32,
+    ]
+
+
+def pixels(path):
+    with PIL.Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def share(picture, colour):
+    return float(np.mean(np.all(picture == colour, axis=-1)))
+
+
+def test_the_picture_shows_colours_as_they_are(tmp_path):
+    images = np.zeros((2, 8, 8, 3))
+    images[0, ..., 0] = 255
+    images[1] = (10, 200, 30)
+    draw_examples(dataset(images, [0, 1]), tmp_path / "examples.png")
+    picture = pixels(tmp_path / "examples.png")
+    assert share(picture, (255, 0, 0)) > 0.03
+    assert share(picture, (10, 200, 30)) > 0.03
+
+
+def test_gray_levels_are_not_stretched(tmp_path):
+    # One image of 100s and one of 110s: stretched to the range of each image or of all, they would be black or white.
+    images = np.full((2, 8, 8, 1), 100)
+    images[1] = 110
+    draw_examples(dataset(images, [0, 1]), tmp_path / "examples.png")
+    picture = pixels(tmp_path / "examples.png")
+    assert share(picture, (100, 100, 100)) > 0.03
+    assert share(picture, (110, 110, 110)) > 0.03
+
+
+def test_examples_of_a_sorted_data_set_are_of_all_its_classes(tmp_path):
+    # 120 images sorted by class, each class a colour of its own: all three are seen, about a third of the grid each.
+    colours = [(255, 0, 0), (0, 0, 255), (0, 128, 0)]
+    images = np.repeat(np.array(colours), 40, axis=0)[:, None, None, :] * np.ones((1, 4, 4, 1))
+    draw_examples(dataset(images, np.repeat([0, 1, 2], 40)), tmp_path / "examples.png")
+    shares = [share(pixels(tmp_path / "examples.png"), colour) for colour in colours]
+    assert min(shares) > 0.15
+    assert max(shares) < 1.15 * min(shares)
+
+
+def test_the_same_data_set_gives_the_same_file(tmp_path):
+    mnist = load("mnist")
+    for name in ("one.png", "two.png"):
+        draw_examples(mnist, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    height, width, _ = pixels(tmp_path / "one.png").shape
+    assert height > 600
+    assert width > 1000
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_with_its_path(tmp_path):
+    path = tmp_path / "no" / "examples.png"
+    with pytest.raises(DataError) as refused:
+        draw_examples(dataset(np.zeros((1, 4, 4, 1)), [0]), path)
+    assert str(refused.value) == f"{path}: cannot write the picture of examples; found no such file or directory"

@@ -1,0 +1,206 @@
+"""A source's name gives its data set, whole and checked, or an error that names what is wrong and where."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flaxcnn
+from flaxcnn.data import load, load_idx_folder
+from flaxcnn.errors import ConfigError, DataError
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+
+
+def idx(array):
+    array = np.asarray(array, np.uint8)
+    return b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three training and two test images of two classes."""
+    contents = (PIXELS[:3], [1, 0, 1], PIXELS[3:], [0, 1])
+    for name, content in zip(NAMES, contents, strict=True):
+        (tmp_path / name).write_bytes(idx(content))
+    return tmp_path
+
+
+def refusal(source, kind=DataError):
+    with pytest.raises(kind) as refused:
+        load(source)
+    return str(refused.value)
+
+
+def holds_the_small_data_set(dataset):
+    np.testing.assert_array_equal(dataset.train.images[..., 0], PIXELS[:3])
+    np.testing.assert_array_equal(dataset.test.images[..., 0], PIXELS[3:])
+    assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([1, 0, 1], [0, 1])
+    assert (dataset.image_shape, dataset.class_names) == ((4, 3, 1), ("0", "1"))
+
+
+def test_mnist_is_the_one_that_everybody_knows():
+    mnist = load("mnist")
+    assert (mnist.source, mnist.image_shape, mnist.class_names) == ("mnist", (28, 28, 1), tuple("0123456789"))
+    # The counts that textbooks print, the first labels, and the mean and standard deviation of countless tutorials.
+    train, test = (np.bincount(split.labels).tolist() for split in (mnist.train, mnist.test))
+    assert train == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert test == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert mnist.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert mnist.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert round(float(np.mean(mnist.train.images) / 255), 4) == 0.1307
+    assert round(float(np.std(mnist.train.images) / 255), 4) == 0.3081
+    assert (mnist.train.images.dtype, mnist.train.labels.dtype) == (np.uint8, np.int32)
+
+
+def test_nobody_can_change_the_embedded_images():
+    mnist = load("mnist")
+    for array in (mnist.train.images, mnist.train.labels, mnist.test.images, mnist.test.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            mnist.train.images.setflags(write=True)
+
+
+def test_an_altered_mnist_is_refused(tmp_path):
+    package = tmp_path / "flaxcnn"
+    shutil.copytree(Path(flaxcnn.__file__).parent / "data", package / "data")
+    shutil.copy(Path(flaxcnn.__file__).parent / "errors.py", package)
+    (package / "__init__.py").touch()
+    labels = package / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.decompress(labels.read_bytes()))
+    content[-1] = 7  # the last test image is a 6
+    labels.write_bytes(gzip.compress(content))
+    code = "import flaxcnn.data; flaxcnn.data.load('mnist')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    line = run.stderr.splitlines()[-1]
+    assert f"{labels}: not the MNIST of the original distribution; expected SHA-256 ff7bcfd4" in line
+    assert line.endswith("Install flaxcnn again")
+
+
+def test_naming_the_data_package_imports_nothing_heavy(command_environment):
+    words = [sys.executable, "-c", "import sys, flaxcnn.data; print(*sys.modules)"]
+    found = subprocess.run(words, env=command_environment, capture_output=True, text=True, check=True)
+    assert not {"jax", "matplotlib", "tensorflow_datasets", "PIL"} & set(found.stdout.split())
+
+
+def test_a_folder_of_raw_files_is_read(folder):
+    dataset = load(f"idx:{folder}")
+    holds_the_small_data_set(dataset)
+    assert dataset.source == f"idx:{folder}"
+    assert tuple(dataset.digests) == NAMES
+
+
+def test_a_folder_of_gzipped_files_is_read_with_the_digests_of_the_raw_ones(folder):
+    raw = load(f"idx:{folder}")
+    for name in NAMES:
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+        (folder / name).unlink()
+    packed = load_idx_folder(folder)
+    holds_the_small_data_set(packed)
+    assert packed.digests == raw.digests
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_files_spelled_with_a_dot_are_read(folder, ending):
+    for name in NAMES:
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        path = folder / (name.replace("-idx", ".idx") + ending)
+        path.write_bytes(gzip.compress(content) if ending else content)
+    holds_the_small_data_set(load(f"idx:{folder}"))
+
+
+def test_of_a_raw_and_a_gzipped_file_the_raw_one_is_read(folder):
+    (folder / f"{NAMES[1]}.gz").write_bytes(gzip.compress(idx([0, 0, 0])))
+    holds_the_small_data_set(load(f"idx:{folder}"))
+
+
+def test_a_tilde_is_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    holds_the_small_data_set(load(f"idx:~/{folder.name}"))
+
+
+def test_every_missing_file_is_named(folder):
+    (folder / NAMES[1]).unlink()
+    (folder / NAMES[2]).unlink()
+    assert refusal(f"idx:{folder}") == (
+        f"{folder}: 2 of 4 IDX files missing; expected train-labels-idx1-ubyte, t10k-images-idx3-ubyte "
+        "(raw or .gz, '.idx' for '-idx' accepted), found t10k-labels-idx1-ubyte, train-images-idx3-ubyte"
+    )
+
+
+def test_a_folder_that_is_not_there_or_no_folder_is_refused(folder):
+    assert refusal(f"idx:{folder}/no") == (
+        f"{folder}/no: cannot read the folder; expected a folder with four IDX files, found no such file or directory"
+    )
+    assert refusal(f"idx:{folder / NAMES[0]}").endswith("found not a directory")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(folder):
+    (folder / NAMES[0]).unlink()
+    (folder / NAMES[0]).mkdir()
+    assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[0]}: cannot read the file; ")
+
+
+def test_a_test_label_that_training_never_saw_is_refused(folder):
+    (folder / NAMES[3]).write_bytes(idx([0, 2]))
+    assert refusal(f"idx:{folder}") == (
+        f"{folder / NAMES[3]}: labels out of range; expected 0 to 1, found 2 at position 1 (1 such labels)"
+    )
+
+
+def test_counts_that_differ_name_both_files(folder):
+    (folder / NAMES[1]).write_bytes(idx([0, 1]))
+    assert refusal(f"idx:{folder}") == (
+        f"{folder / NAMES[1]}: image and label counts differ; "
+        f"expected 3 labels, as {folder / NAMES[0]} has images, found 2"
+    )
+
+
+def test_train_and_test_images_of_different_sizes_name_both_files(folder):
+    (folder / NAMES[2]).write_bytes(idx(PIXELS[3:].reshape(2, 3, 4)))
+    assert refusal(f"idx:{folder}") == (
+        f"{folder / NAMES[2]}: train and test images of different shapes; "
+        f"expected 4×3×1 as in {folder / NAMES[0]}, found 3×4×1"
+    )
+
+
+def test_images_in_place_of_labels_are_refused(folder):
+    shutil.copy(folder / NAMES[0], folder / NAMES[1])
+    assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[1]}: an IDX file of another rank; expected 00000801")
+
+
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [
+        ("mnits", "Did you mean 'mnist'?"),
+        ("tdfs:cifar10", "Did you mean 'tfds:cifar10'?"),
+        ("IDX:/data", "Did you mean 'idx:/data'?"),
+        ("/data/fashion", "Did you mean 'idx:/data/fashion'?"),
+        ("idx:", "Known: idx:FOLDER, mnist, tfds:NAME"),
+        ("", "Known: idx:FOLDER, mnist, tfds:NAME"),
+    ],
+)
+def test_an_unknown_source_is_told_the_nearest(source, fix):
+    assert refusal(source, ConfigError) == (
+        f"data.source: unknown source; expected mnist or idx:FOLDER or tfds:NAME, found '{source}'. {fix}"
+    )
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_read_from_its_debian_package():
+    fashion = load(f"idx:{FASHION}")
+    assert np.bincount(fashion.train.labels).tolist() == [6000] * 10
+    assert np.bincount(fashion.test.labels).tolist() == [1000] * 10
+    assert round(float(np.mean(fashion.train.images) / 255), 4) == 0.2860
+    assert round(float(np.std(fashion.train.images) / 255), 4) == 0.3530
+    assert fashion.train.labels[:5].tolist() == [9, 0, 0, 3, 0]
