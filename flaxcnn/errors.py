@@ -21,7 +21,9 @@ class FlaxcnnError(Exception):
 
     exit_code = 2
 
-    def __init__(self, what: str, *, where: object = None, expected: object = None, found: object = None, fix: str = ""):
+    def __init__(
+        self, what: str, *, where: object = None, expected: object = None, found: object = None, fix: str = ""
+    ):
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
         super().__init__(self._line())
 

@@ -1,0 +1,185 @@
+"""Hold a module, or variables that were loaded, against a contract; the error names the layer, declared and found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import chex  # type: ignore[import-untyped]
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file
+from flaxcnn.contracts.derive import PROBES, derive_contract
+from flaxcnn.contracts.record import flat
+from flaxcnn.contracts.shapes import Shape, shape_text, shapes_text
+from flaxcnn.errors import ContractError
+
+
+def assert_contract(module: nn.Module, contract: Contract | str | Path) -> None:
+    """Assert in a test that a module keeps its contract.
+
+    Args:
+        module: as `derive_contract` takes it.
+        contract: the contract, or the file that declares it.
+
+    Raises:
+        ContractError: an `AssertionError` that names the layer, what was declared and what was found; or the file is
+            missing, and the message has the command that writes it.
+    """
+    if not isinstance(contract, Contract):
+        if not Path(contract).exists():
+            raise missing_file(contract, _command_name(module))
+        contract = Contract.load(contract)
+    check_contract(module, contract)
+
+
+def check_contract(module: nn.Module, contract: Contract) -> None:
+    """Check a module against its contract, with several batch sizes and numbers of classes.
+
+    Raises:
+        ContractError: the first layer, in the order of execution, that is missing, not declared, out of order or of
+            other shapes than declared.
+    """
+    derived = derive_contract(module, contract.input_shape, name=contract.name)
+    drift = _order_drift(contract.layers, derived.layers)
+    for declared, found in zip(contract.layers, derived.layers, strict=False):
+        drift = drift or _layer_drift(declared, found)
+    if drift is None:
+        return
+    fix = ""
+    if contract.where:
+        moved = sum(line.startswith("+") for line in diff(contract, derived))
+        fix = f"if that is meant, run `flaxcnn contract {_command_name(module)} --update {contract.where}`"
+        fix = f"{moved} lines moved; {fix}" if moved > 1 else fix
+    raise ContractError(
+        drift.what, where=contract.place(drift.layer), expected=drift.declared, found=drift.found, fix=fix
+    ) from drift.cause
+
+
+def check_variables(variables: Mapping[str, Any], contract: Contract, classes: int) -> None:
+    """Check arrays, for instance those of a checkpoint, against the variables that a contract declares.
+
+    Args:
+        variables: the module's collections, {"params": ..., "batch_stats": ...}, of arrays or of their shapes.
+        contract: of the module that they are for.
+        classes: the module's number of classes.
+
+    Raises:
+        ContractError: a variable is missing, not declared or of another shape.
+    """
+    declared = {
+        (variable.collection, *_names(layer), *variable.name.split("/")): (layer, variable)
+        for layer in contract.layers
+        for variable in layer.variables
+    }
+    arrays = {path: np.shape(leaf) for path, leaf in flat(nn.unbox(variables))}
+    for path, (layer, variable) in declared.items():
+        expected = tuple(axis.at(0, classes) for axis in variable.shape)
+        where = contract.place(layer.path)
+        if path not in arrays:
+            raise ContractError(f"{variable.label} missing", where=where, expected=expected, found="nothing")
+        try:
+            _assert_shape(arrays[path], expected)
+        except AssertionError as error:
+            what = f"{variable.label} has another shape"
+            raise ContractError(what, where=where, expected=expected, found=arrays[path]) from error
+    layers = {_names(layer) for layer in contract.layers}
+    for path, shape in arrays.items():
+        if path not in declared:
+            length = max((size for size in range(len(path)) if path[1 : size + 1] in layers), default=0)
+            owner, name = "/".join(path[1 : length + 1]), "/".join(path[length + 1 :])
+            raise ContractError(
+                f"{VariableContract(name, (), path[0]).label} not declared",
+                where=contract.place(owner or "."),
+                expected="nothing",
+                found=shape,
+            )
+
+
+@dataclass(frozen=True)
+class _Drift:
+    """The first thing that is not as declared."""
+
+    what: str
+    layer: str
+    declared: str
+    found: str
+    cause: AssertionError | None = None
+
+
+def _order_drift(declared: Sequence[LayerContract], found: Sequence[LayerContract]) -> _Drift | None:
+    """Return the first layer that is missing, not declared or out of order."""
+    declared_lines = {_key(layer): layer for layer in declared}
+    found_lines = {_key(layer): layer for layer in found}
+    for key, layer in declared_lines.items():
+        if key not in found_lines:
+            return _Drift("layer missing" if key[1] else "endpoint missing", layer.path, _line(layer), "nothing")
+    for key, layer in found_lines.items():
+        if key not in declared_lines:
+            return _Drift(
+                "layer not declared" if key[1] else "endpoint not declared", layer.path, "nothing", _line(layer)
+            )
+    for before, after in zip(declared, found, strict=True):
+        if _key(before) != _key(after):
+            return _Drift("layers in another order", before.path, f"{before.path} here", after.path)
+    return None
+
+
+def _layer_drift(declared: LayerContract, found: LayerContract) -> _Drift | None:
+    """Return the first part of a layer, of its inputs, outputs and variables, whose shapes are not as declared."""
+    parts = [("input", declared.inputs or (), found.inputs or ()), ("output", declared.outputs, found.outputs)]
+    for what, shapes, other_shapes in parts:
+        cause = _compare(shapes, other_shapes)
+        if cause is not None:
+            return _Drift(f"{what} changed", found.path, shapes_text(shapes), shapes_text(other_shapes), cause)
+    variables = {variable.label: variable for variable in declared.variables}
+    others = {variable.label: variable for variable in found.variables}
+    for label in [*variables, *(each for each in others if each not in variables)]:
+        if label not in others:
+            return _Drift(f"{label} missing", found.path, shape_text(variables[label].shape), "nothing")
+        if label not in variables:
+            return _Drift(f"{label} not declared", found.path, "nothing", shape_text(others[label].shape))
+        shape, other = variables[label].shape, others[label].shape
+        cause = _compare([shape], [other])
+        if cause is not None:
+            return _Drift(f"{label} changed", found.path, shape_text(shape), shape_text(other), cause)
+    return None
+
+
+def _compare(declared: Sequence[Shape], found: Sequence[Shape]) -> AssertionError | None:
+    """Return what chex says of these shapes at all probes; None where they agree."""
+    try:
+        for batch, classes in PROBES:
+            lengths = [
+                [tuple(axis.at(batch, classes) for axis in shape) for shape in side] for side in (found, declared)
+            ]
+            for shape, expected in zip_longest(*lengths):
+                _assert_shape(shape, expected)
+    except AssertionError as error:
+        return error
+    return None
+
+
+def _assert_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    chex.assert_shape(jax.ShapeDtypeStruct(shape, jnp.float32), expected)
+
+
+def _key(layer: LayerContract) -> tuple[str, bool]:
+    return layer.path, layer.inputs is not None
+
+
+def _line(layer: LayerContract) -> str:
+    return "  ".join(filter(None, layer.columns[1:]))
+
+
+def _names(layer: LayerContract) -> tuple[str, ...]:
+    """Return the path of a layer's variables in their collection: without the number of its call and its method."""
+    return () if layer.path == "." else tuple(layer.path.partition("#")[0].partition(":")[0].split("/"))
+
+
+def _command_name(module: nn.Module) -> str:
+    return f"{type(module).__module__}:{type(module).__qualname__}"

@@ -1,0 +1,162 @@
+"""What `flaxcnn contract` does: find a module, print its contract, write the file, rewrite it and say what moved."""
+
+import dataclasses
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import flax.linen as nn
+
+from flaxcnn.contracts.contract import Contract, diff
+from flaxcnn.contracts.derive import derive_contract
+from flaxcnn.errors import ConfigError, nearest
+
+
+def find_module(spec: str) -> nn.Module:
+    """Import and return the Flax module that a word of a command line names.
+
+    The folder of the file, or the current folder, is put on Python's path first, as `python FILE` and `python -m` do.
+
+    Args:
+        spec: `path/to/file.py:Name` or `package.module:Name`; Name is a class of modules whose fields all have
+            defaults, or a module.
+
+    Raises:
+        ConfigError: there is no such file or name, it is not a Flax module, or it has fields without a default. What
+            the imported file itself raises goes through.
+    """
+    source, colon, name = spec.rpartition(":")
+    if not (source and colon and name):
+        raise ConfigError("not the place of a module", where=spec, expected="FILE.py:NAME or package.module:NAME")
+    namespace = vars(_import_file(source) if source.endswith(".py") else _import_module(source))
+    modules = [key for key, value in namespace.items() if _is_module(value)]
+    if name not in namespace:
+        raise ConfigError(f"no name '{name}'", where=source, fix=nearest(name, modules) if modules else "")
+    found = namespace[name]
+    if isinstance(found, nn.Module):
+        return found
+    if not _is_module(found):
+        raise ConfigError(
+            "not a Flax module",
+            where=spec,
+            expected="a flax.linen.Module or a class of them",
+            found=f"a {type(found).__name__}",
+            fix=nearest(name, modules) if modules else "",
+        )
+    needed = [
+        each.name
+        for each in dataclasses.fields(found)
+        if each.init and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    ]
+    if needed:
+        raise ConfigError(
+            "module needs arguments",
+            where=spec,
+            expected="a default for each field",
+            found=f"none for {', '.join(needed)}",
+            fix=f"make one beside the class and name that: net = {name}({needed[0]}=...)",
+        )
+    return found()
+
+
+def parse_input_shape(text: str) -> tuple[int, ...]:
+    """Return the shape of one image that a word of a command line says, "28,28,1".
+
+    Raises:
+        ConfigError: it is not a list of positive whole numbers.
+    """
+    parts = [part.strip() for part in text.strip("()").removesuffix(",").split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError("not the shape of an image", where="--input", expected="HEIGHT,WIDTH,CHANNELS", found=text)
+    return tuple(int(part) for part in parts)
+
+
+def show(module: nn.Module, input_shape: Sequence[int]) -> str:
+    """Return the text of a module's contract, without the line end after its last line."""
+    return str(derive_contract(module, input_shape)).rstrip("\n")
+
+
+def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Contract:
+    """Write a module's first contract and return it.
+
+    Raises:
+        ConfigError: the file exists, or it cannot be written.
+        ContractError: no contract can be derived.
+    """
+    if Path(path).exists():
+        raise ConfigError("file exists", where=path, fix=f"rewrite a contract that is there with --update {path}")
+    contract = derive_contract(module, input_shape)
+    _write(path, contract.text())
+    return contract
+
+
+def update(module: nn.Module, path: str | Path, input_shape: Sequence[int] | None = None) -> list[str]:
+    """Rewrite the contract of a module that changed, and return the lines that moved, as `diff` does.
+
+    Comment lines at the beginning of the file stay. A file whose contract has not changed is left as it is.
+
+    Args:
+        module: that the contract is of.
+        path: the contract's file.
+        input_shape: of one image; None for that of the contract.
+
+    Raises:
+        ConfigError: the file cannot be written.
+        ContractError: there is no such contract, it cannot be read, or none can be derived.
+    """
+    old = Contract.load(path)
+    new = derive_contract(module, input_shape or old.input_shape)
+    if new == old:
+        return []
+    heading = ""
+    for line in Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.strip() and not line.startswith("#"):
+            break
+        heading += line
+    _write(path, new.text(heading))
+    return diff(old, new)
+
+
+def _write(path: str | Path, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("contract cannot be written", where=path, found=error.strerror or error) from error
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module))
+
+
+def _import_file(source: str) -> ModuleType:
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise ConfigError("no such file", where=source)
+    _put_on_path(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError("cannot be imported", where=source)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses and pickle look a class's module up by its name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(source: str) -> ModuleType:
+    _put_on_path(os.getcwd())
+    try:
+        return importlib.import_module(source)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (source == error.name or source.startswith(f"{error.name}.")):
+            raise  # a module that the user's module imports
+        fix = f"for a file write {source}.py" if Path(f"{source}.py").exists() else ""
+        raise ConfigError(f"no module '{error.name}'", where=source, fix=fix) from error
+
+
+def _put_on_path(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

@@ -1,0 +1,25 @@
+"""Randomness as a function of position: every key follows from the seed, what it is for, and where it is used.
+
+No key is split and carried, so a resumed run, or one cut into other blocks, draws the same numbers.
+"""
+
+import enum
+
+import jax
+
+
+class Purpose(enum.IntEnum):
+    """What a key is for. The numbers are part of every recorded run: never reuse or renumber one."""
+
+    WEIGHTS = 0
+
+
+def key_for(seed: int, purpose: Purpose, position: int | jax.Array = 0) -> jax.Array:
+    """Return the key of one use of randomness.
+
+    Args:
+        seed: the run's seed.
+        purpose: what is drawn.
+        position: where: a step, an epoch or an example, by its number from 0.
+    """
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), position)

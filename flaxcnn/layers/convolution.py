@@ -1,0 +1,294 @@
+"""A two-dimensional convolution whose gradient stays fast on CPU inside `lax.scan` and `lax.fori_loop`.
+
+XLA:CPU has a fast convolution only for the canonical dimensions, images (B, H, W, C) and kernels (H, W, C, F), and the
+kernel gradient that autodiff writes has others; inside control flow it then runs a naive loop, 20 times slower
+(https://github.com/jax-ml/jax/issues/12868). Here the gradients are written as canonical convolutions of transposed
+arrays. On other platforms than CPU the plain convolution and its own gradient are what is compiled.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_CANONICAL = ("NHWC", "HWIO", "NHWC")
+_PATCH_CHANNELS = 4  # up to so many input channels, a matrix product of patches is the faster forward on CPU
+_PATCH_BYTES = 64 * 2**20  # and while the patches take no more memory than this
+
+_Pair = tuple[int, int]
+
+
+class _Window(NamedTuple):
+    """What a two-dimensional convolution does besides its arrays: hashable, so that it can be a static argument."""
+
+    strides: _Pair
+    padding: tuple[_Pair, _Pair]  # (low, high) of height and of width
+    dilation: _Pair  # of the kernel
+    groups: int
+    precision: Any
+    preferred_element_type: Any
+
+
+def convolution(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """Convolve as `jax.lax.conv_general_dilated` does, with a gradient that is fast in control flow on CPU too.
+
+    It takes that function's place in a Flax layer: `nn.Conv(16, (5, 5), conv_general_dilated=convolution)`. Values and
+    gradients are those of the plain function up to float rounding, and the same bits from run to run, whether a step
+    stands alone, in a loop or in a scan.
+
+    Floating-point images (B, H, W, C) with kernels (H, W, C / groups, F) are handled here, with any strides, padding,
+    kernel dilation and feature groups. Everything else (other dimension numbers, one or three dimensions, a dilated
+    input, batch groups, other types) is passed to `jax.lax.conv_general_dilated` as it is.
+
+    Reverse mode, reverse over reverse and forward over reverse (Hessian-vector products) work; `jax.jvp` of the
+    convolution itself does not, as of any function with a custom reverse rule.
+
+    Args:
+        lhs: images, (B, H, W, C).
+        rhs: kernel, (kernel height, kernel width, C / feature_group_count, F).
+        window_strides: strides in height and width.
+        padding: "SAME", "VALID", "SAME_LOWER", or (low, high) of height and width; negative ones crop.
+        lhs_dilation: dilation of the images; passed on where it is not 1.
+        rhs_dilation: dilation of the kernel in height and width.
+        dimension_numbers: as `jax.lax.conv_general_dilated` takes them.
+        feature_group_count: groups of channels that are convolved apart from each other.
+        batch_group_count: passed on where it is not 1.
+        precision: as `jax.lax.conv_general_dilated` takes it.
+        preferred_element_type: type of the result; the operands' own where it is None.
+
+    Returns:
+        Images (B, output height, output width, F).
+
+    >>> import flax.linen as nn
+    >>> layer = nn.Conv(16, (5, 5), conv_general_dilated=convolution)
+    >>> images = jnp.ones((2, 28, 28, 1))
+    >>> layer.apply(layer.init(jax.random.key(0), images), images).shape
+    (2, 28, 28, 16)
+    """
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    dilation = tuple(rhs_dilation or (1,) * (rhs.ndim - 2))
+    if not (
+        rhs.ndim == 4
+        and numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _CANONICAL)
+        and all(factor == 1 for factor in lhs_dilation or ())
+        and batch_group_count == 1
+        and lhs.dtype == rhs.dtype
+        and jnp.issubdtype(lhs.dtype, jnp.floating)
+        and lhs.size
+        and rhs.size
+        and len(window_strides) == len(dilation) == 2
+    ):
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            batch_group_count=batch_group_count,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+        )
+    strides = (int(window_strides[0]), int(window_strides[1]))
+    if isinstance(padding, str):
+        extents = _dilated(rhs.shape[:2], dilation)
+        padding = lax.padtype_to_pads(lhs.shape[1:3], extents, strides, padding)
+    (top, bottom), (left, right) = padding
+    window = _Window(
+        strides,
+        ((int(top), int(bottom)), (int(left), int(right))),
+        (int(dilation[0]), int(dilation[1])),
+        feature_group_count,
+        precision,
+        preferred_element_type,
+    )
+    return _convolution(lhs, rhs, window)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolution(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
+    if not _patches_pay(images_BHWC, kernel_HWIF, window):
+        return _plain(images_BHWC, kernel_HWIF, window)
+    return lax.platform_dependent(
+        images_BHWC,
+        kernel_HWIF,
+        cpu=partial(_product_of_patches, window=window),
+        default=partial(_plain, window=window),
+    )
+
+
+def _forward(images: jax.Array, kernel: jax.Array, window: _Window) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolution(images, kernel, window), (images, kernel)
+
+
+def _backward(
+    window: _Window, operands: tuple[jax.Array, jax.Array], gradient_BHWF: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = operands
+
+    def plain_images_gradient(images: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        transposed = jax.linear_transpose(lambda images: _plain(images, kernel, window), images)
+        return transposed(gradient)[0]
+
+    def plain_kernel_gradient(images: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        transposed = jax.linear_transpose(lambda kernel: _plain(images, kernel, window), kernel)
+        return transposed(gradient)[0]
+
+    arrays = (images, kernel, gradient_BHWF)
+    # Two choices of platform, not one: where the images need no gradient, XLA drops the first.
+    return (
+        lax.platform_dependent(
+            *arrays, cpu=partial(_canonical_images_gradient, window=window), default=plain_images_gradient
+        ),
+        lax.platform_dependent(
+            *arrays, cpu=partial(_canonical_kernel_gradient, window=window), default=plain_kernel_gradient
+        ),
+    )
+
+
+_convolution.defvjp(_forward, _backward)
+
+
+def _plain(images: jax.Array, kernel: jax.Array, window: _Window) -> jax.Array:
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        window.strides,
+        window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=_CANONICAL,
+        feature_group_count=window.groups,
+        precision=window.precision,
+        preferred_element_type=window.preferred_element_type,
+    )
+
+
+def _patches_pay(images: jax.Array, kernel: jax.Array, window: _Window) -> bool:
+    batch, channels = images.shape[0], images.shape[3]
+    height, width = _output_size(images.shape, kernel.shape, window)
+    patch_bytes = batch * height * width * math.prod(kernel.shape[:3]) * images.dtype.itemsize
+    return window.groups == 1 and channels <= _PATCH_CHANNELS and 0 < patch_bytes <= _PATCH_BYTES
+
+
+def _product_of_patches(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
+    """Convolve as one matrix product: (B·H·W, kernel height · kernel width · C) × (the same, F).
+
+    The fast convolution of XLA:CPU packs its patches channel by channel and is slow where those are few, as they are in
+    an image.
+    """
+    rows, columns, channels, features = kernel_HWIF.shape
+    batch = images_BHWC.shape[0]
+    height, width = _output_size(images_BHWC.shape, kernel_HWIF.shape, window)
+    zero = jnp.zeros((), images_BHWC.dtype)
+    padded = lax.pad(images_BHWC, zero, [(0, 0, 0), *((low, high, 0) for low, high in window.padding), (0, 0, 0)])
+
+    def every(step: int, count: int, first: int, images: jax.Array, axis: int) -> jax.Array:
+        return lax.slice_in_dim(images, first, first + (count - 1) * step + 1, step, axis)
+
+    # Columns first, then rows: ten pieces for a 5 x 5 kernel, not twenty-five.
+    (down, across), (row_step, column_step) = window.strides, window.dilation
+    row_patches = jnp.concatenate([every(across, width, j * column_step, padded, 2) for j in range(columns)], axis=-1)
+    patches = jnp.concatenate([every(down, height, i * row_step, row_patches, 1) for i in range(rows)], axis=-1)
+    product = lax.dot(
+        patches.reshape(batch * height * width, rows * columns * channels),
+        kernel_HWIF.reshape(rows * columns * channels, features),
+        precision=window.precision,
+        preferred_element_type=window.preferred_element_type,
+    )
+    return product.reshape(batch, height, width, features)
+
+
+def _canonical_images_gradient(
+    images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
+) -> jax.Array:
+    """The output's gradient, spread by the strides, convolved with the kernel turned around, channels swapped."""
+    rows, columns, group_channels, features = kernel_HWIF.shape
+    channels = images_BHWC.shape[3]
+    grouped = kernel_HWIF.reshape(rows, columns, group_channels, window.groups, features // window.groups)
+    swapped = grouped.transpose(0, 1, 4, 3, 2).reshape(rows, columns, features // window.groups, channels)
+    extents = _dilated(kernel_HWIF.shape[:2], window.dilation)
+    spread = _dilated(gradient_BHWF.shape[1:3], window.strides)
+    padding = []
+    for size, extent, spread_size, (low, _) in zip(
+        images_BHWC.shape[1:3], extents, spread, window.padding, strict=True
+    ):
+        before = extent - 1 - low
+        padding.append((before, size + extent - 1 - spread_size - before))
+    gradient = lax.conv_general_dilated(
+        gradient_BHWF,
+        swapped[::-1, ::-1].astype(gradient_BHWF.dtype),
+        (1, 1),
+        padding,
+        lhs_dilation=window.strides,
+        rhs_dilation=window.dilation,
+        dimension_numbers=_CANONICAL,
+        feature_group_count=window.groups,
+        precision=window.precision,
+        preferred_element_type=window.preferred_element_type,
+    )
+    return gradient.astype(images_BHWC.dtype)
+
+
+def _canonical_kernel_gradient(
+    images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
+) -> jax.Array:
+    """The images, their channels as the batch, convolved with the output's gradient as a kernel over the batch.
+
+    Groups stay groups: the channels of a group are the batch, and the images of each group a group of channels.
+    """
+    batch, height, width, channels = images_BHWC.shape
+    group_channels = channels // window.groups
+    grouped = images_BHWC.reshape(batch, height, width, window.groups, group_channels)
+    images_CHWB = grouped.transpose(4, 1, 2, 3, 0).reshape(group_channels, height, width, window.groups * batch)
+    extents = _dilated(kernel_HWIF.shape[:2], window.dilation)
+    spread = _dilated(gradient_BHWF.shape[1:3], window.strides)
+    padding = [
+        (low, spread_size + extent - 1 - size - low)
+        for size, extent, spread_size, (low, _) in zip((height, width), extents, spread, window.padding, strict=True)
+    ]
+    gradient_CHWF = lax.conv_general_dilated(
+        images_CHWB.astype(gradient_BHWF.dtype),
+        gradient_BHWF.transpose(1, 2, 0, 3),
+        window.dilation,
+        padding,
+        rhs_dilation=window.strides,
+        dimension_numbers=_CANONICAL,
+        feature_group_count=window.groups,
+        precision=window.precision,
+        preferred_element_type=window.preferred_element_type,
+    )
+    return gradient_CHWF.transpose(1, 2, 0, 3).astype(kernel_HWIF.dtype)
+
+
+def _dilated(sizes: Sequence[int], factors: Sequence[int]) -> _Pair:
+    height, width = ((size - 1) * factor + 1 for size, factor in zip(sizes, factors, strict=True))
+    return height, width
+
+
+def _output_size(images_shape: Sequence[int], kernel_shape: Sequence[int], window: _Window) -> _Pair:
+    extents = _dilated(kernel_shape[:2], window.dilation)
+    height, width = (
+        max(0, (size + low + high - extent) // stride + 1)
+        for size, (low, high), extent, stride in zip(
+            images_shape[1:3], window.padding, extents, window.strides, strict=True
+        )
+    )
+    return height, width

@@ -1,0 +1,34 @@
+"""Initializers that draw kernels and biases as PyTorch's layers do by default: uniform in ±1/√fan_in.
+
+PyTorch's `Conv2d` and `Linear` call `kaiming_uniform_(a=√5)` for the kernel, whose bound is √(6 / ((1 + 5) fan_in)),
+and use the same bound for the bias (`torch/nn/modules/conv.py`, `reset_parameters`).
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, variance_scaling
+
+
+def fan_in_uniform() -> Initializer:
+    """Return a kernel initializer: uniform in ±1/√fan_in, fan_in the product of all axes of the kernel but the last.
+
+    A variance of 1/(3 fan_in) is that of a uniform distribution in ±1/√fan_in.
+    """
+    return variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def fan_in_uniform_bias(fan_in: int) -> Initializer:
+    """Return a bias initializer: uniform in ±1/√fan_in of the kernel that the bias belongs to.
+
+    Args:
+        fan_in: inputs of one output: kernel height × kernel width × input channels, or a dense layer's inputs.
+    """
+    bound = 1 / math.sqrt(fan_in)
+
+    def initialize(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=out_sharding)
+
+    return initialize

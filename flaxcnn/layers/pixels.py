@@ -1,0 +1,20 @@
+"""Pixels as models take them: floats in [0, 1], made on the device from the bytes that data sets store."""
+
+import jax
+import jax.numpy as jnp
+
+
+def to_float(images_BHWC: jax.Array) -> jax.Array:
+    """Return uint8 images divided by 255, as float32; floating-point images as they are.
+
+    Raises:
+        TypeError: the images are neither uint8 nor floating-point, so that their range is not known.
+
+    >>> to_float(jnp.asarray([0, 51, 255], jnp.uint8))
+    Array([0. , 0.2, 1. ], dtype=float32)
+    """
+    if images_BHWC.dtype == jnp.uint8:
+        return images_BHWC.astype(jnp.float32) / 255
+    if jnp.issubdtype(images_BHWC.dtype, jnp.floating):
+        return images_BHWC
+    raise TypeError(f"images: expected uint8 or floating-point pixels, found {images_BHWC.dtype}")

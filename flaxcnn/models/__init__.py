@@ -1,0 +1,52 @@
+"""The library's models by name: the one registry, and where each one's contract stands."""
+
+from pathlib import Path
+
+import flax.linen as nn
+
+from flaxcnn.contracts import Contract, check_contract
+from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.models.paper_cnn import PaperCNN
+
+MODELS: dict[str, type[nn.Module]] = {"paper_cnn": PaperCNN}
+
+
+def create(name: str, classes: int) -> nn.Module:
+    """Return a model of the library.
+
+    Its `init(key, images)` gives its variables and its `apply(variables, images, train=...)` the logits and the
+    endpoints, its named activations.
+
+    Args:
+        name: a key of `MODELS`.
+        classes: number of classes, the last axis of the logits.
+
+    Raises:
+        ConfigError: there is no such model, or the number of classes is not positive.
+    """
+    _known(name)
+    if classes < 1:
+        raise ConfigError("number of classes out of range", where=name, expected="at least 1", found=classes)
+    return MODELS[name](classes=classes)
+
+
+def create_checked(name: str, classes: int) -> nn.Module:
+    """Return a model of the library after checking it against its contract; raises as `create` and `check_contract`."""
+    model = create(name, classes)
+    check_contract(model, Contract.load(contract_path(name)))
+    return model
+
+
+def contract_path(name: str) -> Path:
+    """Return the file that declares the shapes of a model of the library.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    _known(name)
+    return Path(__file__).parent / f"{name}.contract"
+
+
+def _known(name: str) -> None:
+    if name not in MODELS:
+        raise ConfigError(f"unknown model '{name}'", where="model.name", fix=nearest(name, MODELS))

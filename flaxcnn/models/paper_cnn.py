@@ -1,0 +1,63 @@
+"""The founding paper's CNN: two 5×5 convolutions, each with ReLU and a 2×2 max pool, and one dense layer.
+
+28×28×1 → 28×28×16 → 14×14×16 → 14×14×32 → 7×7×32 → 1568 → 10: 28,938 parameters. Its shapes stand in
+`paper_cnn.contract` beside this file.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+
+from flaxcnn.layers.convolution import convolution
+from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
+from flaxcnn.layers.pooling import MaxPool
+
+
+class PaperCNN(nn.Module):
+    """The CNN of "Exploration and Research of CNNs in Image Recognition" (X. Song), its MNIST experiment.
+
+    Kernels and biases start as PyTorch's do, uniform in ±1/√fan_in, since the paper's recipe comes from there. Only
+    `head` depends on the image's size and on the number of classes.
+
+    Attributes:
+        classes: number of classes, the last axis of the logits.
+    """
+
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, images_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the logits and the endpoints of a batch.
+
+        Args:
+            images_BHWC: float images in [0, 1], (B, H, W, C); height and width at least 4.
+            train: part of every model's interface; this one has nothing that differs in training.
+
+        Returns:
+            Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, features and logits.
+        """
+        del train
+        endpoints = {}
+        x = images_BHWC
+        for number, filters in ((1, 16), (2, 32)):
+            conv = nn.Conv(
+                filters,
+                (5, 5),
+                padding=2,
+                kernel_init=fan_in_uniform(),
+                bias_init=fan_in_uniform_bias(5 * 5 * x.shape[-1]),
+                conv_general_dilated=convolution,
+                name=f"conv{number}",
+            )
+            x = endpoints[f"conv{number}"] = conv(x)
+            x = endpoints[f"pool{number}"] = MaxPool((2, 2), name=f"pool{number}")(nn.relu(x))
+        x = endpoints["features"] = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        head = nn.Dense(
+            self.classes,
+            kernel_init=fan_in_uniform(),
+            bias_init=fan_in_uniform_bias(x.shape[-1]),
+            name="head",
+        )
+        logits = endpoints["logits"] = head(x)
+        return logits, endpoints
