@@ -1,0 +1,71 @@
+"""Train, check and reproduce image-recognition CNNs with pure functions in JAX and Flax.
+
+The names below are the library; they are imported when first used, so that `import flaxcnn` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flaxcnn.contracts import Contract, assert_contract, derive_contract
+    from flaxcnn.data import Dataset, Split, epoch_order, load
+    from flaxcnn.evaluation import Sums, evaluate
+    from flaxcnn.layers.convolution import convolution
+    from flaxcnn.layers.pooling import MaxPool, max_pool
+    from flaxcnn.models import create
+    from flaxcnn.models.transfer import replace_head
+    from flaxcnn.training import TrainState, adam, create_state, train_step
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Contract": "flaxcnn.contracts",
+    "Dataset": "flaxcnn.data",
+    "MaxPool": "flaxcnn.layers.pooling",
+    "Split": "flaxcnn.data",
+    "Sums": "flaxcnn.evaluation",
+    "TrainState": "flaxcnn.training",
+    "adam": "flaxcnn.training",
+    "assert_contract": "flaxcnn.contracts",
+    "convolution": "flaxcnn.layers.convolution",
+    "create": "flaxcnn.models",
+    "create_state": "flaxcnn.training",
+    "derive_contract": "flaxcnn.contracts",
+    "epoch_order": "flaxcnn.data",
+    "evaluate": "flaxcnn.evaluation",
+    "load": "flaxcnn.data",
+    "max_pool": "flaxcnn.layers.pooling",
+    "replace_head": "flaxcnn.models.transfer",
+    "train_step": "flaxcnn.training",
+}
+
+__all__ = [
+    "Contract",
+    "Dataset",
+    "MaxPool",
+    "Split",
+    "Sums",
+    "TrainState",
+    "adam",
+    "assert_contract",
+    "convolution",
+    "create",
+    "create_state",
+    "derive_contract",
+    "epoch_order",
+    "evaluate",
+    "load",
+    "max_pool",
+    "replace_head",
+    "train_step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'flaxcnn' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

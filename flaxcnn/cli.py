@@ -1,0 +1,193 @@
+"""The commands: each reads its options and calls one function. Nothing imports this module but the doors onto it.
+
+JAX and everything that needs it is imported by the command that runs, so that help and mistakes answer at once.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from flaxcnn import __version__
+from flaxcnn.command_line import parse
+from flaxcnn.config import Experiment, load_experiment
+from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train an experiment and leave a folder that explains itself.
+
+    `flaxcnn train` alone is the paper's run: its CNN on MNIST for one epoch.
+    """
+
+    config: Positional[str] = "paper_mnist"
+    """Name of a config of the library, or path of a .py file."""
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    out: str | None = None
+    """Folder of the run, new or empty; None for the next runs/CONFIG-NNN."""
+
+
+def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
+    """Train an experiment: the paper's CNN on MNIST by default."""
+    started = time.perf_counter()
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else TrainOptions().config
+    file = load_experiment(name)
+    options = parse(TrainOptions, arguments, program=program, default=TrainOptions(name, file.experiment))
+    from flaxcnn.runs.train import train
+
+    return train(file, options.experiment, options.out, started=started)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate the saved weights of a run again, and compare with what its summary says."""
+
+    run: Positional[str]
+    """Folder of a run that ended."""
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Repeat a run's final numbers from its saved weights."""
+    options = parse(EvaluateOptions, arguments, program="flaxcnn evaluate")
+    from flaxcnn.runs.evaluate import evaluate_run
+    from flaxcnn.runs.folder import open_run_folder
+
+    now, recorded = evaluate_run(open_run_folder(options.run))
+    for name, value in now.items():
+        same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
+        print(f"{name:26} {value}  ({same})")
+    return 0 if now == recorded else 1
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Verify a data set, describe it, and draw a grid of its examples."""
+
+    source: Positional[str] = "mnist"
+    """mnist, idx:FOLDER or tfds:NAME."""
+    dir: str | None = None
+    """Folder of prepared TensorFlow data sets."""
+    out: str = "data_grid.png"
+    """Where the grid of examples goes."""
+
+
+def data(arguments: Sequence[str]) -> int:
+    """Verify a data set, describe it, and draw a grid of its examples."""
+    options = parse(DataOptions, arguments, program="flaxcnn data")
+    from flaxcnn.data import describe, draw_examples, load
+    from flaxcnn.runs.folder import cannot_write
+
+    dataset = load(options.source, options.dir)
+    print("\n".join(describe(dataset)))
+    try:
+        draw_examples(dataset, Path(options.out))
+    except OSError as error:
+        raise cannot_write(Path(options.out), error) from error
+    print(f"examples  {options.out}")
+    return 0
+
+
+@dataclass(frozen=True)
+class ContractOptions:
+    """Print, write, update or check the shape contract of a model: of the library's, or of your own Flax module."""
+
+    model: Positional[str] = "paper_cnn"
+    """A model of the library, FILE.py:NAME, or package.module:NAME."""
+    input: str | None = None
+    """HEIGHT,WIDTH,CHANNELS of one image; None for what the contract says."""
+    write: str | None = None
+    """Write the first contract into this new file."""
+    update: str | None = None
+    """Rewrite this contract, and print the lines that moved."""
+    check: str | None = None
+    """Check the model against this contract."""
+
+
+def contract(arguments: Sequence[str]) -> int:
+    """Print, write, update or check a model's shape contract."""
+    options = parse(ContractOptions, arguments, program="flaxcnn contract")
+    from flaxcnn.contracts import Contract, check_contract, commands
+    from flaxcnn.models import MODELS, contract_path, create
+
+    asked = [name for name in ("write", "update", "check") if getattr(options, name) is not None]
+    if len(asked) > 1:
+        raise ConfigError("only one at a time", where=f"--{asked[0]} and --{asked[1]}", fix="leave one out")
+    known = options.model in MODELS or ":" not in options.model
+    module = create(options.model, classes=10) if known else commands.find_module(options.model)
+    shape = None if options.input is None else commands.parse_input_shape(options.input)
+    if options.update is not None:
+        moved = commands.update(module, options.update, shape)
+        print("\n".join(moved) if moved else f"{options.update}: nothing moved")
+        return 0
+    if options.check is not None:
+        check_contract(module, Contract.load(options.check))
+        print(f"{options.check}: kept")
+        return 0
+    if known and shape is None:
+        declared = Contract.load(contract_path(options.model))
+        check_contract(module, declared)
+        shape = declared.input_shape
+    if shape is None:
+        raise ConfigError("shape of an image missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
+    if options.write is not None:
+        commands.write(module, shape, options.write)
+        print(f"contract  {options.write}")
+    else:
+        print(commands.show(module, shape))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "data": data,
+    "contract": contract,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+            return 0
+        if words[0] == "--version":
+            print(f"flaxcnn {__version__}")
+            return 0
+        if words[0] not in COMMANDS:
+            raise ConfigError("unknown command", where=words[0], fix=nearest(words[0], COMMANDS))
+        return COMMANDS[words[0]](words[1:])
+    except FlaxcnnError as error:
+        if debug:
+            raise
+        print(f"flaxcnn: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("flaxcnn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `flaxcnn data mnist | head`: nobody reads on, which is no fault
+        sys.stderr.close()
+        return 0
+
+
+def _help() -> str:
+    lines = [f"  {name:10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: flaxcnn COMMAND [OPTIONS]",
+            "",
+            "Train, check and reproduce image-recognition CNNs with pure functions in JAX and Flax.",
+            "",
+            *lines,
+            "",
+            "flaxcnn COMMAND --help shows a command's options; --debug shows the traceback of an error.",
+        ]
+    )

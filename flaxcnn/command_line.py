@@ -1,0 +1,112 @@
+"""A command line into a typed dataclass: tyro parses it and prints the help, and what is wrong becomes one line."""
+
+import contextlib
+import dataclasses
+import io
+import typing
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from flaxcnn.config import type_name
+from flaxcnn.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], arguments: Sequence[str], *, program: str, default: T | None = None) -> T:
+    """Return the options that the arguments say; print the help and exit where they ask for it.
+
+    Args:
+        options: a dataclass; its nested dataclasses become `--section.field`, its positional fields plain words.
+        arguments: without the program's name.
+        program: the command, for the help.
+        default: what is not said keeps its value.
+
+    Raises:
+        ConfigError: an unknown option, a missing or surplus word, or a value of the wrong type.
+    """
+    import tyro
+
+    flags = flags_of(options)
+    if {"-h", "--help"} & set(arguments):
+        tyro.cli(options, args=["--help"], prog=program, default=default, use_underscores=True)
+    for word in arguments:
+        name = _flag(word)
+        if name is not None and name not in flags:
+            hint = nearest(f"--{name}", [f"--{each}" for each in flags if "." in each or "." not in name])
+            raise ConfigError("unknown option", where=word.partition("=")[0], fix=hint)
+    parsed, surplus = _quietly(options, arguments, default)
+    if parsed is None:
+        _explain(options, arguments, flags, default, program)
+    if surplus:
+        raise ConfigError("a word too many", where=surplus[0], fix=f"see {program} --help")
+    return parsed
+
+
+def flags_of(options: type) -> dict[str, Any]:
+    """Return the names of a dataclass's options, without their dashes, and the types of their values."""
+    import tyro
+
+    positional = typing.get_args(tyro.conf.Positional[int])[1]
+    hints, flags = typing.get_type_hints(options, include_extras=True), {}
+    for each in dataclasses.fields(options):
+        kind = hints[each.name]
+        annotations = getattr(kind, "__metadata__", ())
+        kind = getattr(kind, "__origin__", kind) if annotations else kind
+        if positional in annotations:
+            continue
+        if dataclasses.is_dataclass(kind):
+            inner = flags_of(typing.cast(type, kind))
+            prefix = "" if any(getattr(note, "name", None) == "" for note in annotations) else f"{each.name}."
+            flags.update({f"{prefix}{name}": inner[name] for name in inner})
+        else:
+            flags[each.name] = kind
+            if kind is bool:
+                flags[f"no_{each.name}"] = kind
+    return flags
+
+
+def _flag(word: str) -> str | None:
+    """Return an option's name as its field's is spelt, or None where the word is not an option."""
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") and len(word) > 2 else None
+
+
+def _quietly(options: type[T], arguments: Sequence[str], default: T | None) -> tuple[T | None, list[str]]:
+    import tyro
+
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            return tyro.cli(
+                options,
+                args=arguments,
+                default=default,
+                return_unknown_args=True,
+                console_outputs=False,
+                use_underscores=True,
+            )
+        except SystemExit:
+            return None, []
+
+
+def _explain(
+    options: type[T], arguments: Sequence[str], flags: dict[str, Any], default: T | None, program: str
+) -> NoReturn:
+    """Raise the error of the first option that fails on its own."""
+    groups: list[list[str]] = []
+    for word in arguments:
+        if _flag(word) is not None or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    words = groups[0] if groups and _flag(groups[0][0]) is None else []
+    for group in groups:
+        name = _flag(group[0])
+        if name is None or _quietly(options, [*words, *group], default)[0] is not None:
+            continue
+        value = group[0].partition("=")[2] or " ".join(group[1:])
+        raise ConfigError(
+            "value missing" if not value else "wrong type",
+            where=f"--{name}",
+            expected=type_name(flags[name]),
+            found=repr(value) if value else "nothing",
+        )
+    raise ConfigError("a word is missing", where=program, fix=f"see {program} --help")

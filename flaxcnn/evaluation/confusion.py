@@ -1,0 +1,39 @@
+"""What a model takes for what, from its logits: the confusion matrix and the most confident mistakes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Mistake(NamedTuple):
+    """One example that a model gets wrong."""
+
+    example: int  # its place in the data set
+    label: int
+    predicted: int
+    probability: float  # that the model gives to its prediction
+
+
+def confusion_matrix(labels_N: np.ndarray, logits_NxK: np.ndarray) -> np.ndarray:
+    """Return how often each label (row) is predicted as each class (column): integers, (classes, classes).
+
+    >>> confusion_matrix(np.asarray([0, 1, 1]), np.asarray([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]]))
+    array([[1, 0],
+           [1, 1]])
+    """
+    classes = logits_NxK.shape[-1]
+    pairs = labels_N.astype(np.int64) * classes + np.argmax(logits_NxK, -1)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def most_confident_mistakes(labels_N: np.ndarray, logits_NxK: np.ndarray, most: int) -> list[Mistake]:
+    """Return at most so many mistakes, those first whose wrong class has the largest softmax probability."""
+    shifted = logits_NxK.astype(np.float64) - logits_NxK.max(-1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
+    predicted = np.argmax(logits_NxK, -1)
+    wrong = np.flatnonzero(predicted != labels_N)
+    confident = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:most]
+    return [
+        Mistake(int(index), int(labels_N[index]), int(predicted[index]), float(probabilities[index, predicted[index]]))
+        for index in confident
+    ]

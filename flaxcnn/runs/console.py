@@ -1,0 +1,99 @@
+"""What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flaxcnn.config import Experiment, PublishedRow
+from flaxcnn.data import Dataset
+from flaxcnn.evaluation.table import LoggedRow, cells, headings
+
+
+class RunConsole:
+    """Prints a run as it goes on.
+
+    Args:
+        console: rich's console; by default one on standard output, whose width and colours follow the terminal.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._published: Sequence[PublishedRow] = ()
+        self._widths: tuple[int, ...] = ()
+        self._progress: Progress | None = None
+        self._last_accuracy = ""
+
+    def started(
+        self, name: str, experiment: Experiment, parameters: int, dataset: Dataset, device: str, folder: Path
+    ) -> None:
+        """Print what will run."""
+        train, (height, width, channels) = experiment.training, dataset.image_shape
+        steps = len(dataset.train) // train.batch_size
+        epochs = "1 epoch" if train.epochs == 1 else f"{train.epochs:,} epochs"
+        ended = "" if train.steps is None else f", ended after {train.steps:,} steps"
+        self._say(f"{name}: {experiment.model.name}, {parameters:,} parameters, on {device}")
+        self._say(
+            f"  data    {dataset.source}: {len(dataset.train):,} training and {len(dataset.test):,} test images of "
+            f"{height}×{width}×{channels}, {dataset.classes} classes"
+        )
+        self._say(f"  steps   {epochs} of {steps:,} steps of {train.batch_size:,} images{ended}; seed {train.seed}")
+        self._say(f"  adam    learning rate {experiment.optimizer.learning_rate:g}")
+        self._say(f"  folder  {folder}")
+
+    @contextmanager
+    def training(self, total_steps: int, published: Sequence[PublishedRow]) -> Iterator[None]:
+        """Print the table's head; while entered, keep a progress bar below it on a terminal."""
+        self._published = published
+        names = headings(published)
+        self._widths = tuple(max(len(name), 6) for name in names)
+        self._say()
+        self._say(self._line(names))
+        if not self._console.is_terminal:
+            yield
+            return
+        bar = (BarColumn(bar_width=30), TextColumn("{task.description}"), TimeRemainingColumn())
+        count = TextColumn("step {task.completed:,.0f} of {task.total:,.0f}")
+        with Progress(count, *bar, console=self._console, transient=True) as self._progress:
+            self._progress.add_task("", total=total_steps)
+            yield
+
+    def advanced(self, step: int, loss: float, images_per_second: float) -> None:
+        """Move the progress bar to `step` steps done."""
+        if self._progress:
+            described = f"loss {loss:.4f}  {self._last_accuracy}{images_per_second:,.0f} images/s"
+            self._progress.update(self._progress.tasks[0].id, completed=step, description=described)
+
+    def logged(self, number: int, row: LoggedRow) -> None:
+        """Print a row of the table."""
+        self._last_accuracy = f"accuracy {row.test_accuracy:.4f}  "
+        self._say(self._line(cells(number, row, self._published)))
+
+    def stopped(self, step: int, total_steps: int, rows: int, folder: Path) -> None:
+        """Print where a signal stopped the run, and what is saved."""
+        self._say()
+        self._say(f"stopped after step {step:,} of {total_steps:,}")
+        self._say(f"saved   {rows} rows in metrics.jsonl and the weights in weights.npz, in {folder}")
+
+    def finished(self, summary: Mapping[str, Any], first: int, folder: Path) -> None:
+        """Print the final numbers, the times and the folder."""
+        self._say()
+        self._say(f"test accuracy  {summary[f'test_accuracy_first_{first}']:.4f} on the first {first:,} images")
+        self._say(
+            f"               {summary['test_accuracy']:.4f} on all {summary['test_examples']:,}, each exactly once"
+        )
+        self._say(f"test loss      {summary['test_loss']:.4f}")
+        self._say(
+            f"time           {summary['total_seconds']:.1f} s: steps {summary['train_seconds']:.1f}, "
+            f"evaluation {summary['eval_seconds']:.1f}, compilation {summary['compile_seconds']:.1f}"
+        )
+        self._say(f"folder         {folder}")
+
+    def _line(self, texts: Sequence[str]) -> str:
+        return "  ".join(map(str.rjust, texts, self._widths))
+
+    def _say(self, line: str = "") -> None:
+        self._console.print(line, markup=False)

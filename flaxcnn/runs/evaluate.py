@@ -1,0 +1,101 @@
+"""The numbers of a trained model on the test set: while it trains, at the end, and again from a run's folder."""
+
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from flaxcnn import data
+from flaxcnn.config import from_json
+from flaxcnn.contracts import Contract, check_variables
+from flaxcnn.data import Dataset, Split
+from flaxcnn.errors import DataError
+from flaxcnn.evaluation import Sums, evaluate
+from flaxcnn.models import contract_path, create_checked
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.weights import load_weights, sha256_of
+
+
+class Evaluator:
+    """A test set on the device, and the one compiled program that evaluates any first part of it.
+
+    Args:
+        model: the model.
+        variables: any of its variables, for their shapes.
+        test: the test split.
+        first: how many of its first images `first_sums` evaluates; all of them where there are fewer.
+    """
+
+    def __init__(self, model: nn.Module, variables: Any, test: Split, first: int):
+        self.examples, self.first = len(test), min(first, len(test))
+        self._images, self._labels = jnp.asarray(test.images), jnp.asarray(test.labels)
+        started = time.perf_counter()
+        self._program = evaluate.lower(model, variables, self._images, self._labels, jnp.int32(0)).compile()
+        self.compile_seconds = time.perf_counter() - started
+        self.seconds = 0.0  # spent evaluating, so far
+
+    def first_sums(self, variables: Any) -> Sums:
+        """Return the sums over the first images."""
+        return self._run(variables, self.first)[0]
+
+    def final_numbers(self, variables: Any) -> tuple[dict[str, Any], jax.Array]:
+        """Return the numbers that a summary reports, and the logits of all test images."""
+        everything, logits = self._run(variables, self.examples)
+        numbers = {
+            "test_accuracy": everything.accuracy,
+            f"test_accuracy_first_{self.first}": self.first_sums(variables).accuracy,
+            "test_loss": everything.mean_loss,
+            "test_examples": self.examples,
+        }
+        return numbers, logits
+
+    def _run(self, variables: Any, examples: int) -> tuple[Sums, jax.Array]:
+        started = time.perf_counter()
+        sums, logits = self._program(variables, self._images, self._labels, jnp.int32(examples))
+        jax.block_until_ready(logits)
+        self.seconds += time.perf_counter() - started
+        return sums, logits
+
+
+def evaluate_run(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Evaluate the weights that a run saved, on the test set that it was trained beside.
+
+    Returns:
+        The numbers now, and the same ones as the run's `summary.json` has them.
+
+    Raises:
+        RunFolderError: a file of the run is missing or damaged.
+        DataError: the data are no longer those of the run.
+        ContractError: the weights do not fit the model.
+    """
+    recorded = folder.read_json("summary.json")
+    name = folder.path / "config.json"
+    sections = folder.read_json("config.json")
+    experiment = from_json({key: value for key, value in sections.items() if key != "name"}, name)
+    dataset = data.load(experiment.data.source, experiment.data.dir)
+    require_same_data(folder, dataset)
+    model = create_checked(experiment.model.name, dataset.classes)
+    variables = load_weights(folder.path / "weights.npz")
+    check_variables(variables, Contract.load(contract_path(experiment.model.name)), dataset.classes)
+    variables = jax.tree.map(jnp.asarray, variables)
+    evaluator = Evaluator(model, variables, dataset.test, experiment.logging.test_examples)
+    numbers, _ = evaluator.final_numbers(variables)
+    numbers["weights_sha256"] = sha256_of(variables["params"])
+    return numbers, {key: recorded.get(key) for key in numbers}
+
+
+def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
+    """Raise DataError if the data's digests are not those that the run recorded."""
+    recorded = folder.read_json("environment.json").get("data_sha256")
+    for name, digest in dataset.digests.items():
+        before = recorded.get(name) if isinstance(recorded, dict) else None
+        if before != digest:
+            raise DataError(
+                "the data changed since this run",
+                where=f"{dataset.source}: {name}",
+                expected=f"SHA-256 {before}",
+                found=digest,
+                fix="restore the data that the run was trained on",
+            )

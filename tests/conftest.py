@@ -1,0 +1,63 @@
+"""Small real data, and the real command as a process."""
+
+import gzip
+import importlib.resources
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+TRAIN_EXAMPLES, TEST_EXAMPLES = 1000, 300
+
+
+def mnist_file(name):
+    return gzip.decompress(importlib.resources.files("flaxcnn").joinpath("data", "mnist", name).read_bytes())
+
+
+@pytest.fixture(scope="session")
+def small_mnist(tmp_path_factory):
+    """A folder in MNIST's format with MNIST's first 1,000 training and 300 test images."""
+    folder = tmp_path_factory.mktemp("small-mnist")
+    for split, count in (("train", TRAIN_EXAMPLES), ("t10k", TEST_EXAMPLES)):
+        images = mnist_file(f"{split}-images-idx3-ubyte.gz")[16 : 16 + count * 28 * 28]
+        labels = mnist_file(f"{split}-labels-idx1-ubyte.gz")[8 : 8 + count]
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, count, 28, 28) + images)
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + labels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_split(small_mnist):
+    """The small folder's training images, (1000, 28, 28, 1) uint8, and labels, (1000,) int32."""
+    images = np.frombuffer((small_mnist / "train-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)
+    labels = np.frombuffer((small_mnist / "train-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
+    return images.reshape(-1, 28, 28, 1), labels.astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def command_environment():
+    """The environment of a command: the library of this checkout, one JAX device, no colours."""
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def flaxcnn(command_environment, tmp_path):
+    """Run the real command as a process in an empty folder: `flaxcnn("train", "--out", folder)`.
+
+    `first` is Python that the process runs before it becomes the command, to give up rights or room.
+    """
+
+    def run(*arguments, cwd=tmp_path, first="", **options):
+        words = [sys.executable, "-m", "flaxcnn", *map(str, arguments)]
+        if first:
+            words = [sys.executable, "-c", f"{first}\nimport os, sys\nos.execv(sys.executable, {words!r})"]
+        environment = {**command_environment, **options.pop("env", {})}
+        return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+    return run

@@ -1,0 +1,150 @@
+"""A user's mistake through the real command: one line on stderr, exit code 2, nothing overwritten, no traceback."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flaxcnn import __version__
+
+
+def refused(done, *parts):
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("flaxcnn: ")
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def test_help_answers_in_under_a_second(flaxcnn):
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = flaxcnn("--help")
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0
+        assert {"train", "evaluate", "data", "contract"} <= set(done.stdout.split())
+    assert min(seconds) < 1
+
+
+def test_the_version_is_printed(flaxcnn):
+    assert flaxcnn("--version").stdout == f"flaxcnn {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["trian"], ["trian: unknown command", "Did you mean 'train'?"]),
+        (["train", "paper_minst"], ["paper_minst: unknown config", "Did you mean 'paper_mnist'?"]),
+        (["train", "gone.py"], ["gone.py: no such config file", "paper_mnist"]),
+        (["train", "--training.batchsize", "5"], ["--training.batchsize: unknown option", "'--training.batch_size'"]),
+        (["train", "--training.batch_size", "0"], ["training.batch_size: out of range", "at least 1", "found 0"]),
+        (["train", "--training.batch_size", "many"], ["--training.batch_size: wrong type", "whole number", "'many'"]),
+        (["train", "--model.name", "paper_cn"], ["unknown model 'paper_cn'", "Did you mean 'paper_cnn'?"]),
+        (["train", "--data.source", "mnits"], ["mnits", "mnist"]),
+        (["train", "--data.source", "idx:nowhere"], ["nowhere"]),
+        (["train", "--training.batch_size", "60001"], ["batch larger than the data", "60,000", "found 60001"]),
+        (["evaluate", "nowhere"], ["nowhere: no such run folder"]),
+        (["data", "idx:nowhere"], ["nowhere"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(flaxcnn, tmp_path, arguments, parts):
+    refused(flaxcnn(*arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(flaxcnn):
+    done = flaxcnn("train", "--data.source", "mnits", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_damaged_data_file_is_named(flaxcnn, small_mnist, tmp_path):
+    shutil.copytree(small_mnist, tmp_path / "data")
+    labels = tmp_path / "data" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1])
+    refused(
+        flaxcnn("train", "--data.source", "idx:data", "--out", "run"), "t10k-labels-idx1-ubyte", "expected", "found"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_data_file_is_named(flaxcnn, small_mnist, tmp_path):
+    shutil.copytree(small_mnist, tmp_path / "data")
+    (tmp_path / "data" / "train-images-idx3-ubyte").unlink()
+    refused(flaxcnn("train", "--data.source", "idx:data"), "train-images-idx3-ubyte")
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_kept(flaxcnn, small_mnist, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("precious")
+    refused(flaxcnn("train", "--data.source", f"idx:{small_mnist}", "--out", "run"), "run: already holds a run")
+    assert [(each.name, each.read_text()) for each in (tmp_path / "run").iterdir()] == [("config.json", "precious")]
+
+
+# Root may write where permissions forbid it; other users don't have the right that is given up here.
+WITHOUT_ROOT_RIGHTS = """
+import ctypes
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+"""
+
+SMALL_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # bytes; the weights need 116,000
+"""
+
+
+def test_a_folder_without_permission_is_named(flaxcnn, small_mnist, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", "--out", "locked/run", first=WITHOUT_ROOT_RIGHTS)
+    refused(done, "locked/run: cannot write: Permission denied", "--out")
+
+
+def test_no_room_for_a_file_is_named(flaxcnn, small_mnist, tmp_path):
+    words = ("train", "--data.source", f"idx:{small_mnist}", "--out", "run", "--training.steps", "2")
+    refused(flaxcnn(*words, first=SMALL_FILES), "weights.npz: cannot write: File too large")
+    assert (tmp_path / "run" / "metrics.jsonl").is_file()
+    assert not (tmp_path / "run" / "weights.npz").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_soon_and_says_what_is_saved(command_environment, tmp_path, number, exit_code):
+    words = [sys.executable, "-m", "flaxcnn", "train", "--training.epochs", "100", "--out", str(tmp_path / "run")]
+    with subprocess.Popen(
+        words, env=command_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        rows = tmp_path / "run" / "metrics.jsonl"
+        until = time.monotonic() + 120
+        while not (rows.exists() and len(rows.read_text().splitlines()) >= 3):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(number)
+        sent = time.monotonic()
+        printed, errors = process.communicate(timeout=60)
+        took = time.monotonic() - sent
+    assert process.returncode == exit_code
+    assert errors == ""
+    saved = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert f"saved   {len(saved)} rows in metrics.jsonl" in printed
+    assert (tmp_path / "run" / "weights.npz").is_file()
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert took < 3  # a block takes a quarter of a second; the rest is a loaded machine's and the interpreter's end
+
+
+def test_train_py_is_the_same_command_from_any_folder(command_environment, tmp_path):
+    door = Path(__file__).parents[1] / "train.py"
+    environment = {name: value for name, value in command_environment.items() if name != "PYTHONPATH"}
+    words = [sys.executable, str(door), "--training.batch_size", "0"]
+    refused(
+        subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60),
+        "training.batch_size: out of range",
+    )

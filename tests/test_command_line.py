@@ -1,0 +1,76 @@
+"""Options become typed data, and every mistake one line that names the option."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pytest
+from tyro.conf import Positional, arg
+
+from flaxcnn.command_line import flags_of, parse
+from flaxcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Section:
+    rate: float = 0.5
+    count: int | None = None
+    loud: bool = False
+
+
+@dataclass(frozen=True)
+class Whole:
+    section: Section = field(default_factory=Section)
+
+
+@dataclass(frozen=True)
+class Options:
+    word: Positional[str] = "default"
+    whole: Annotated[Whole, arg(name="")] = field(default_factory=Whole)
+    out: str | None = None
+
+
+def test_every_field_has_an_option():
+    assert set(flags_of(Options)) == {"section.rate", "section.count", "section.loud", "section.no_loud", "out"}
+
+
+def test_options_words_and_defaults_are_read():
+    found = parse(Options, ["first", "--section.rate", "1e-3", "--section.count=7", "--section.loud"], program="x")
+    assert found == Options("first", Whole(Section(0.001, 7, True)))
+    default = Options("other", Whole(Section(2.0)), "there")
+    assert parse(Options, ["--section.no-loud"], program="x", default=default) == default
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--section.rat", "1"], "--section.rat: unknown option. Did you mean '--section.rate'?"),
+        (["--section.rat=1"], "--section.rat: unknown option. Did you mean '--section.rate'?"),
+        (["--section.rate", "fast"], "--section.rate: wrong type; expected a number, found 'fast'"),
+        (["--section.count", "1.5"], "--section.count: wrong type; expected a whole number or None, found '1.5'"),
+        (["first", "--out", "a", "--section.rate"], "--section.rate: value missing; expected a number, found nothing"),
+        (["first", "second"], "second: a word too many. See x --help"),
+        (["--section.loud", "--section.rate", "1", "2", "3"], "3: a word too many. See x --help"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_option(arguments, message, capsys):
+    with pytest.raises(ConfigError) as caught:
+        parse(Options, arguments, program="x")
+    assert str(caught.value) == message
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_missing_word_is_said():
+    @dataclass(frozen=True)
+    class Needs:
+        word: Positional[str]
+
+    with pytest.raises(ConfigError) as caught:
+        parse(Needs, [], program="flaxcnn evaluate")
+    assert str(caught.value) == "flaxcnn evaluate: a word is missing. See flaxcnn evaluate --help"
+
+
+def test_help_spells_options_as_the_fields_are(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Options, ["--section.rate", "nonsense", "--help"], program="x")
+    assert caught.value.code == 0
+    assert "--section.no_loud" in capsys.readouterr().out

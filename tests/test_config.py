@@ -1,0 +1,124 @@
+"""An experiment is typed data: wrong values are refused by name, and files and JSON keep every field."""
+
+import json
+
+import pytest
+
+from flaxcnn.config import Data, Experiment, Logging, Optimizer, Training, from_json, load_experiment, to_json
+from flaxcnn.errors import ConfigError
+
+
+def test_the_defaults_are_the_papers_run():
+    experiment = Experiment()
+    assert (experiment.training.epochs, experiment.training.batch_size) == (1, 50)
+    assert (experiment.optimizer.learning_rate, experiment.data.source, experiment.model.name) == (
+        0.001,
+        "mnist",
+        "paper_cnn",
+    )
+    assert (experiment.logging.every, experiment.logging.test_examples) == (50, 2000)
+
+
+def test_the_papers_config_is_the_default_and_prints_its_table():
+    file = load_experiment("paper_mnist")
+    assert file.name == "paper_mnist"
+    assert file.experiment == Experiment()
+    rows = {row.step // 50: (row.train_loss, row.test_accuracy) for row in file.published}
+    assert rows[0] == (2.3034, 0.12)
+    assert rows[1] == (None, 0.83)
+    assert rows[5] == (None, 0.94)
+    assert {rows[number] for number in range(18, 23)} == {(None, 0.98)}
+    assert rows[23] == (0.0188, 0.97)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Training(batch_size=0), "training.batch_size: out of range; expected at least 1, found 0"),
+        (lambda: Training(epochs=0), "training.epochs: out of range; expected at least 1, found 0"),
+        (lambda: Training(steps=0), "training.steps: out of range; expected at least 1, found 0"),
+        (lambda: Training(seed=-1), "training.seed: out of range; expected 0 to 2**32 - 1, found -1"),
+        (lambda: Training(epochs=1.5), "training.epochs: wrong type; expected a whole number, found 1.5"),
+        (lambda: Training(epochs=True), "training.epochs: wrong type; expected a whole number, found True"),
+        (
+            lambda: Optimizer(learning_rate=0),
+            "optimizer.learning_rate: out of range; expected a number above 0, found 0.0",
+        ),
+        (lambda: Optimizer(learning_rate=float("nan")), "optimizer.learning_rate: out of range"),
+        (lambda: Optimizer(learning_rate=float("inf")), "optimizer.learning_rate: out of range"),
+        (lambda: Optimizer(b1=1.0), "optimizer.b1: out of range; expected 0 <= b1 < 1, found 1.0"),
+        (lambda: Logging(every=0), "logging.every: out of range"),
+        (lambda: Data(source=None), "data.source: wrong type; expected text, found None"),
+        (lambda: Data(dir=3), "data.dir: wrong type; expected text or None, found 3"),
+        (lambda: Experiment(training={"epochs": 2}), "experiment.training: wrong type; expected Training, found"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(make, message):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_a_whole_number_serves_where_a_number_is_asked_for():
+    assert Optimizer(learning_rate=1).learning_rate == 1.0
+    assert type(Optimizer(learning_rate=1).learning_rate) is float
+
+
+def test_json_keeps_every_field():
+    experiment = Experiment(
+        data=Data("tfds:cifar10", "somewhere"),
+        optimizer=Optimizer(0.1, 0.2, 0.3, 0.4),
+        training=Training(seed=7, epochs=3, steps=11, batch_size=13),
+        logging=Logging(5, 17, True),
+    )
+    assert from_json(json.loads(json.dumps(to_json(experiment))), "config.json") == experiment
+
+
+def test_json_with_an_unknown_field_names_the_nearest():
+    sections = to_json(Experiment())
+    sections["training"]["epoch"] = 3
+    with pytest.raises(ConfigError) as caught:
+        from_json(sections, "config.json")
+    assert str(caught.value) == "config.json: training: unknown field 'epoch'. Did you mean 'epochs'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("from flaxcnn.config import *\nexperiment = Experiment(training=Training(epoch=2))", "line 2: TypeError"),
+        ("experiment =", "line 1: SyntaxError"),
+        ("x = 1 / 0", "line 1: ZeroDivisionError: division by zero"),
+        ("x = 1", "expected experiment = Experiment(...), found nothing of that name"),
+        ("experiment = 3", "expected experiment = Experiment(...), found int"),
+        (
+            "from flaxcnn.config import *\nexperiment = Experiment(training=Training(epochs=0))",
+            "training.epochs: out of range; expected at least 1, found 0",
+        ),
+    ],
+)
+def test_a_config_file_that_fails_is_named_with_the_line(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_an_unknown_config_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"paper_minst: unknown config.*Did you mean 'paper_mnist'"):
+        load_experiment("paper_minst")
+
+
+def test_a_missing_config_file_says_which_configs_there_are(tmp_path):
+    with pytest.raises(ConfigError, match=r"gone\.py: no such config file.*paper_mnist"):
+        load_experiment(str(tmp_path / "gone.py"))
+
+
+def test_a_users_own_file_is_read(tmp_path):
+    path = tmp_path / "quick.py"
+    path.write_text(
+        "from flaxcnn.config import Experiment, Training\nexperiment = Experiment(training=Training(steps=3))\n"
+    )
+    assert load_experiment(str(path)).experiment == Experiment(training=Training(steps=3))
+    assert load_experiment(str(path)).name == "quick"

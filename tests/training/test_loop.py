@@ -1,0 +1,118 @@
+"""Blocks are cut where rows are logged, epochs end and the clock says; what is computed does not depend on it."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flaxcnn.data import Split, epoch_order
+from flaxcnn.errors import ConfigError
+from flaxcnn.models.paper_cnn import PaperCNN
+from flaxcnn.training import adam, create_state, train_step
+from flaxcnn.training.loop import MOST_STEPS, BlockRunner, Plan
+
+
+def test_the_papers_plan_has_1200_steps_and_24_rows():
+    plan = Plan.of(60_000, batch_size=50, epochs=1, steps=None, log_every=50)
+    assert (plan.steps_per_epoch, plan.total_steps) == (1200, 1200)
+    assert [step for step in range(plan.total_steps) if plan.logged(step)] == list(range(0, 1200, 50))
+
+
+def test_steps_end_a_run_only_before_its_epochs_do():
+    assert Plan.of(103, batch_size=10, epochs=2, steps=7, log_every=5).total_steps == 7
+    assert Plan.of(103, batch_size=10, epochs=2, steps=99, log_every=5).total_steps == 20
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        Plan.of(1000, batch_size=1001, epochs=1, steps=None, log_every=50)
+    assert str(caught.value) == (
+        "training.batch_size: batch larger than the data; expected at most the 1,000 training images, found 1001"
+    )
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 50),
+    st.integers(1, 4),
+    st.one_of(st.none(), st.integers(1, 90)),
+    st.integers(1, 30),
+)
+def test_cuts_fall_after_logged_steps_and_at_the_ends_of_epochs(examples, batch_size, epochs, steps, every):
+    if batch_size > examples:
+        return
+    plan = Plan.of(examples, batch_size=batch_size, epochs=epochs, steps=steps, log_every=every)
+    step, ends = 0, []
+    while step < plan.total_steps:
+        assert plan.next_cut(step) > step
+        step = plan.next_cut(step)
+        ends.append(step)
+    assert ends[-1] == plan.total_steps
+    logged = {number + 1 for number in range(plan.total_steps) if number % every == 0}
+    whole_epochs = set(range(examples // batch_size, plan.total_steps + 1, examples // batch_size))
+    assert set(ends) == logged | whole_epochs | {plan.total_steps}
+
+
+@pytest.fixture(scope="module")
+def train_split(small_split):
+    return Split(*small_split)
+
+
+def new_state():
+    return create_state(PaperCNN(), adam(), (28, 28, 1), seed=5)
+
+
+def test_epochs_visit_the_examples_in_the_orders_of_the_seed(train_split):
+    plan = Plan.of(1000, batch_size=300, epochs=2, steps=None, log_every=2)
+    state = new_state()
+    runner, step, losses = BlockRunner(state, train_split, plan, seed=5), 0, []
+    while step < plan.total_steps:
+        state, block, seconds = runner.run(state, step)
+        step += len(block)
+        losses.extend(block)
+        assert seconds > 0
+    expected, by_hand = [], new_state()
+    for epoch in (0, 1):
+        order = epoch_order(5, epoch, 1000)
+        for first in (0, 300, 600):  # the last 100 of an epoch fill no batch
+            batch = order[first : first + 300]
+            by_hand, metrics = train_step(by_hand, train_split.images[batch], train_split.labels[batch])
+            expected.append(float(metrics["loss"]))
+    assert losses == expected
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(by_hand.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_no_block_compiles_anything(train_split):
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, seconds, **_: compilations.append(name) if "backend_compile" in name else None
+    )
+    plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=7)
+    state = new_state()
+    before = len(compilations)
+    runner = BlockRunner(state, train_split, plan, seed=0)
+    assert len(compilations) > before, (
+        "JAX reports no compilations under this name: the next check would pass on nothing"
+    )
+    before, step, lengths = len(compilations), 0, set()
+    while step < plan.total_steps:
+        state, losses, _ = runner.run(state, step)
+        step += len(losses)
+        lengths.add(len(losses))
+    assert len(compilations) == before
+    assert len(lengths) > 1
+
+
+def test_the_first_block_is_one_step_and_a_block_is_never_longer_than_wanted(train_split):
+    plan = Plan.of(1000, batch_size=50, epochs=100, steps=None, log_every=10_000)
+    state = new_state()
+    runner, lengths, step = BlockRunner(state, train_split, plan, seed=0), [], 1
+    for most in (MOST_STEPS, 3, MOST_STEPS):
+        state, losses, _ = runner.run(state, step, most)
+        step += len(losses)
+        lengths.append(len(losses))
+    assert lengths[0] == 1
+    assert lengths[1] <= 3
+    assert lengths[2] <= 20  # the epoch's end

@@ -1,0 +1,8 @@
+"""Train an experiment: `python train.py [CONFIG] [--section.field VALUE ...]`; the same as `flaxcnn train`."""
+
+import sys
+
+from flaxcnn.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
