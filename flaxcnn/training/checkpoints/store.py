@@ -1,0 +1,239 @@
+"""A folder of checkpoints: save, list, restore.
+
+    checkpoints/step-00001200/state/          the arrays, as Orbax writes them
+                              metadata.json   schema version, `Metadata`, and the dtype and shape of every array
+                              manifest.json   size and SHA-256 of every other file
+
+A checkpoint is filled under a name that starts with `.partial-`, flushed to the disk, and renamed: killed at any
+instant, a save leaves the earlier checkpoints as they were and the new one either whole or absent. Only one process may
+save at a time; the caller sees to that.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flaxcnn.errors import ConfigError, RunFolderError
+from flaxcnn.files import cannot_write, sync, sync_tree
+from flaxcnn.training.checkpoints.arrays import check_fits, describe, read_arrays, write_arrays
+from flaxcnn.training.checkpoints.manifest import (
+    DamagedCheckpointError,
+    check_manifest,
+    read_json,
+    write_json,
+    write_manifest,
+)
+from flaxcnn.training.checkpoints.metadata import Metadata
+
+SCHEMA = 1  # of the layout and of metadata.json: raised when a reader of the old one would read the new one wrongly
+_PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held.
+
+    Attributes:
+        state: a tree of the target's structure.
+        metadata: what was saved with it.
+        rejected: a line for each newer checkpoint that could not be used, newest first, saying why.
+    """
+
+    state: Any
+    metadata: Metadata
+    rejected: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Attributes:
+        folder: where they stand; made by the first save.
+        keep: how many of the last ones stay.
+        keep_best: how many of those with the best `Metadata.metric` stay besides.
+        higher_is_better: which end of the metric is best: True for an accuracy, False for a loss.
+
+    Raises:
+        ConfigError: `keep` is less than 1, or `keep_best` less than 0.
+    """
+
+    folder: Path
+    keep: int = 3
+    keep_best: int = 0
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("keep", 1), ("keep_best", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    "out of range",
+                    where=f"checkpoint.{name}",
+                    expected=f"at least {least}",
+                    found=getattr(self, name),
+                )
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint of a step, whether it exists or not."""
+        return self.folder / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, ascending. Whether it is intact shows when it is read.
+
+        Raises:
+            RunFolderError: the folder cannot be read.
+        """
+        try:
+            names = [each.name for each in self.folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunFolderError(f"cannot read: {error.strerror}", where=self.folder) from error
+        matches = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
+
+    def save(self, state: Any, metadata: Metadata) -> None:
+        """Save a checkpoint, and delete those that need not be kept once it is on the disk.
+
+        What an earlier save left unfinished is removed first. A step that has an intact checkpoint keeps it, and
+        nothing is written; a damaged one is replaced.
+
+        Args:
+            state: a tree of `jax.Array`s; of a `TrainState`, everything that changes from step to step.
+            metadata: names the step.
+
+        Raises:
+            RunFolderError: no space, no permission, or another reason for which the system would not write. The
+                earlier checkpoints stay.
+        """
+        final = self.path(metadata.step)
+        try:
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True)
+                sync(self.folder.parent)
+            self._remove_partials()
+            if not self._is_intact(metadata.step):
+                self._write(final, state, metadata)
+            self._prune(metadata.step)
+        except OSError as error:
+            raise cannot_write(final, error) from error
+
+    def read_metadata(self, step: int) -> Metadata:
+        """Return what was saved with a checkpoint, without its arrays.
+
+        Raises:
+            DamagedCheckpointError: a file of it changed, or another version of this layout wrote it.
+        """
+        return self._check(step)[0]
+
+    def restore_newest(self, target: Any) -> Restored | None:
+        """Restore the newest checkpoint that is intact.
+
+        Args:
+            target: the state to restore into, concrete or made by `jax.eval_shape`: gives the tree's structure, each
+                array's shape, dtype and sharding, and whatever is no array. A checkpoint made on other devices is
+                spread as the target says; an array without a sharding goes to the first device.
+
+        Returns:
+            The state, bit for bit as it was saved; None where there is no checkpoint at all.
+
+        Raises:
+            RunFolderError: there are checkpoints, and none is intact; says why for each.
+            ContractError: the newest intact one holds other arrays than `target`; names the first.
+        """
+        rejected: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                metadata, arrays = self._check(step)
+            except DamagedCheckpointError as error:
+                rejected.append(str(error))
+                continue
+            check_fits(arrays, target, self.path(step))
+            return Restored(read_arrays(self.path(step) / "state", target), metadata, tuple(rejected))
+        if rejected:
+            raise RunFolderError(
+                f"no intact checkpoint among {len(rejected)}: {' | '.join(rejected)}",
+                where=self.folder,
+                fix="restore this folder from a copy, or delete it to start the run anew",
+            )
+        return None
+
+    def _write(self, final: Path, state: Any, metadata: Metadata) -> None:
+        partial = self._partial(final)
+        try:
+            partial.mkdir()
+            write_arrays(partial / "state", state)
+            fields = {"schema": SCHEMA, **metadata.to_json(), "arrays": describe(state)}
+            write_json(partial / "metadata.json", fields)
+            write_manifest(partial)
+            sync_tree(partial)
+            if final.exists():  # damaged, or it would have been kept
+                self._delete(final, self.folder / f"{_PARTIAL}damaged-{final.name}")
+            partial.rename(final)
+            sync(self.folder)
+        except BaseException:
+            # What cannot be removed now is removed by the next save; the error that led here is the one to tell.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def _check(self, step: int) -> tuple[Metadata, dict[str, str]]:
+        """Return an intact checkpoint's metadata and the description of its arrays; raises DamagedCheckpointError."""
+        path = self.path(step) / "metadata.json"
+        fields = read_json(path)
+        schema = fields.pop("schema", None)
+        if schema != SCHEMA:  # first, since another version may have another manifest
+            raise DamagedCheckpointError("unknown schema version", where=path, expected=SCHEMA, found=schema)
+        check_manifest(path.parent)
+        arrays = fields.pop("arrays", None)
+        if not isinstance(arrays, dict):
+            raise DamagedCheckpointError("lacks the list of arrays", where=path)
+        try:
+            metadata = Metadata.from_json(fields)
+        except ValueError as error:
+            raise DamagedCheckpointError(str(error), where=path) from error
+        if metadata.step != step:
+            raise DamagedCheckpointError("of another step than its name says", where=path, found=metadata.step)
+        return metadata, arrays
+
+    def _is_intact(self, step: int) -> bool:
+        if not self.path(step).exists():
+            return False
+        try:
+            self._check(step)
+        except DamagedCheckpointError:
+            return False
+        return True
+
+    def _prune(self, newest: int) -> None:
+        # Later steps than the newest are damaged ones that a run went back before: they must not push out good ones.
+        steps = [step for step in self.steps() if step <= newest]
+        kept = {*steps[-self.keep :], *self._best(steps)}
+        for step in steps:
+            if step not in kept:
+                self._delete(self.path(step), self._partial(self.path(step)))
+
+    def _best(self, steps: list[int]) -> list[int]:
+        """Return the steps of the best metrics; of equal ones the later."""
+        ranked: list[tuple[float, int]] = []
+        for step in steps if self.keep_best else []:
+            try:
+                metric = read_json(self.path(step) / "metadata.json").get("metric")
+            except DamagedCheckpointError:
+                continue  # not worth keeping as a best one; who restores is told of it
+            if isinstance(metric, int | float):
+                ranked.append((metric if self.higher_is_better else -metric, step))
+        return [step for _, step in sorted(ranked)[::-1][: self.keep_best]]
+
+    def _partial(self, final: Path) -> Path:
+        return self.folder / f"{_PARTIAL}{final.name}"
+
+    def _delete(self, path: Path, partial: Path) -> None:
+        # Renamed first: half deleted, it no longer looks like a checkpoint.
+        path.rename(partial)
+        shutil.rmtree(partial)
+
+    def _remove_partials(self) -> None:
+        for each in self.folder.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(each)
