@@ -7,8 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flaxcnn import contracts, data, evaluation, layers, models, training
     from flaxcnn.contracts import Contract, assert_contract, derive_contract
-    from flaxcnn.data import Dataset, Split, epoch_order, load
+    from flaxcnn.data import Dataset, Split, epoch_order
     from flaxcnn.evaluation import Sums, evaluate
     from flaxcnn.layers.convolution import convolution
     from flaxcnn.layers.pooling import MaxPool, max_pool
@@ -33,11 +34,12 @@ _HOME = {
     "derive_contract": "flaxcnn.contracts",
     "epoch_order": "flaxcnn.data",
     "evaluate": "flaxcnn.evaluation",
-    "load": "flaxcnn.data",
     "max_pool": "flaxcnn.layers.pooling",
     "replace_head": "flaxcnn.models.transfer",
     "train_step": "flaxcnn.training",
 }
+
+_PACKAGES = ("contracts", "data", "evaluation", "layers", "models", "training")
 
 __all__ = [
     "Contract",
@@ -48,20 +50,27 @@ __all__ = [
     "TrainState",
     "adam",
     "assert_contract",
+    "contracts",
     "convolution",
     "create",
     "create_state",
+    "data",
     "derive_contract",
     "epoch_order",
     "evaluate",
-    "load",
+    "evaluation",
+    "layers",
     "max_pool",
+    "models",
     "replace_head",
     "train_step",
+    "training",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"flaxcnn.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'flaxcnn' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -44,6 +44,45 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
 
 
 @dataclass(frozen=True)
+class ResumeOptions:
+    """Go on with a run that was stopped, killed or ran out of space, from its newest intact checkpoint."""
+
+    run: Positional[str]
+    """Folder of the run."""
+
+
+def resume(arguments: Sequence[str]) -> int:
+    """Go on with a run that was interrupted, to the same bits."""
+    started = time.perf_counter()
+    options = parse(ResumeOptions, arguments, program="flaxcnn resume")
+    from flaxcnn.runs.folder import open_run_folder
+    from flaxcnn.runs.train import resume
+
+    return resume(open_run_folder(options.run), started=started)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Repeat the step at which a run diverged, and say in which layer."""
+
+    crash: Positional[str]
+    """Folder that the run left: RUN/crash."""
+
+
+def replay(arguments: Sequence[str]) -> int:
+    """Repeat the step at which a run diverged, and say in which layer."""
+    options = parse(ReplayOptions, arguments, program="flaxcnn replay")
+    from flaxcnn.runs.crash import replay
+    from flaxcnn.runs.folder import open_run_folder
+
+    found = replay(open_run_folder(options.crash))
+    print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
+    for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
+        print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")
+    return 0
+
+
+@dataclass(frozen=True)
 class EvaluateOptions:
     """Evaluate the saved weights of a run again, and compare with what its summary says."""
 
@@ -80,7 +119,7 @@ def data(arguments: Sequence[str]) -> int:
     """Verify a data set, describe it, and draw a grid of its examples."""
     options = parse(DataOptions, arguments, program="flaxcnn data")
     from flaxcnn.data import describe, draw_examples, load
-    from flaxcnn.runs.folder import cannot_write
+    from flaxcnn.files import cannot_write
 
     dataset = load(options.source, options.dir)
     print("\n".join(describe(dataset)))
@@ -144,9 +183,11 @@ def contract(arguments: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
+    "resume": resume,
     "evaluate": evaluate,
     "data": data,
     "contract": contract,
+    "replay": replay,
 }
 
 

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flaxcnn.errors import ConfigError, nearest
 
@@ -41,6 +41,18 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_types("model", self)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the training images, made on the device."""
+
+    crop_padding: int = 0
+    """Pad each image by so many pixels of zeros, and cut a random window of its own size out of it."""
+
+    def __post_init__(self) -> None:
+        _check_types("augmentation", self)
+        _require(self.crop_padding >= 0, "augmentation.crop_padding", "at least 0", self.crop_padding)
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,23 @@ class Logging:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """When the whole state is saved, besides at the end and when a signal stops the run."""
+
+    every: int = 1000
+    """Steps from one checkpoint to the next."""
+    keep: int = 2
+    """How many of the newest are kept."""
+    keep_best: Literal["test_accuracy", "train_loss"] | None = None
+    """Keep the checkpoint whose last logged row is best by this too: the highest accuracy, or the lowest loss."""
+
+    def __post_init__(self) -> None:
+        _check_types("checkpoint", self)
+        _require(self.every >= 1, "checkpoint.every", "at least 1", self.every)
+        _require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A whole training run. The defaults are the paper's MNIST experiment.
 
@@ -112,10 +141,12 @@ class Experiment:
     """
 
     data: Data = field(default_factory=Data)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     model: Model = field(default_factory=Model)
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
     logging: Logging = field(default_factory=Logging)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
     def __post_init__(self) -> None:
         _check_types("experiment", self)
@@ -231,18 +262,25 @@ def _check_types(section: str, config: Any) -> None:
     hints = typing.get_type_hints(type(config))
     for each in dataclasses.fields(config):
         value, kind = getattr(config, each.name), hints[each.name]
-        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        options = _options(kind)
         if type(value) is int and float in options:
             object.__setattr__(config, each.name, float(value))
-        elif type(value) not in options:
+        elif type(value) not in options and value not in [word for word in options if isinstance(word, str)]:
             raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(value))
 
 
 def type_name(kind: Any) -> str:
     """Return the words for a field's type in an error: `float` is "a number", `str | None` "text or None"."""
     words = {int: "a whole number", float: "a number", str: "text", bool: "True or False", types.NoneType: "None"}
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return " or ".join(words.get(option, getattr(option, "__name__", str(option))) for option in options)
+    options = (words.get(option, getattr(option, "__name__", repr(option))) for option in _options(kind))
+    return " or ".join(options)
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """Return the types and, of a Literal, the values that a field may have."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return tuple(option for part in typing.get_args(kind) for option in _options(part))
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else (kind,)
 
 
 def _line_in(path: Path, error: Exception) -> int | None:

@@ -57,6 +57,12 @@ class RunFolderError(FlaxcnnError):
     """A run's folder that cannot be written, read, or that already holds a run."""
 
 
+class TrainingError(FlaxcnnError):
+    """A training that cannot go on: its numbers are no longer finite."""
+
+    exit_code = 1
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'X'" for the known name closest to `name`, or "known: A, B, C" where none is close.
 

@@ -12,9 +12,11 @@ class Purpose(enum.IntEnum):
     """What a key is for. The numbers are part of every recorded run: never reuse or renumber one."""
 
     WEIGHTS = 0
+    DROPOUT = 1
+    AUGMENTATION = 2
 
 
-def key_for(seed: int, purpose: Purpose, position: int | jax.Array = 0) -> jax.Array:
+def key_for(seed: int | jax.Array, purpose: Purpose, position: int | jax.Array = 0) -> jax.Array:
     """Return the key of one use of randomness.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file
 from flaxcnn.contracts.derive import PROBES, derive_contract
 from flaxcnn.contracts.record import flat
-from flaxcnn.contracts.shapes import Shape, shape_text, shapes_text
+from flaxcnn.contracts.shapes import Shape, at, shape_text, shapes_text
 from flaxcnn.errors import ContractError
 
 
@@ -78,7 +77,7 @@ def check_variables(variables: Mapping[str, Any], contract: Contract, classes: i
     }
     arrays = {path: np.shape(leaf) for path, leaf in flat(nn.unbox(variables))}
     for path, (layer, variable) in declared.items():
-        expected = tuple(axis.at(0, classes) for axis in variable.shape)
+        expected = at(variable.shape, 0, classes)
         where = contract.place(layer.path)
         if path not in arrays:
             raise ContractError(f"{variable.label} missing", where=where, expected=expected, found="nothing")
@@ -153,12 +152,10 @@ def _layer_drift(declared: LayerContract, found: LayerContract) -> _Drift | None
 def _compare(declared: Sequence[Shape], found: Sequence[Shape]) -> AssertionError | None:
     """Return what chex says of these shapes at all probes; None where they agree."""
     try:
+        chex.assert_equal(len(found), len(declared))
         for batch, classes in PROBES:
-            lengths = [
-                [tuple(axis.at(batch, classes) for axis in shape) for shape in side] for side in (found, declared)
-            ]
-            for shape, expected in zip_longest(*lengths):
-                _assert_shape(shape, expected)
+            for shape, expected in zip(found, declared, strict=True):
+                _assert_shape(at(shape, batch, classes), at(expected, batch, classes))
     except AssertionError as error:
         return error
     return None

@@ -76,8 +76,8 @@ def parse_input_shape(text: str) -> tuple[int, ...]:
 
 
 def show(module: nn.Module, input_shape: Sequence[int]) -> str:
-    """Return the text of a module's contract, without the line end after its last line."""
-    return str(derive_contract(module, input_shape)).rstrip("\n")
+    """Return the text of a module's contract."""
+    return str(derive_contract(module, input_shape))
 
 
 def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Contract:
@@ -90,7 +90,7 @@ def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Co
     if Path(path).exists():
         raise ConfigError("file exists", where=path, fix=f"rewrite a contract that is there with --update {path}")
     contract = derive_contract(module, input_shape)
-    _write(path, contract.text())
+    _write(path, f"{contract}\n")
     return contract
 
 
@@ -117,7 +117,7 @@ def update(module: nn.Module, path: str | Path, input_shape: Sequence[int] | Non
         if line.strip() and not line.startswith("#"):
             break
         heading += line
-    _write(path, new.text(heading))
+    _write(path, f"{heading}{new}\n")
     return diff(old, new)
 
 
@@ -137,12 +137,19 @@ def _import_file(source: str) -> ModuleType:
     if not path.is_file():
         raise ConfigError("no such file", where=source)
     _put_on_path(str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
+        name = f"_{name}"  # a file jax.py is not the library of that name
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError("cannot be imported", where=source)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickle look a class's module up by its name
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:  # as an import statement that fails leaves nothing behind
+        sys.modules.pop(name, None)
+        raise
     return module
 
 

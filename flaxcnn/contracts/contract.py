@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, Self
 
-from flaxcnn.contracts.shapes import Shape, constant, parse_shape, parse_shapes, shape_text, shapes_text
+from flaxcnn.contracts.shapes import Shape, at, constant, parse_shape, parse_shapes, shape_text, shapes_text
 from flaxcnn.errors import ContractError
 
 _MODEL = re.compile(r"model\s+(\S+)\s+([0-9,]+) parameters(?: with K = ([1-9][0-9]*))?")
@@ -120,17 +120,13 @@ class Contract:
                 raise ContractError("K without its value", where=place, expected="with K = ... in the line of model")
 
     def __str__(self) -> str:
-        return self.text()
-
-    def text(self, heading: str = "") -> str:
-        """Return the contract's text, after a heading of comment lines."""
-        return heading + "".join(f"{line}\n" for line in _lines(self, _widths([self])))
+        return "\n".join(_lines(self, _widths([self])))
 
     def parameters(self, classes: int | None = None) -> int:
         """Return the number of parameters with this number of classes, by default that of the contract's text."""
         count = classes or self.classes or 0
         return sum(
-            math.prod(axis.at(0, count) for axis in variable.shape)
+            math.prod(at(variable.shape, 0, count))
             for layer in self.layers
             for variable in layer.variables
             if variable.collection == "params"
@@ -233,9 +229,9 @@ def _bad_line(where: str | None, number: int, line: str, expected: str) -> NoRet
 
 
 def _input_shape(where: str | None, number: int, line: str) -> tuple[int, ...]:
-    word, _, rest = line.partition(" ")
+    word, *rest = line.split(maxsplit=1) or [""]
     try:
-        batch, *image = parse_shape(rest)
+        batch, *image = parse_shape("".join(rest))
     except ValueError:
         batch, image = None, []
     lengths = tuple(axis.constant for axis in image)

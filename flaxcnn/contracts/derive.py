@@ -37,10 +37,10 @@ def derive_contract(module: nn.Module, input_shape: Sequence[int], *, name: str 
             batch size nor the number of classes. What the module itself raises goes through.
 
     >>> print(derive_contract(nn.Dense(4), (8,)))
-    model  Dense  36 parameters
-    input  (B, 8)
-    .      (B, 8)   -> (B, 4)  kernel (8, 4)  bias (4)
-    output          -> (B, 4)
+    model     Dense  36 parameters
+    input     (B, 8)
+    .         (B, 8)    -> (B, 4)     kernel (8, 4)  bias (4)
+    output              -> (B, 4)
     """
     name = name or type(module).__name__
     classes = getattr(module, "classes", None)

@@ -5,6 +5,7 @@ Nothing is computed and no memory is taken, whatever the size of the images.
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from flaxcnn.errors import ContractError
 # module is traced again in a context that the cache has not seen; always doing so would take three times as long.
 _fresh_trace = jax.make_user_context(default_value=None)
 _trace_numbers = itertools.count()
+
+_OUTPUT = "output"  # the line of what a module returns without a name
 
 Lengths = tuple[int, ...]
 
@@ -95,10 +98,10 @@ class _Call:
 class _Frame:
     """A method that runs now."""
 
-    owner: tuple[str, ...]
-    method: str
-    silent: bool
-    transformed: set[tuple[str, ...]] = field(default_factory=set)
+    owner: tuple[str, ...] | None = None
+    silent: bool = False  # not recorded, nor what it calls
+    transforming: bool = False  # a lifted transformation was announced, and its layer not yet called
+    transformed: tuple[str, ...] | None = None  # the layer of the last one
 
 
 class _Trace:
@@ -107,7 +110,7 @@ class _Trace:
     def __init__(self) -> None:
         self.calls: list[_Call] = []
         self.transformations = False
-        self._frames: list[_Frame] = []
+        self._frames = [_Frame()]
         self._names: dict[str, int] = {}
         self._clock = itertools.count()
 
@@ -119,20 +122,22 @@ class _Trace:
         context: InterceptorContext,
     ) -> Any:
         """Run a method; record it if it is a layer's, called by another layer."""
-        owner, name = tuple(context.module.path), context.method_name
-        caller = self._frames[-1] if self._frames else None
-        silent = caller is not None and (caller.silent or owner in caller.transformed)
-        if caller is not None and caller.method == "<lambda>":
-            # Flax's lifted transformations, such as nn.scan, may trace a layer more than once; one call is one line.
-            self.transformations = True
-            caller.transformed.add(owner)
+        owner, name, caller = tuple(context.module.path), context.method_name, self._frames[-1]
+        silent = caller.silent
+        if name == "<lambda>":
+            # Flax announces a lifted transformation, such as nn.scan, with this call. The transformation may trace its
+            # layer more than once afterwards; until the next announcement, all of that is one call.
+            caller.transforming = self.transformations = True
+        elif caller.transforming:
+            caller.transforming, caller.transformed = False, owner
+        elif caller.transformed == owner:
+            silent = True
         # A method that a layer calls of itself, and what Flax calls of it, is part of the layer.
         public = name == "__call__" or (name != "setup" and not name.startswith(("_", "<")))
-        called_by_another = caller is None or caller.owner != owner
         call = None
-        if public and called_by_another and not silent:
+        if public and caller.owner != owner and not silent:
             call = self._begin(owner, name, jax.tree.leaves((arguments, options)))
-        self._frames.append(_Frame(owner, name, silent))
+        self._frames.append(_Frame(owner, silent))
         try:
             result = method(*arguments, **options)
         finally:
@@ -165,7 +170,7 @@ def _lines(trace: _Trace, result: Any, variables: Mapping[str, Any]) -> list[Lin
             placed.append((float(call.start), Line(call.path, _shapes(call.inputs), _shapes(call.outputs), own)))
     position = 0.0
     for path, arrays in _endpoints(result):
-        position, is_layer = _position(trace.calls, path, arrays, position)
+        position, is_layer = (math.inf, False) if path == _OUTPUT else _position(trace.calls, path, arrays, position)
         if not is_layer:
             placed.append((position, Line(path, None, _shapes(arrays), ())))
     return [line for _, line in sorted(placed, key=lambda pair: pair[0])]
@@ -208,7 +213,7 @@ def _endpoints(result: Any) -> list[tuple[str, list[jax.Array]]]:
     known = {id(array) for _, arrays in endpoints for array in arrays}
     unnamed = _arrays(jax.tree.leaves(result))
     if any(id(array) not in known for array in unnamed):
-        endpoints.append(("output", unnamed))
+        endpoints.append((_OUTPUT, unnamed))
     return [(path, arrays) for path, arrays in endpoints if arrays]
 
 
@@ -223,7 +228,7 @@ def _position(calls: Sequence[_Call], path: str, arrays: Sequence[jax.Array], af
     for call in calls:
         if any(array is given for array in arrays for given in call.inputs) and call.path != ".":
             return call.start - 0.5, False
-    return (after if path != "output" else float("inf")), False
+    return after, False
 
 
 def _shapes(arrays: Iterable[jax.Array]) -> tuple[Lengths, ...]:

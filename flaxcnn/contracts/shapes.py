@@ -66,6 +66,11 @@ def constant(lengths: Sequence[int]) -> Shape:
     return tuple(Dimension(length) for length in lengths)
 
 
+def at(shape: Shape, batch: int, classes: int) -> tuple[int, ...]:
+    """Return a shape's lengths for a batch size and a number of classes."""
+    return tuple(axis.at(batch, classes) for axis in shape)
+
+
 def shape_text(shape: Shape) -> str:
     """Return a shape as its contract prints it.
 

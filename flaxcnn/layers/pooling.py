@@ -87,11 +87,16 @@ def _windows(x_BHWC: jax.Array, window: tuple[int, int]) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_pool(x_BHWC: jax.Array, window: tuple[int, int]) -> jax.Array:
+    return _maxima(x_BHWC, window)
+
+
+def _maxima(x_BHWC: jax.Array, window: tuple[int, int]) -> jax.Array:
     return jnp.max(_windows(x_BHWC, window), axis=(2, 4))
 
 
 def _forward(x_BHWC: jax.Array, window: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    return _max_pool(x_BHWC, window), x_BHWC
+    # Not `_max_pool`, whose custom rule would refuse forward mode over this reverse mode.
+    return _maxima(x_BHWC, window), x_BHWC
 
 
 def _backward(window: tuple[int, int], x_BHWC: jax.Array, gradient_BHWC: jax.Array) -> tuple[jax.Array]:

@@ -1,5 +1,7 @@
 """The library's models by name: the one registry, and where each one's contract stands."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -7,8 +9,12 @@ import flax.linen as nn
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.models.paper_cnn import PaperCNN
+from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
 
-MODELS: dict[str, type[nn.Module]] = {"paper_cnn": PaperCNN}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "paper_cnn": PaperCNN,
+    **{name: partial(WideResNet, depth=depth, width=width) for name, (depth, width) in VARIANTS.items()},
+}
 
 
 def create(name: str, classes: int) -> nn.Module:

@@ -10,6 +10,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from flaxcnn.errors import ContractError, nearest
 
+_Name = tuple[str, ...]  # collection, layer, ..., variable
+
 
 def replace_head(
     model: nn.Module,
@@ -42,31 +44,40 @@ def replace_head(
     >>> new["params"]["conv1"]["kernel"] is digits["params"]["conv1"]["kernel"]
     True
     """
-    fresh = flatten_dict(dict(jax.jit(model.init)(key, jnp.zeros((1, *input_shape)))))
-    trained = flatten_dict(dict(variables))
     path = tuple(head.split("/"))
+    images = jnp.zeros((1, *input_shape))
+    declared = _flat(jax.eval_shape(model.init, key, images))
+    trained = _flat(variables)
 
-    def in_head(name: tuple[str, ...]) -> bool:
+    def in_head(name: _Name) -> bool:
         return name[1 : len(path) + 1] == path
 
-    if not any(map(in_head, fresh)):
-        layers = {"/".join(name[1:-1]) for name in fresh}
+    if not any(map(in_head, declared)):
+        layers = {"/".join(name[1:-1]) for name in declared}
         raise ContractError(f"no layer '{head}'", where=type(model).__name__, fix=nearest(head, layers))
-    merged = {}
-    for name, array in fresh.items():
-        if not in_head(name):
-            if name not in trained:
-                raise _trunk_differs(name, array.shape, "nothing")
-            if trained[name].shape != array.shape:
-                raise _trunk_differs(name, array.shape, trained[name].shape)
-        merged[name] = array if in_head(name) else trained[name]
-    for name, array in trained.items():
-        if not in_head(name) and name not in fresh:
-            raise _trunk_differs(name, "nothing", array.shape)
-    return unflatten_dict(merged)
+    for name in (*declared, *trained):
+        if not in_head(name) and _shape(declared, name) != _shape(trained, name):
+            raise _trunk_differs(name, _shape(declared, name), _shape(trained, name))
+
+    @jax.jit
+    def new_head(key: jax.Array, images: jax.Array) -> dict[_Name, jax.Array]:
+        return {name: array for name, array in _flat(model.init(key, images)).items() if in_head(name)}
+
+    trunk = {name: array for name, array in trained.items() if not in_head(name)}
+    return unflatten_dict({**trunk, **new_head(key, images)})
 
 
-def _trunk_differs(name: tuple[str, ...], expected: object, found: object) -> ContractError:
+def _flat(variables: Mapping[str, Any]) -> dict[_Name, Any]:
+    """Return the variables by their path, the parameters first."""
+    flat = flatten_dict(dict(variables))
+    return dict(sorted(flat.items(), key=lambda item: item[0][0] != "params"))
+
+
+def _shape(variables: Mapping[_Name, Any], name: _Name) -> object:
+    return variables[name].shape if name in variables else "nothing"
+
+
+def _trunk_differs(name: _Name, expected: object, found: object) -> ContractError:
     collection, *layer, variable = name
     label = variable if collection == "params" else f"{collection}:{variable}"
     return ContractError(

@@ -1,5 +1,6 @@
 """What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxcnn.config import Experiment, PublishedRow
+from flaxcnn.config import ExperimentFile, PublishedRow
 from flaxcnn.data import Dataset
 from flaxcnn.evaluation.table import LoggedRow, cells, headings
 
@@ -27,22 +28,28 @@ class RunConsole:
         self._progress: Progress | None = None
         self._last_accuracy = ""
 
+    def warn(self, line: str) -> None:
+        """Print a warning on standard error."""
+        print(f"flaxcnn: {line}", file=sys.stderr)
+
     def started(
-        self, name: str, experiment: Experiment, parameters: int, dataset: Dataset, device: str, folder: Path
+        self, file: ExperimentFile, parameters: int, dataset: Dataset, device: str, folder: Path, step: int
     ) -> None:
-        """Print what will run."""
-        train, (height, width, channels) = experiment.training, dataset.image_shape
+        """Print what will run, and from which step."""
+        train, (height, width, channels) = file.experiment.training, dataset.image_shape
         steps = len(dataset.train) // train.batch_size
         epochs = "1 epoch" if train.epochs == 1 else f"{train.epochs:,} epochs"
         ended = "" if train.steps is None else f", ended after {train.steps:,} steps"
-        self._say(f"{name}: {experiment.model.name}, {parameters:,} parameters, on {device}")
+        self._say(f"{file.name}: {file.experiment.model.name}, {parameters:,} parameters, on {device}")
         self._say(
             f"  data    {dataset.source}: {len(dataset.train):,} training and {len(dataset.test):,} test images of "
             f"{height}×{width}×{channels}, {dataset.classes} classes"
         )
         self._say(f"  steps   {epochs} of {steps:,} steps of {train.batch_size:,} images{ended}; seed {train.seed}")
-        self._say(f"  adam    learning rate {experiment.optimizer.learning_rate:g}")
+        self._say(f"  adam    learning rate {file.experiment.optimizer.learning_rate:g}")
         self._say(f"  folder  {folder}")
+        if step:
+            self._say(f"  resumes after step {step:,}")
 
     @contextmanager
     def training(self, total_steps: int, published: Sequence[PublishedRow]) -> Iterator[None]:
@@ -72,11 +79,16 @@ class RunConsole:
         self._last_accuracy = f"accuracy {row.test_accuracy:.4f}  "
         self._say(self._line(cells(number, row, self._published)))
 
-    def stopped(self, step: int, total_steps: int, rows: int, folder: Path) -> None:
-        """Print where a signal stopped the run, and what is saved."""
+    def stopped(self, step: int, total_steps: int, folder: Path) -> None:
+        """Print where a signal stopped the run, what is saved, and how to go on."""
+        saved = f"the checkpoint of step {step:,}" if step else "nothing but the config: no step was made"
         self._say()
-        self._say(f"stopped after step {step:,} of {total_steps:,}")
-        self._say(f"saved   {rows} rows in metrics.jsonl and the weights in weights.npz, in {folder}")
+        self._say(f"stopped after step {step:,} of {total_steps:,}; saved {saved}")
+        self._say(f"go on with: flaxcnn resume {folder}")
+
+    def complete(self, step: int, folder: Path) -> None:
+        """Print that a run has nothing left to do."""
+        self._say(f"{folder} is complete: {step:,} steps; nothing to do")
 
     def finished(self, summary: Mapping[str, Any], first: int, folder: Path) -> None:
         """Print the final numbers, the times and the folder."""

@@ -24,11 +24,16 @@ def device_line() -> str:
     return f"cpu ({cores} cores)"
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of this library and of the packages that its numbers depend on."""
+    return {"flaxcnn": flaxcnn.__version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+
+
 def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the versions, the machine, the digests of the data and the git commit of the source, as JSON has it."""
     return {
         "python": platform.python_version(),
-        "packages": {"flaxcnn": flaxcnn.__version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+        "packages": versions(),
         "platform": platform.platform(),
         "device": device_line(),
         "devices": [f"{each.platform}:{each.id}" for each in jax.devices()],

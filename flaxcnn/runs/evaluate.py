@@ -7,15 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from flaxcnn import data
-from flaxcnn.config import from_json
-from flaxcnn.contracts import Contract, check_variables
-from flaxcnn.data import Dataset, Split
-from flaxcnn.errors import DataError
+from flaxcnn.contracts import check_variables, derive_contract
+from flaxcnn.data import Split
 from flaxcnn.evaluation import Sums, evaluate
-from flaxcnn.models import contract_path, create_checked
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.weights import load_weights, sha256_of
+from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
+from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
 
 
 class Evaluator:
@@ -70,32 +68,14 @@ def evaluate_run(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
         DataError: the data are no longer those of the run.
         ContractError: the weights do not fit the model.
     """
-    recorded = folder.read_json("summary.json")
-    name = folder.path / "config.json"
-    sections = folder.read_json("config.json")
-    experiment = from_json({key: value for key, value in sections.items() if key != "name"}, name)
-    dataset = data.load(experiment.data.source, experiment.data.dir)
-    require_same_data(folder, dataset)
-    model = create_checked(experiment.model.name, dataset.classes)
-    variables = load_weights(folder.path / "weights.npz")
-    check_variables(variables, Contract.load(contract_path(experiment.model.name)), dataset.classes)
-    variables = jax.tree.map(jnp.asarray, variables)
-    evaluator = Evaluator(model, variables, dataset.test, experiment.logging.test_examples)
+    recorded = folder.read_json(SUMMARY)
+    experiment = read_config(folder).file.experiment
+    setup = set_up(experiment)
+    require_same_data(folder, setup.dataset)
+    saved = load_weights(folder.path / WEIGHTS)
+    check_variables(saved, derive_contract(setup.model, setup.dataset.image_shape), setup.dataset.classes)
+    variables = jax.tree.map(jnp.asarray, saved)
+    evaluator = Evaluator(setup.model, variables, setup.dataset.test, experiment.logging.test_examples)
     numbers, _ = evaluator.final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])
     return numbers, {key: recorded.get(key) for key in numbers}
-
-
-def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
-    """Raise DataError if the data's digests are not those that the run recorded."""
-    recorded = folder.read_json("environment.json").get("data_sha256")
-    for name, digest in dataset.digests.items():
-        before = recorded.get(name) if isinstance(recorded, dict) else None
-        if before != digest:
-            raise DataError(
-                "the data changed since this run",
-                where=f"{dataset.source}: {name}",
-                expected=f"SHA-256 {before}",
-                found=digest,
-                fix="restore the data that the run was trained on",
-            )

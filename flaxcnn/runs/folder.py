@@ -1,23 +1,16 @@
 """A run's folder: made anew, written whole, read back. What stands in which file is in docs/runs.md."""
 
-import errno
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flaxcnn.errors import FlaxcnnError, RunFolderError
+from flaxcnn.errors import RunFolderError
+from flaxcnn.files import cannot_write, sync
 
-_ADVICE = {
-    errno.ENOSPC: "make space, or name a folder on another disk with --out",
-    errno.EDQUOT: "make space, or name a folder on another disk with --out",
-    errno.EFBIG: "raise the limit on the size of files, or name a folder on another disk with --out",
-    errno.EACCES: "name a folder that you may write to with --out",
-    errno.EPERM: "name a folder that you may write to with --out",
-    errno.EROFS: "name a folder that you may write to with --out",
-}
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -42,9 +35,9 @@ class RunFolder:
         try:
             try:
                 write(temporary)
-                with temporary.open("rb") as file:
-                    os.fsync(file.fileno())
+                sync(temporary)
                 temporary.replace(path)
+                sync(self.path)
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -60,11 +53,13 @@ class RunFolder:
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def append_row(self, name: str, row: Mapping[str, Any]) -> None:
-        """Append one line of JSON; raises as `write` does."""
+        """Append one line of JSON and bring it to the disk; raises as `write` does."""
         path = self.path / name
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
+                file.write(as_line(row))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -87,25 +82,42 @@ class RunFolder:
             raise RunFolderError("damaged", where=path, expected="a JSON object", found=type(value).__name__)
         return value
 
-    def read_rows(self, name: str) -> list[dict[str, Any]]:
-        """Read the lines of a file that `append_row` wrote; raises as `read_json` does."""
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a file whole that `append_row` goes on with; raises as `write` does."""
+        self.write_text(name, "".join(map(as_line, rows)))
+
+    def read_rows(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Read the first `count` lines of a file that `append_row` wrote; what follows may be half a line.
+
+        Raises:
+            RunFolderError: the file is missing, has fewer lines, or one of them is damaged.
+        """
         path = self.path / name
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
         except FileNotFoundError as error:
             raise RunFolderError("file missing from this run", where=path) from error
         except OSError as error:
             raise RunFolderError(f"cannot read: {error.strerror}", where=path) from error
         except ValueError as error:
             raise RunFolderError(f"damaged: {error}", where=path, expected="a line of JSON for each row") from error
+        if len(rows) < count:
+            raise RunFolderError("rows are missing", where=path, expected=f"{count} whole lines", found=len(rows))
+        return rows
+
+
+def as_line(row: Mapping[str, Any]) -> str:
+    """Return a row as a line of JSON, its line end included."""
+    return json.dumps(row, allow_nan=False) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def create_run_folder(out: str | None, config_name: str, root: Path = Path("runs")) -> RunFolder:
-    """Make the folder of a new run.
+def make_run_folder(out: str | None, config_name: str, root: Path = Path("runs")) -> RunFolder:
+    """Make the folder of a new run, or return that of a run to go on with.
 
     Args:
         out: the folder that the user asked for; None for the next free `runs/CONFIG-NNN`.
@@ -113,7 +125,7 @@ def create_run_folder(out: str | None, config_name: str, root: Path = Path("runs
         root: where numbered runs stand.
 
     Raises:
-        RunFolderError: the folder already holds something, or it cannot be made.
+        RunFolderError: the folder holds something that is not a run, or it cannot be made.
     """
     if out is None:
         return RunFolder(_next_free(root, config_name))
@@ -127,9 +139,8 @@ def create_run_folder(out: str | None, config_name: str, root: Path = Path("runs
         ) from error
     except OSError as error:
         raise cannot_write(path, error) from error
-    if holds:
-        what = "already holds a run" if "config.json" in holds else "not empty"
-        raise RunFolderError(what, where=path, found=_listing(holds), fix="name another --out; nothing was overwritten")
+    if holds and not _holds_run(path):
+        raise RunFolderError("holds files but no run", where=path, found=_listing(holds), fix="name another --out")
     return RunFolder(path)
 
 
@@ -142,15 +153,16 @@ def open_run_folder(path: str) -> RunFolder:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise RunFolderError("no such run folder", where=folder, fix=_runs_near(folder))
-    if not (folder / "config.json").is_file():
-        raise RunFolderError("not a run folder", where=folder, expected="config.json in it", fix=_runs_near(folder))
+    if not _holds_run(folder):
+        raise RunFolderError(
+            "not a run folder", where=folder, expected="a folder that flaxcnn train made", fix=_runs_near(folder)
+        )
     return RunFolder(folder)
 
 
-def cannot_write(path: Path, error: OSError) -> FlaxcnnError:
-    """Return the error for a file or folder that the system would not write, with what to do about it."""
-    advice = _ADVICE.get(error.errno or 0, "name another folder with --out")
-    return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=advice)
+def _holds_run(path: Path) -> bool:
+    """Return whether a run began there. Its lock is the first file that it makes; a copy may lack that."""
+    return any((path / name).is_file() for name in (LOCK, "config.json"))
 
 
 def _next_free(root: Path, config_name: str) -> Path:
@@ -175,5 +187,5 @@ def _listing(names: list[str]) -> str:
 
 def _runs_near(folder: Path) -> str:
     parent = folder.parent
-    runs = sorted(each.name for each in parent.iterdir() if (each / "config.json").is_file()) if parent.is_dir() else []
+    runs = sorted(each.name for each in parent.iterdir() if _holds_run(each)) if parent.is_dir() else []
     return f"runs in {parent}: {_listing(runs[::-1])}" if runs else "train one with: flaxcnn train"

@@ -26,14 +26,10 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
 
 
 def write_report(
-    folder: RunFolder,
-    name: str,
-    dataset: Dataset,
-    rows: list[LoggedRow],
-    published: tuple[PublishedRow, ...],
-    logits: np.ndarray,
+    folder: RunFolder, file: ExperimentFile, dataset: Dataset, rows: list[LoggedRow], logits: np.ndarray
 ) -> None:
     """Write `table1.md`, `curves.png`, `confusion.png` and `mistakes.png`; raises as `RunFolder.write` does."""
+    name, published = file.name, file.published
     labels, names = dataset.test.labels, dataset.class_names
     table = markdown_table(rows, published)
     folder.write_text("table1.md", f"# {name}\n\n{table}\n")

@@ -13,16 +13,17 @@ class EventFiles:
 
     Args:
         folder: where the event files go.
+        first_step: what earlier sessions wrote from this step on is taken back.
 
     Raises:
         ConfigError: the extra is not installed.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, first_step: int):
         require_tensorboard()
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def logged(self, row: LoggedRow) -> None:
         """Write one row."""

@@ -1,40 +1,45 @@
-"""The main job: from an experiment to a run's folder.
+"""The main job: from an experiment to a run's folder, in one session or in many.
 
 What computes, writes and prints stands elsewhere; here is the order of things.
 """
 
+import hashlib
+import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import jax
 import numpy as np
 
-from flaxcnn import data
-from flaxcnn.config import Experiment, ExperimentFile, to_json
-from flaxcnn.data import Dataset
+from flaxcnn.config import Experiment, ExperimentFile
 from flaxcnn.evaluation.table import LoggedRow
-from flaxcnn.models import create_checked
 from flaxcnn.runs.console import RunConsole
-from flaxcnn.runs.environment import device_line, environment
+from flaxcnn.runs.crash import leave_crash
+from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
-from flaxcnn.runs.folder import create_run_folder
+from flaxcnn.runs.folder import RunFolder, as_line, make_run_folder
+from flaxcnn.runs.lock import locked
+from flaxcnn.runs.record import METRICS, SUMMARY, read_config
 from flaxcnn.runs.report import comparable, write_report
-from flaxcnn.runs.steps import Progress, run_steps
+from flaxcnn.runs.sessions import Session, Times
+from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.steps import Diverged, Progress, run_steps
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.runs.tensorboard import EventFiles, require_tensorboard
-from flaxcnn.runs.weights import save_weights, sha256_of
-from flaxcnn.training import adam, create_state
-from flaxcnn.training.loop import BlockRunner, Plan
+from flaxcnn.runs.weights import save_weights, sha256_of, sha256_of_state
+from flaxcnn.training.checkpoints import import_orbax
+from flaxcnn.training.loop import BlockRunner
 
 
-def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float | None = None) -> int:
-    """Train an experiment, print how it goes, and leave its run's folder.
+def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float) -> int:
+    """Train an experiment, or go on with it, and leave its run's folder.
 
     Args:
         file: the experiment's file, for its name and the values that a paper published.
         experiment: the experiment to run: the file's, with what the command line changed.
-        out: the run's folder, new or empty; None for the next `runs/CONFIG-NNN`.
+        out: the run's folder, new or of the same run; None for the next `runs/CONFIG-NNN`.
         started: `time.perf_counter()` when the command started, for `total_seconds`.
 
     Returns:
@@ -42,72 +47,105 @@ def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, star
 
     Raises:
         ConfigError, DataError, ContractError: before anything is written.
-        RunFolderError: a file cannot be written.
+        RunFolderError: the folder holds another run, or a file cannot be written.
+        TrainingError: the loss or a gradient is no longer finite.
     """
-    started = time.perf_counter() if started is None else started
-    console = RunConsole()
     if experiment.logging.tensorboard:
         require_tensorboard()
-    dataset = data.load(experiment.data.source, experiment.data.dir)
-    plan = _plan(experiment, dataset)
-    model = create_checked(experiment.model.name, dataset.classes)
-    folder = create_run_folder(out, file.name)
-    folder.write_json("config.json", {"name": file.name, **to_json(experiment)})
-    folder.write_json("environment.json", environment(dataset.digests))
+    setup, console = set_up(experiment), RunConsole()
+    folder = make_run_folder(out, file.name)
+    ran = ExperimentFile(file.name, experiment, comparable(file, experiment))
+    with locked(folder.path), StopRequest() as stop:
+        session = Session(folder, ran, setup, console.warn)
+        progress = session.start()
+        if session.complete:
+            console.complete(progress.step, folder.path)
+            return 0
+        return _run(session, progress, console, stop, started)
 
-    settings = experiment.optimizer
-    optimizer = adam(settings.learning_rate, settings.b1, settings.b2, settings.eps)
-    state = create_state(model, optimizer, dataset.image_shape, experiment.training.seed)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    console.started(file.name, experiment, parameters, dataset, device_line(), folder.path)
-    runner = BlockRunner(state, dataset.train, plan, experiment.training.seed)
-    evaluator = Evaluator(model, state.variables, dataset.test, experiment.logging.test_examples)
-    published = comparable(file, experiment)
 
-    progress = Progress(state)
-    with ExitStack() as open_files, StopRequest() as stop:
-        events = open_files.enter_context(EventFiles(folder.path)) if experiment.logging.tensorboard else None
+def resume(folder: RunFolder, *, started: float) -> int:
+    """Go on with a run as its folder says; as `train`."""
+    file = read_config(folder).file
+    return train(file, file.experiment, str(folder.path), started=started)
+
+
+def _run(session: Session, progress: Progress, console: RunConsole, stop: StopRequest, started: float) -> int:
+    """Run the steps that are left, and finish the run if all are done."""
+    folder, setup, experiment = session.folder, session.setup, session.file.experiment
+    variables = progress.state.variables
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    console.started(session.file, parameters, setup.dataset, device_line(), folder.path, progress.step)
+    # Orbax takes about a second to import; here it does while the programs are compiled.
+    threading.Thread(target=import_orbax, daemon=True).start()
+    runner = BlockRunner(progress.state, setup.dataset.train, setup.plan, experiment.training.seed)
+    evaluator = Evaluator(setup.model, variables, setup.dataset.test, experiment.logging.test_examples)
+
+    def times() -> Times:
+        before = session.times_before
+        return {
+            "eval_seconds": before["eval_seconds"] + evaluator.seconds,
+            "compile_seconds": before["compile_seconds"] + runner.compile_seconds + evaluator.compile_seconds,
+            "total_seconds": before["total_seconds"] + time.perf_counter() - started,
+        }
+
+    def save() -> None:
+        session.store.save(progress.state, session.metadata(progress, times()))
+
+    with ExitStack() as open_files:
+        events = None
+        if experiment.logging.tensorboard:
+            events = open_files.enter_context(EventFiles(folder.path, first_step=progress.step))
 
         def log(row: LoggedRow) -> None:
-            folder.append_row("metrics.jsonl", row._asdict())
+            folder.append_row(METRICS, row._asdict())
             if events:
                 events.logged(row)
 
-        with console.training(plan.total_steps, published):
-            run_steps(progress, runner, evaluator, log=log, console=console, stop=stop)
-
-    variables = progress.state.variables
-    save_weights(folder, "weights.npz", variables)
-    if progress.step < plan.total_steps:
-        console.stopped(progress.step, plan.total_steps, len(progress.rows), folder.path)
+        try:
+            with console.training(setup.plan.total_steps, session.file.published):
+                run_steps(progress, runner, evaluator, log=log, save=save, console=console, stop=stop)
+        except Diverged as diverged:
+            metadata = session.metadata(progress, times())
+            raise leave_crash(
+                folder, progress.state, metadata, diverged.loss, runner.batch(progress.step)
+            ) from diverged
+    if stop.signal is not None:
+        console.stopped(progress.step, setup.plan.total_steps, folder.path)
         return stop.exit_code
-    numbers, logits = evaluator.final_numbers(variables)
-    write_report(folder, file.name, dataset, progress.rows, published, np.asarray(logits))
+    _finish(session, progress, console, evaluator, times, parameters)
+    return 0
+
+
+def _finish(
+    session: Session,
+    progress: Progress,
+    console: RunConsole,
+    evaluator: Evaluator,
+    times: Callable[[], Times],
+    parameters: int,
+) -> None:
+    """Evaluate all test images and write what a finished run leaves, the summary last."""
+    folder, file, plan = session.folder, session.file, session.setup.plan
+    state = progress.state
+    numbers, logits = evaluator.final_numbers(state.variables)
+    save_weights(folder, state.variables)
+    write_report(folder, file, session.setup.dataset, progress.rows, np.asarray(logits))
+    rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
         "parameters": parameters,
         "steps": progress.step,
         **numbers,
         "train_seconds": progress.train_seconds,
-        "eval_seconds": evaluator.seconds,
-        "compile_seconds": runner.compile_seconds + evaluator.compile_seconds,
-        "total_seconds": time.perf_counter() - started,
+        "save_seconds": progress.save_seconds,
+        **times(),
         "images_per_second": progress.step * plan.batch_size / progress.train_seconds,
         "device": device_line(),
-        "seed": experiment.training.seed,
-        "weights_sha256": sha256_of(variables["params"]),
+        "seed": file.experiment.training.seed,
+        "weights_sha256": sha256_of(state.params),
+        "state_sha256": sha256_of_state(state),
+        "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
     }
-    folder.write_json("summary.json", summary)  # last: a run that has one is complete
+    folder.write_json(SUMMARY, summary)
     console.finished(summary, evaluator.first, folder.path)
-    return 0
-
-
-def _plan(experiment: Experiment, dataset: Dataset) -> Plan:
-    training = experiment.training
-    return Plan.of(
-        len(dataset.train),
-        batch_size=training.batch_size,
-        epochs=training.epochs,
-        steps=training.steps,
-        log_every=experiment.logging.every,
-    )

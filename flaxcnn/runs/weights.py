@@ -5,12 +5,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import traverse_util
 
 from flaxcnn.data import array_digest
 from flaxcnn.errors import RunFolderError
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.training import TrainState
+
+WEIGHTS = "weights.npz"  # in a run's folder
 
 
 def flat(variables: Any) -> dict[str, np.ndarray]:
@@ -28,14 +32,20 @@ def sha256_of(variables: Any) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def save_weights(folder: RunFolder, name: str, variables: Any) -> None:
-    """Write a model's variables; raises as `RunFolder.write` does."""
+def sha256_of_state(state: TrainState) -> str:
+    """Return the SHA-256 of all that a training state holds, the optimizer's state included, as `sha256_of`."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return sha256_of({jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves})
+
+
+def save_weights(folder: RunFolder, variables: Any) -> None:
+    """Write a model's variables into a run's folder; raises as `RunFolder.write` does."""
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, **flat(variables))  # type: ignore[arg-type]
 
-    folder.write(name, write)
+    folder.write(WEIGHTS, write)
 
 
 def load_weights(path: Path) -> dict[str, Any]:

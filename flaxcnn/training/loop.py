@@ -5,7 +5,7 @@ It knows nothing of files or terminals. Where the cuts fall changes no bit of th
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from flaxcnn.data import Split, epoch_order
 from flaxcnn.errors import ConfigError
 from flaxcnn.training.state import TrainState
-from flaxcnn.training.step import train_block
+from flaxcnn.training.step import batch_indices, train_block
 
 MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
 BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C is answered well within a second
@@ -28,15 +28,19 @@ class Plan:
         batch_size: examples a step.
         total_steps: steps of the whole run.
         log_every: the steps 0, log_every, 2 log_every, … are logged, each after its update.
+        save_every: the state is saved when so many steps are done, and twice as many, …, and at the end.
     """
 
     examples: int
     batch_size: int
     total_steps: int
     log_every: int
+    save_every: int
 
     @classmethod
-    def of(cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int) -> "Plan":
+    def of(
+        cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
+    ) -> "Plan":
         """Return the plan of so many epochs, ended after `steps` where that is not None and comes first.
 
         Raises:
@@ -50,7 +54,7 @@ class Plan:
                 found=batch_size,
             )
         total = epochs * (examples // batch_size)
-        return cls(examples, batch_size, total if steps is None else min(steps, total), log_every)
+        return cls(examples, batch_size, total if steps is None else min(steps, total), log_every, save_every)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -65,10 +69,32 @@ class Plan:
         """Return whether a step is logged."""
         return step % self.log_every == 0
 
+    def saved(self, steps: int) -> bool:
+        """Return whether the state is saved when so many steps are done."""
+        return steps % self.save_every == 0 or steps == self.total_steps
+
     def next_cut(self, step: int) -> int:
         """Return where a block that starts with `step` ends at the latest: before which step."""
         after_logged = -(-step // self.log_every) * self.log_every + 1
-        return min(after_logged, (self.epoch(step) + 1) * self.steps_per_epoch, self.total_steps)
+        epoch_end = (self.epoch(step) + 1) * self.steps_per_epoch
+        save = (step // self.save_every + 1) * self.save_every
+        return min(after_logged, epoch_end, save, self.total_steps)
+
+
+class Block(NamedTuple):
+    """What a block of steps leaves.
+
+    Attributes:
+        state: after the block.
+        losses: of its steps, float32; the last one may be the faulty one.
+        finite: whether all losses and gradients are; where not, the state is the one before the faulty step.
+        seconds: that the block took.
+    """
+
+    state: TrainState
+    losses: np.ndarray
+    finite: bool
+    seconds: float
 
 
 class BlockRunner:
@@ -100,25 +126,31 @@ class BlockRunner:
         ).compile()
         self.compile_seconds = time.perf_counter() - started
 
-    def run(self, state: TrainState, step: int, most: int = MOST_STEPS) -> tuple[TrainState, np.ndarray, float]:
+    def run(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Block:
         """Run the next block and wait for its end.
 
         Args:
             state: the state at `step`; its memory is taken over.
             step: the number of the block's first step.
             most: the longest block that is wanted.
-
-        Returns:
-            The state after the block, the losses of its steps (float32), and the seconds that it took.
         """
-        epoch = self.plan.epoch(step)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, jnp.asarray(epoch_order(self.seed, epoch, self.plan.examples))
+        self._enter(self.plan.epoch(step))
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
         steps = min(self.plan.next_cut(step) - step, affordable, most, MOST_STEPS)
         started = time.perf_counter()
-        state, losses = self._block(state, self._images, self._labels, self._order, jnp.int32(steps))
-        losses = np.asarray(losses)[:steps]
+        state, losses, finite = self._block(state, self._images, self._labels, self._order, jnp.int32(steps))
+        losses = np.asarray(losses)
         seconds = time.perf_counter() - started
         self._step_seconds = seconds / steps
-        return state, losses, seconds
+        if not finite:
+            steps = int(state.step) - step + 1
+        return Block(state, losses[:steps], bool(finite), seconds)
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return the indices of the training examples that a step sees, int32 (batch_size,)."""
+        self._enter(self.plan.epoch(step))
+        return np.asarray(batch_indices(self._order, jnp.int32(step), self.plan.batch_size))
+
+    def _enter(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, jnp.asarray(epoch_order(self.seed, epoch, self.plan.examples))

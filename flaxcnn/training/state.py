@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from flaxcnn.keys import Purpose, key_for
+from flaxcnn.layers.augmentation import Augmentation
 from flaxcnn.training.optimizer import RuntimeOptimizer
 
 
@@ -18,19 +19,23 @@ class TrainState:
 
     Attributes:
         step: updates made so far, an int32 scalar.
+        seed: of all randomness, a uint32 scalar; no key is carried (`flaxcnn.keys`).
         params: the model's parameters.
         batch_stats: the model's running statistics; {} where it has none.
         opt_state: the optimizer's state, its learning rate and other hyperparameters included.
         model: the module, part of the tree's structure and not of its leaves.
         optimizer: has optax's `init` and `update`; likewise.
+        augmentations: of the training images, in order; likewise.
     """
 
     step: jax.Array
+    seed: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
     model: nn.Module = flax.struct.field(pytree_node=False)
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    augmentations: tuple[Augmentation, ...] = flax.struct.field(pytree_node=False, default=())
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -48,6 +53,7 @@ def create_state(
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     seed: int = 0,
+    augmentations: tuple[Augmentation, ...] = (),
 ) -> TrainState:
     """Return the state before the first step.
 
@@ -55,7 +61,8 @@ def create_state(
         model: as `flaxcnn.models.create` gives it, or any module with its interface.
         optimizer: as `flaxcnn.training.adam` gives it, or any of optax's.
         image_shape: (H, W, C).
-        seed: of the weights.
+        seed: of the weights, of dropout and of augmentation.
+        augmentations: of the training images, in order (`flaxcnn.layers.augmentation`).
     """
 
     def initialize() -> tuple[Any, Any, optax.OptState]:
@@ -64,4 +71,13 @@ def create_state(
         return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
 
     params, batch_stats, opt_state = jax.jit(initialize)()
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state, model=model, optimizer=optimizer)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        model=model,
+        optimizer=optimizer,
+        augmentations=augmentations,
+    )

@@ -78,6 +78,19 @@ def test_an_image_smaller_than_its_window_gives_what_flax_gives():
     assert max_pool(x).shape == nn.max_pool(x, (2, 2), (2, 2)).shape
 
 
+def test_a_hessian_vector_product_agrees_with_flax_in_both_orders():
+    x, direction = jnp.asarray(np.random.default_rng(0).standard_normal((2, 2, 6, 6, 3)), jnp.float32)
+
+    def slope(pool):
+        return jax.grad(lambda x: jnp.sum(pool(x) ** 3))
+
+    expected = jax.jvp(slope(lambda x: nn.max_pool(x, (2, 2), (2, 2))), (x,), (direction,))[1]
+    forward_over_reverse = jax.jvp(slope(max_pool), (x,), (direction,))[1]
+    reverse_over_reverse = jax.grad(lambda x: jnp.vdot(slope(max_pool)(x), direction))(x)
+    np.testing.assert_allclose(forward_over_reverse, expected, rtol=1e-6)
+    np.testing.assert_allclose(reverse_over_reverse, expected, rtol=1e-6)
+
+
 def test_integers_agree_with_plain_maxima():
     x = np.random.default_rng(0).integers(-9, 9, (2, 4, 4, 3))
     expected = x.reshape(2, 2, 2, 2, 2, 3).max(axis=(2, 4))

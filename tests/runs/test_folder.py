@@ -5,37 +5,35 @@ import json
 import pytest
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.runs.folder import RunFolder, create_run_folder, open_run_folder
+from flaxcnn.runs.folder import RunFolder, make_run_folder, open_run_folder
 
 
 def test_runs_are_numbered_after_the_largest_of_their_config(tmp_path):
     root = tmp_path / "runs"
-    assert create_run_folder(None, "paper", root).path == root / "paper-001"
+    assert make_run_folder(None, "paper", root).path == root / "paper-001"
     (root / "paper-041").mkdir()
     (root / "paper-more-099").mkdir()
-    assert create_run_folder(None, "paper", root).path == root / "paper-042"
-    assert create_run_folder(None, "other", root).path == root / "other-001"
+    assert make_run_folder(None, "paper", root).path == root / "paper-042"
+    assert make_run_folder(None, "other", root).path == root / "other-001"
 
 
-def test_an_empty_folder_is_taken_and_a_used_one_refused(tmp_path):
-    folder = create_run_folder(str(tmp_path / "a" / "b"), "paper")
-    assert create_run_folder(str(folder.path), "paper").path == folder.path
+def test_an_empty_folder_is_taken_and_that_of_a_run_returned(tmp_path):
+    folder = make_run_folder(str(tmp_path / "a" / "b"), "paper")
+    assert make_run_folder(str(folder.path), "paper").path == folder.path
     folder.write_json("config.json", {"seed": 1})
-    with pytest.raises(RunFolderError, match=r"already holds a run; found config\.json"):
-        create_run_folder(str(folder.path), "paper")
-    assert folder.read_json("config.json") == {"seed": 1}
+    assert make_run_folder(str(folder.path), "paper").read_json("config.json") == {"seed": 1}
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunFolderError, match=r"not empty; found thesis\.tex"):
-        create_run_folder(str(tmp_path), "paper")
+    with pytest.raises(RunFolderError, match=r"holds files but no run; found thesis\.tex"):
+        make_run_folder(str(tmp_path), "paper")
 
 
 def test_a_file_in_the_folders_place_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunFolderError, match="run: a file stands there; expected a folder"):
-        create_run_folder(str(tmp_path / "run"), "paper")
+        make_run_folder(str(tmp_path / "run"), "paper")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -51,12 +49,20 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("notes.txt", "old")]
 
 
-def test_rows_are_lines_of_json(tmp_path):
-    folder = RunFolder(tmp_path)
+def test_rows_are_lines_of_json_and_half_a_line_is_none(tmp_path):
+    folder, path = RunFolder(tmp_path), tmp_path / "metrics.jsonl"
     rows = [{"step": 0, "loss": 2.5}, {"step": 50, "loss": 0.1}]
     for row in rows:
         folder.append_row("metrics.jsonl", row)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+    path.write_text(path.read_text() + '{"step": 100, "lo')  # killed while it was written
+    assert folder.read_rows("metrics.jsonl", 2) == rows
+    assert folder.read_rows("metrics.jsonl", 1) == rows[:1]
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl: rows are missing; expected 3 whole lines, found 2"):
+        folder.read_rows("metrics.jsonl", 3)
+    folder.write_rows("metrics.jsonl", rows[:1])
+    folder.append_row("metrics.jsonl", rows[1])
+    assert folder.read_rows("metrics.jsonl", 2) == rows
 
 
 @pytest.mark.parametrize(("content", "message"), [("{", "damaged"), ("[1]", "expected a JSON object, found list")])
@@ -68,7 +74,7 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
 
 
 def test_opening_what_is_no_run_names_the_runs_nearby(tmp_path):
-    create_run_folder(str(tmp_path / "good-001"), "good").write_json("config.json", {})
+    make_run_folder(str(tmp_path / "good-001"), "good").write_json("config.json", {})
     for name in ("bad", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(RunFolderError, match="good-001"):

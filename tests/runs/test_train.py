@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def test_the_folder_holds_what_a_run_is_explained_by(quick_run):
         "confusion.png",
         "mistakes.png",
         "weights.npz",
+        "checkpoints",
+        ".lock",
     }
 
 
@@ -149,10 +152,7 @@ def test_evaluate_repeats_the_final_numbers_exactly(quick_run, flaxcnn):
 
 
 def test_evaluate_tells_a_changed_summary(quick_run, flaxcnn, tmp_path):
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for each in quick_run[0].iterdir():
-        (copy / each.name).write_bytes(each.read_bytes())
+    copy = shutil.copytree(quick_run[0], tmp_path / "copy")
     summary = json.loads((copy / "summary.json").read_text())
     (copy / "summary.json").write_text(json.dumps({**summary, "test_accuracy": 0.9999}))
     done = flaxcnn("evaluate", copy)

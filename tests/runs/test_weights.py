@@ -14,7 +14,7 @@ TREE = {"params": {"b": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "a": {"bias":
 
 
 def test_what_was_saved_is_loaded(tmp_path):
-    save_weights(RunFolder(tmp_path), "weights.npz", TREE)
+    save_weights(RunFolder(tmp_path), TREE)
     loaded = load_weights(tmp_path / "weights.npz")
     np.testing.assert_array_equal(loaded["params"]["b"]["kernel"], [[0, 1, 2], [3, 4, 5]])
     assert loaded["params"]["a"]["bias"] == 0.5
@@ -39,7 +39,7 @@ def test_one_bit_changes_the_digest():
 
 
 def test_every_cut_or_flipped_file_is_named_as_damaged(tmp_path):
-    save_weights(RunFolder(tmp_path), "weights.npz", TREE)
+    save_weights(RunFolder(tmp_path), TREE)
     whole = (tmp_path / "weights.npz").read_bytes()
     damaged = tmp_path / "damaged.npz"
     for length in range(0, len(whole), 37):

@@ -14,19 +14,19 @@ from flaxcnn.training.loop import MOST_STEPS, BlockRunner, Plan
 
 
 def test_the_papers_plan_has_1200_steps_and_24_rows():
-    plan = Plan.of(60_000, batch_size=50, epochs=1, steps=None, log_every=50)
+    plan = Plan.of(60_000, batch_size=50, epochs=1, steps=None, log_every=50, save_every=1000)
     assert (plan.steps_per_epoch, plan.total_steps) == (1200, 1200)
     assert [step for step in range(plan.total_steps) if plan.logged(step)] == list(range(0, 1200, 50))
 
 
 def test_steps_end_a_run_only_before_its_epochs_do():
-    assert Plan.of(103, batch_size=10, epochs=2, steps=7, log_every=5).total_steps == 7
-    assert Plan.of(103, batch_size=10, epochs=2, steps=99, log_every=5).total_steps == 20
+    assert Plan.of(103, batch_size=10, epochs=2, steps=7, log_every=5, save_every=9).total_steps == 7
+    assert Plan.of(103, batch_size=10, epochs=2, steps=99, log_every=5, save_every=9).total_steps == 20
 
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ConfigError) as caught:
-        Plan.of(1000, batch_size=1001, epochs=1, steps=None, log_every=50)
+        Plan.of(1000, batch_size=1001, epochs=1, steps=None, log_every=50, save_every=1000)
     assert str(caught.value) == (
         "training.batch_size: batch larger than the data; expected at most the 1,000 training images, found 1001"
     )
@@ -38,11 +38,14 @@ def test_a_batch_larger_than_the_data_is_refused():
     st.integers(1, 4),
     st.one_of(st.none(), st.integers(1, 90)),
     st.integers(1, 30),
+    st.integers(1, 30),
 )
-def test_cuts_fall_after_logged_steps_and_at_the_ends_of_epochs(examples, batch_size, epochs, steps, every):
+def test_cuts_fall_after_logged_steps_at_saves_and_at_the_ends_of_epochs(
+    examples, batch_size, epochs, steps, every, save
+):
     if batch_size > examples:
         return
-    plan = Plan.of(examples, batch_size=batch_size, epochs=epochs, steps=steps, log_every=every)
+    plan = Plan.of(examples, batch_size=batch_size, epochs=epochs, steps=steps, log_every=every, save_every=save)
     step, ends = 0, []
     while step < plan.total_steps:
         assert plan.next_cut(step) > step
@@ -51,7 +54,9 @@ def test_cuts_fall_after_logged_steps_and_at_the_ends_of_epochs(examples, batch_
     assert ends[-1] == plan.total_steps
     logged = {number + 1 for number in range(plan.total_steps) if number % every == 0}
     whole_epochs = set(range(examples // batch_size, plan.total_steps + 1, examples // batch_size))
-    assert set(ends) == logged | whole_epochs | {plan.total_steps}
+    saved = set(range(save, plan.total_steps, save)) | {plan.total_steps}
+    assert set(ends) == logged | whole_epochs | saved
+    assert {end for end in range(1, plan.total_steps + 1) if plan.saved(end)} == saved
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +69,16 @@ def new_state():
 
 
 def test_epochs_visit_the_examples_in_the_orders_of_the_seed(train_split):
-    plan = Plan.of(1000, batch_size=300, epochs=2, steps=None, log_every=2)
+    plan = Plan.of(1000, batch_size=300, epochs=2, steps=None, log_every=2, save_every=1000)
     state = new_state()
     runner, step, losses = BlockRunner(state, train_split, plan, seed=5), 0, []
     while step < plan.total_steps:
-        state, block, seconds = runner.run(state, step)
-        step += len(block)
-        losses.extend(block)
-        assert seconds > 0
+        block = runner.run(state, step)
+        np.testing.assert_array_equal(runner.batch(step), epoch_order(5, step // 3, 1000)[step % 3 * 300 :][:300])
+        state, step = block.state, step + len(block.losses)
+        losses.extend(block.losses)
+        assert block.seconds > 0
+        assert block.finite
     expected, by_hand = [], new_state()
     for epoch in (0, 1):
         order = epoch_order(5, epoch, 1000)
@@ -89,30 +96,28 @@ def test_no_block_compiles_anything(train_split):
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, seconds, **_: compilations.append(name) if "backend_compile" in name else None
     )
-    plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=7)
+    jax.jit(lambda x: 2 * x + 77)(1.0)
+    assert compilations, "JAX reports no compilations under this name: the next check would pass on nothing"
+    plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=7, save_every=9)
     state = new_state()
-    before = len(compilations)
     runner = BlockRunner(state, train_split, plan, seed=0)
-    assert len(compilations) > before, (
-        "JAX reports no compilations under this name: the next check would pass on nothing"
-    )
     before, step, lengths = len(compilations), 0, set()
     while step < plan.total_steps:
-        state, losses, _ = runner.run(state, step)
-        step += len(losses)
-        lengths.add(len(losses))
+        block = runner.run(state, step)
+        state, step = block.state, step + len(block.losses)
+        lengths.add(len(block.losses))
     assert len(compilations) == before
     assert len(lengths) > 1
 
 
 def test_the_first_block_is_one_step_and_a_block_is_never_longer_than_wanted(train_split):
-    plan = Plan.of(1000, batch_size=50, epochs=100, steps=None, log_every=10_000)
+    plan = Plan.of(1000, batch_size=50, epochs=100, steps=None, log_every=10_000, save_every=10_000)
     state = new_state()
     runner, lengths, step = BlockRunner(state, train_split, plan, seed=0), [], 1
     for most in (MOST_STEPS, 3, MOST_STEPS):
-        state, losses, _ = runner.run(state, step, most)
-        step += len(losses)
-        lengths.append(len(losses))
+        block = runner.run(state, step, most)
+        state, step = block.state, step + len(block.losses)
+        lengths.append(len(block.losses))
     assert lengths[0] == 1
     assert lengths[1] <= 3
     assert lengths[2] <= 20  # the epoch's end

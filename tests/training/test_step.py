@@ -1,11 +1,15 @@
 """One step is the arithmetic of the papers; a block of steps is the same steps, bit for bit."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flaxcnn.keys import Purpose, key_for
+from flaxcnn.layers.augmentation import RandomCrop, augment
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_block, train_step
 from flaxcnn.training.loop import MOST_STEPS
@@ -124,7 +128,8 @@ def in_blocks(resident, lengths):
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     losses = []
     for steps in lengths:
-        state, found = train_block(state, *resident, jnp.int32(steps), batch_size=50, most_steps=MOST_STEPS)
+        state, found, finite = train_block(state, *resident, jnp.int32(steps), batch_size=50, most_steps=MOST_STEPS)
+        assert finite
         losses.append(np.asarray(found)[:steps])
         assert np.isnan(np.asarray(found)[steps:]).all()
     return state, np.concatenate(losses)
@@ -152,3 +157,60 @@ def test_a_blocks_program_talks_to_nobody(resident):
     lowered = train_block.lower(state, *resident, jnp.int32(1), batch_size=50, most_steps=MOST_STEPS)
     text = lowered.compile().as_text()
     assert not [word for word in ("infeed", "outfeed", "send(", "recv(", "callback") if word in text]
+
+
+def test_a_block_ends_before_the_update_that_is_not_finite(resident):
+    images, labels, order = resident
+    flawed = images.astype(jnp.float32).at[order[7 * 50 + 3], 5, 5, 0].set(jnp.nan) / 255  # seen in step 7
+
+    def block(steps):
+        state = create_state(PaperCNN(), adam(), (28, 28, 1))
+        return train_block(state, flawed, labels, order, jnp.int32(steps), batch_size=50, most_steps=20)
+
+    state, losses, finite = block(20)
+    assert not finite
+    assert int(state.step) == 7
+    assert np.isfinite(losses[:7]).all()
+    assert np.isnan(losses[7:]).all()
+    leaves_equal(state, block(7)[0])
+
+
+class Random(nn.Module):
+    """Batch normalisation and dropout, the two things in a model that differ in training."""
+
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = images.reshape(images.shape[0], -1)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        logits = nn.Dense(self.classes, name="head")(x)
+        return logits, {"dropped": x, "logits": logits}
+
+
+def test_statistics_are_those_of_the_augmented_batch(small_split):
+    images, labels = small_split[0][:50], small_split[1][:50]
+    state = create_state(Random(), adam(), (28, 28, 1), seed=4, augmentations=(RandomCrop(3),))
+    key = key_for(4, Purpose.AUGMENTATION, 0)
+    cropped = augment((RandomCrop(3),), key, jnp.asarray(images, jnp.float32) / 255).reshape(50, -1)
+    state, _ = train_step(state, images, labels)
+    found = state.batch_stats["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(found, 0.1 * np.asarray(cropped, np.float64).mean(0), atol=1e-6)
+    assert not np.allclose(found, 0.1 * images.reshape(50, -1).mean(0) / 255, atol=1e-3)
+
+
+def test_what_is_random_in_a_step_differs_between_steps_and_seeds_and_not_between_runs(small_split):
+    images, labels = small_split[0][:50], small_split[1][:50]
+
+    def losses(seed):
+        state = create_state(Random(), adam(1e-12), (28, 28, 1), seed=0, augmentations=(RandomCrop(3),))
+        state = dataclasses.replace(state, seed=jnp.uint32(seed))
+        found = []
+        for _ in range(3):
+            state, metrics = train_step(state, images, labels)
+            found.append(float(metrics["loss"]))
+        return found
+
+    assert losses(1) == losses(1)
+    assert len({*losses(1), *losses(2)}) == 6  # the weights hardly move: what differs is dropout and crops

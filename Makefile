@@ -1,0 +1,44 @@
+# Each target sets up what it needs in a virtual environment (scripts/environment.sh), then runs its commands.
+#
+#     VENV=FOLDER   the environment, .venv
+#     PYTHON=PATH   the Python to make it with; the newest supported one that is found
+#     EXTRAS=cuda   more of pyproject.toml's extras to install
+#     ARGS="..."    more arguments for the command, as ARGS="--training.steps 100"
+
+VENV = .venv
+EXTRAS =
+ARGS =
+
+setup = @sh scripts/environment.sh '$(VENV)'
+
+.PHONY: help train test test-lowest lint bench clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+train: ## train the paper's CNN on MNIST for one epoch
+	$(setup) $(EXTRAS)
+	'$(VENV)/bin/python' train.py $(ARGS)
+
+test: ## run the tests
+	$(setup) test $(EXTRAS)
+	'$(VENV)/bin/python' -m pytest $(ARGS)
+
+test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
+	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
+	.venv-lowest/bin/python -m pytest $(ARGS)
+
+lint: ## check style, formatting, types and the direction of imports
+	$(setup) test lint $(EXTRAS)
+	'$(VENV)/bin/ruff' check
+	'$(VENV)/bin/ruff' format --check
+	'$(VENV)/bin/mypy'
+	'$(VENV)/bin/lint-imports' --no-logo
+
+bench: ## time an epoch of this library, of a plain Flax program and of PyTorch (TORCH_PYTHON=PATH)
+	$(setup) $(EXTRAS)
+	'$(VENV)/bin/python' -m benchmarks.epoch $(ARGS)
+
+clean: ## remove the environments and caches that make wrote; runs/ stays
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

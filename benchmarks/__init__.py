@@ -1,0 +1,1 @@
+"""Timings of this library beside its peers and the machine's limit."""

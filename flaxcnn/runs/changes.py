@@ -1,0 +1,47 @@
+"""What may change between the sessions of a run, and what may not: the same bits are promised for the same run."""
+
+from typing import Any, NamedTuple
+
+from flaxcnn.config import Experiment, to_json
+from flaxcnn.errors import ConfigError
+
+# They move where a run ends, what is written, and where the data (whose digests are checked) lie; never a weight.
+MAY_CHANGE = ("training.epochs", "training.steps", "logging", "checkpoint", "data.source", "data.dir")
+
+
+class Change(NamedTuple):
+    """A field that has another value than when the run began."""
+
+    field: str
+    before: Any
+    now: Any
+
+
+def changes(before: Experiment, now: Experiment) -> list[Change]:
+    """Return the fields, `section.field`, that differ."""
+    old, new = to_json(before), to_json(now)
+    return [
+        Change(f"{section}.{name}", old[section][name], new[section][name])
+        for section in new
+        for name in new[section]
+        if old[section][name] != new[section][name]
+    ]
+
+
+def allowed_changes(before: Experiment, now: Experiment, where: object) -> list[Change]:
+    """Return the fields that differ, all of which may.
+
+    Raises:
+        ConfigError: a field differs that decides about the weights; all such fields are listed.
+    """
+    found = changes(before, now)
+    refused = [each for each in found if not each.field.startswith(MAY_CHANGE)]
+    if refused:
+        raise ConfigError(
+            "holds a run with another config",
+            where=where,
+            expected=", ".join(f"{each.field} {each.before!r}" for each in refused),
+            found=", ".join(f"{each.now!r}" for each in refused),
+            fix="name another --out, or take these values back",
+        )
+    return found

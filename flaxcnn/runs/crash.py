@@ -1,0 +1,122 @@
+"""A step that went wrong: kept whole when it happens, repeated and looked into afterwards."""
+
+import shutil
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.keys import Purpose, key_for
+from flaxcnn.layers.augmentation import augment
+from flaxcnn.layers.pixels import to_float
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import read_config
+from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.weights import flat
+from flaxcnn.training import TrainState
+from flaxcnn.training.checkpoints import CheckpointStore, Metadata
+from flaxcnn.training.step import apply_for_training
+
+
+def leave_crash(
+    folder: RunFolder, state: TrainState, metadata: Metadata, loss: float, examples: np.ndarray
+) -> TrainingError:
+    """Write `crash/`: the state before the faulty step, the examples of its batch and the config; return the error.
+
+    Args:
+        folder: the run's.
+        state: before the faulty step.
+        metadata: of that state.
+        loss: of the faulty step.
+        examples: indices of the training examples that it saw.
+    """
+    path = folder.path / "crash"
+    shutil.rmtree(path, ignore_errors=True)  # of an earlier session that stopped at the same step
+    path.mkdir()
+    CheckpointStore(path, keep=1).save(state, metadata)
+    crash = RunFolder(path)
+    crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
+    crash.write_json(
+        "step.json",
+        {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()},
+    )
+    return TrainingError(
+        "training diverged",
+        where=f"step {metadata.step:,}, epoch {metadata.epoch}",
+        expected="a finite loss and finite gradients",
+        found=f"loss {loss}" if not np.isfinite(loss) else f"a gradient that is not finite (loss {loss:.4f})",
+        fix=f"see in which layer with: flaxcnn replay {path}",
+    )
+
+
+class Replay(NamedTuple):
+    """What one step does, layer by layer; each None where everything is finite."""
+
+    step: int
+    epoch: int
+    loss: float
+    parameter: str | None  # the first, by path, that is not finite before the step
+    activation: str | None  # the first layer, in the order of execution, whose output is not finite
+    gradient: str | None  # the first parameter, going backward from the loss, whose gradient is not finite
+
+
+def replay(crash: RunFolder) -> Replay:
+    """Repeat the step that a crash folder holds.
+
+    Raises:
+        RunFolderError: the folder is not a crash's, or is damaged.
+        DataError: the data are no longer there.
+    """
+    step = crash.read_json("step.json")
+    setup = set_up(read_config(crash).file.experiment)
+    restored = CheckpointStore(crash.path, keep=1).restore_newest(jax.eval_shape(setup.first_state))
+    if restored is None:
+        raise RunFolderError("no state in this crash folder", where=crash.path)
+    state, train = restored.state, setup.dataset.train
+    examples = np.asarray(step["examples"])
+    images = to_float(jnp.asarray(train.images[examples]))
+    images = augment(state.augmentations, key_for(state.seed, Purpose.AUGMENTATION, state.step), images)
+    return Replay(
+        step["step"],
+        step["epoch"],
+        *_look_into(state, images, jnp.asarray(train.labels[examples])),
+    )
+
+
+def _look_into(
+    state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array
+) -> tuple[float, str | None, str | None, str | None]:
+    layers: list[tuple[str, bool]] = []  # path and whether its output is finite, in the order of execution
+
+    def record(method: Any, arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
+        result = method(*arguments, **options)
+        if context.method_name == "__call__" and context.module.path:
+            layers.append(("/".join(context.module.path), _finite(result)))
+        return result
+
+    with nn.intercept_methods(record):
+        apply_for_training(state, state.params, images_BHWC)
+
+    def loss_of(params: Any) -> jax.Array:
+        logits, _ = apply_for_training(state, params, images_BHWC)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels_B).mean()
+
+    loss, gradients = jax.jit(jax.value_and_grad(loss_of))(state.params)
+    order = [path for path, _ in layers]
+    flawed = [name for name, array in flat(gradients).items() if not _finite(array)]
+    # Backward, a layer's gradient comes the sooner the later the layer was called.
+    flawed.sort(key=lambda name: order.index(name.rpartition("/")[0]) if name.rpartition("/")[0] in order else -1)
+    return (
+        float(loss),
+        next((name for name, array in flat(state.params).items() if not _finite(array)), None),
+        next((path for path, finite in layers if not finite), None),
+        flawed[-1] if flawed else None,
+    )
+
+
+def _finite(tree: Any) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,41 @@
+"""One process at a time on a run's folder. The system takes the lock back when its holder dies, however it dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flaxcnn.errors import RunFolderError
+from flaxcnn.files import cannot_write
+from flaxcnn.runs.folder import LOCK
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock while entered. The file stays: whoever removed it could not know that nobody waits.
+
+    Raises:
+        RunFolderError: another process that lives holds it, or the folder cannot be written to.
+    """
+    path = folder / LOCK
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise RunFolderError(
+                "another process is training in this folder",
+                where=folder,
+                found=f"process {holder}",
+                fix="wait until it has ended, stop it, or name another --out",
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

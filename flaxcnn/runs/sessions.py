@@ -1,0 +1,156 @@
+"""A run over its sessions: begun, or gone on with from the newest intact checkpoint, in the same folder.
+
+What was logged after that checkpoint is taken back, so that the rows are those of a run that was never interrupted.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from flaxcnn.config import ExperimentFile
+from flaxcnn.errors import ContractError
+from flaxcnn.models import contract_path
+from flaxcnn.runs.changes import Change, allowed_changes
+from flaxcnn.runs.environment import environment, versions
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import (
+    ENVIRONMENT,
+    METRICS,
+    SUMMARY,
+    read_config,
+    read_rows,
+    require_same_data,
+    write_config,
+)
+from flaxcnn.runs.setup import Setup
+from flaxcnn.runs.steps import Progress
+from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
+
+Times = dict[str, float]  # of the sessions before this one, by their names in the summary
+
+
+class Session:
+    """One process's part of a run, in its folder, which the caller has locked.
+
+    Args:
+        folder: the run's.
+        file: its name, experiment and published values.
+        setup: what the experiment is trained with.
+        warn: called with each line that the user should read.
+    """
+
+    def __init__(self, folder: RunFolder, file: ExperimentFile, setup: Setup, warn: Callable[[str], None]):
+        self.folder, self.file, self.setup, self._warn = folder, file, setup, warn
+        self.complete = False  # with nothing left to do, as `start` finds out
+        self.times_before: Times = {"compile_seconds": 0.0, "total_seconds": 0.0, "eval_seconds": 0.0}
+        self._contract = hashlib.sha256(contract_path(file.experiment.model.name).read_bytes()).hexdigest()
+        checkpoint = file.experiment.checkpoint
+        self.store = CheckpointStore(
+            folder.path / "checkpoints",
+            keep=checkpoint.keep,
+            keep_best=0 if checkpoint.keep_best is None else 1,
+            higher_is_better=checkpoint.keep_best != "train_loss",
+        )
+
+    def start(self) -> Progress:
+        """Begin the run, or return how far it has come; a complete one is left as it is.
+
+        Raises:
+            ConfigError: the folder holds a run with another config.
+            DataError, ContractError: its data or its model changed since.
+            RunFolderError: its files are damaged, no checkpoint is intact, or the folder cannot be written to.
+        """
+        if not (self.folder.path / "config.json").exists():
+            self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
+            write_config(self.folder, self.file)
+            return Progress(self.setup.first_state())
+        recorded = read_config(self.folder)
+        changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
+        require_same_data(self.folder, self.setup.dataset)
+        restored = self.store.restore_newest(jax.eval_shape(self.setup.first_state))
+        progress = Progress(self.setup.first_state()) if restored is None else self._restore(restored)
+        self.complete = self._is_complete(progress)
+        if self.complete:
+            return progress
+        write_config(self.folder, self.file, [*recorded.changes, *_as_json(changed, progress.step)])
+        self._record_environment(progress.step)
+        self.folder.write_rows(METRICS, (row._asdict() for row in progress.rows))
+        return progress
+
+    def _is_complete(self, progress: Progress) -> bool:
+        """Return whether nothing is left to do; a summary of fewer steps than are now asked for is put aside."""
+        summary = self.folder.path / SUMMARY
+        if not summary.exists():
+            return False
+        if progress.step >= self.setup.plan.total_steps:
+            return True
+        steps = self.folder.read_json(SUMMARY).get("steps")
+        summary.rename(summary.with_name(f"summary-step-{steps}.json"))
+        return False
+
+    def metadata(self, progress: Progress, times: Times) -> Metadata:
+        """Return what is saved with the state.
+
+        Args:
+            progress: the run so far.
+            times: of all sessions so far, this one included.
+        """
+        plan, row = self.setup.plan, progress.rows[-1] if progress.rows else None
+        best = self.file.experiment.checkpoint.keep_best
+        return Metadata(
+            step=progress.step,
+            epoch=plan.epoch(progress.step),
+            config=self.folder.read_json("config.json"),
+            contract_digest=self._contract,
+            data_digests=dict(self.setup.dataset.digests),
+            versions=versions(),
+            rows=len(progress.rows),
+            train_seconds=progress.train_seconds,
+            eval_seconds=times["eval_seconds"],
+            metric=None if best is None or row is None else getattr(row, best),
+            extra={
+                "compile_seconds": times["compile_seconds"],
+                "total_seconds": times["total_seconds"],
+                "save_seconds": progress.save_seconds,
+            },
+        )
+
+    def _restore(self, restored: Restored) -> Progress:
+        metadata = restored.metadata
+        for line in restored.rejected:
+            self._warn(f"warning: checkpoint not used: {line}")
+        if metadata.contract_digest != self._contract:
+            raise ContractError(
+                "the model's contract changed since this run",
+                where=contract_path(self.file.experiment.model.name),
+                expected=f"SHA-256 {metadata.contract_digest}",
+                found=self._contract,
+                fix="go on with the version of the library that the run was trained with",
+            )
+        other = [name for name, version in versions().items() if metadata.versions.get(name) != version]
+        for name in other:
+            self._warn(
+                f"warning: this run was trained with {name} {metadata.versions.get(name)}, and goes on with "
+                f"{versions()[name]}: the bits may differ from those of an uninterrupted run"
+            )
+        self.times_before = {**metadata.extra, "eval_seconds": metadata.eval_seconds}
+        return Progress(
+            state=restored.state,
+            step=metadata.step,
+            rows=read_rows(self.folder, metadata.rows),
+            train_seconds=metadata.train_seconds,
+            save_seconds=float(metadata.extra["save_seconds"]),
+        )
+
+    def _record_environment(self, step: int) -> None:
+        recorded = self.folder.read_json(ENVIRONMENT)
+        now = environment(self.setup.dataset.digests)
+        differs = {name: value for name, value in now.items() if recorded.get(name) != value}
+        recorded["resumed"] = [*recorded.get("resumed", []), {"step": step, **differs}]
+        self.folder.write_json(ENVIRONMENT, recorded)
+
+
+def _as_json(changed: list[Change], step: int) -> list[dict[str, Any]]:
+    return [{"step": step, **each._asdict()} for each in changed]

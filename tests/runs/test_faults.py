@@ -1,0 +1,298 @@
+"""Whatever ends a run, it goes on to the same bits: real processes, real signals, real damage.
+
+FLAXCNN_KILLS is the number of random kill points for each model: few in `make test`, 30 in `make test-faults`.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+KILLS = int(os.environ.get("FLAXCNN_KILLS", "3"))
+BITS = ("weights_sha256", "state_sha256", "metrics_sha256", "test_accuracy", "test_loss")
+
+# Saving as often as this, a run spends about half of its time in saving.
+OFTEN = ("--checkpoint.every", "7", "--logging.every", "10", "--logging.test_examples", "100")
+MODELS = {
+    "paper_cnn": ("--training.batch_size", "20"),
+    # batch normalisation, dropout and random crops
+    "wide_resnet10_1": ("--model.name", "wide_resnet10_1", "--augmentation.crop_padding", "2", "--training.batch_size", "5"),
+}
+
+
+class Started:
+    """The command, as a process that runs."""
+
+    def __init__(self, words, environment):
+        self.process = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def wait_for(self, pattern):
+        """Read what it prints up to a line that matches."""
+        for line in self.process.stdout:
+            if re.search(pattern, line):
+                return
+        raise AssertionError(f"ended without {pattern!r}: {self.process.stderr.read()}")
+
+    def kill(self):
+        self.process.kill()
+        return self.end()
+
+    def end(self):
+        printed, errors = self.process.communicate(timeout=300)
+        return self.process.returncode, printed, errors
+
+
+@pytest.fixture
+def start(small_mnist, command_environment, tmp_path):
+    """Start a training in a folder below the test's own: `start("run", "--training.steps", 20)`."""
+
+    def run(out, *options, command="train", first=""):
+        words = [sys.executable, "-m", "flaxcnn", command]
+        if command == "train":
+            words += ["--data.source", f"idx:{small_mnist}", "--out"]
+        words += [str(tmp_path / out), *map(str, options)]
+        if first:
+            words = [sys.executable, "-c", f"{first}\nimport os, sys\nos.execv(sys.executable, {words!r})"]
+        return Started(words, command_environment)
+
+    return run
+
+
+def ended_well(started):
+    code, printed, errors = started.end()
+    assert code == 0, errors
+    return printed, errors
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def rows(folder):
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in found]
+
+
+def same_bits(folder, reference):
+    for name in BITS:
+        assert summary(folder)[name] == summary(reference)[name], name
+    assert rows(folder) == rows(reference)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_mnist, command_environment, tmp_path_factory):
+    """The folder of a run that nothing interrupted, for given options; made once for all tests."""
+    made = {}
+
+    def run(*options):
+        if options not in made:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}"]
+            ended_well(Started([*words, "--out", str(folder), *map(str, options)], command_environment))
+            made[options] = folder
+        return made[options]
+
+    return run
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_killed_at_random_instants_it_ends_with_the_same_bits(model, start, uninterrupted, tmp_path):
+    options = (*MODELS[model], *OFTEN, "--training.epochs", 100, "--training.steps", 60 + 15 * KILLS)
+    reference = uninterrupted(*options)
+    seed = int(os.environ.get("FLAXCNN_KILL_SEED", time.time_ns() % 10**9))
+    print(f"FLAXCNN_KILL_SEED={seed}")
+    instants, reached = random.Random(seed), []
+    for _ in range(KILLS):
+        started = start("run", *options)
+        if instants.random() < 0.8:
+            started.wait_for("train loss")  # the table's head: the steps begin
+            time.sleep(instants.uniform(0, 0.5))
+        else:
+            time.sleep(instants.uniform(0, 4))
+        code, _, errors = started.kill()
+        assert code in (-signal.SIGKILL, 0), errors
+        saved = tmp_path / "run" / "checkpoints"
+        reached.append(max((each.name for each in saved.glob("step-*")), default="none") if saved.exists() else "none")
+    print(f"checkpoints after each kill: {reached}")
+    ended_well(start("run", *options))
+    same_bits(tmp_path / "run", reference)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
+
+
+STEPS = ("--training.epochs", 50, "--training.steps", 400, "--checkpoint.every", 50, "--logging.every", 50)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_on(
+    number, exit_code, start, uninterrupted, tmp_path
+):
+    started = start("run", *STEPS)
+    started.wait_for(r"^ +1 +50 ")
+    time.sleep(0.1)
+    started.process.send_signal(number)
+    sent = time.monotonic()
+    code, printed, errors = started.end()
+    took = time.monotonic() - sent
+    assert (code, errors) == (exit_code, "")
+    assert took < 4  # a block of a quarter of a second and a save; the rest is a loaded machine's
+    step = int(re.search(r"stopped after step (\d+) of 400; saved the checkpoint of step \1", printed)[1])
+    assert (tmp_path / "run" / "checkpoints" / f"step-{step:08d}").is_dir()
+    assert f"go on with: flaxcnn resume {tmp_path / 'run'}\n" in printed
+    ended_well(start("run", command="resume"))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def test_a_second_signal_ends_the_run_at_once_and_loses_nothing_saved(start, uninterrupted, tmp_path):
+    started = start("run", *STEPS)
+    started.wait_for(r"^ +2 +100 ")
+    started.process.send_signal(signal.SIGTERM)
+    time.sleep(0.01)
+    started.process.send_signal(signal.SIGTERM)
+    code, _, _ = started.end()
+    assert code in (-signal.SIGTERM, 143)  # 143 where the run had ended before the second one came
+    assert (tmp_path / "run" / "checkpoints" / "step-00000100").is_dir()
+    ended_well(start("run", *STEPS))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def flip(path):
+    largest = max((each for each in (path / "state").rglob("*") if each.is_file()), key=lambda each: each.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 4
+    largest.write_bytes(content)
+    return largest.name
+
+
+def truncate(path):
+    (path / "metadata.json").write_text((path / "metadata.json").read_text()[:-30])
+    return "metadata.json"
+
+
+def remove(path):
+    next(path.rglob("manifest.ocdbt")).unlink()
+    return "manifest.ocdbt"
+
+
+def other_schema(path):
+    metadata = path / "metadata.json"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "schema": 99}))
+    return "schema"
+
+
+@pytest.fixture(scope="module")
+def half(small_mnist, command_environment, tmp_path_factory):
+    """A run stopped after 200 of its 400 steps, with two checkpoints."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+    words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}", "--out", str(folder)]
+    shorter = [str(each) if each != 400 else "200" for each in STEPS]
+    ended_well(Started([*words, *shorter], command_environment))
+    return folder
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, remove, other_schema])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, start, uninterrupted, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    named = damage(tmp_path / "run" / "checkpoints" / "step-00000200")
+    printed, errors = ended_well(start("run", *STEPS))
+    assert "resumes after step 150" in printed
+    (line,) = errors.splitlines()
+    assert "warning: checkpoint not used" in line
+    assert "step-00000200" in line
+    assert named in line
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def test_no_intact_checkpoint_is_an_error_that_says_why_for_each(half, start, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    flip(tmp_path / "run" / "checkpoints" / "step-00000200")
+    truncate(tmp_path / "run" / "checkpoints" / "step-00000150")
+    code, _, errors = start("run", *STEPS).end()
+    assert code == 2
+    (line,) = errors.splitlines()
+    for part in ("no intact checkpoint", "step-00000200", "SHA-256", "step-00000150", "metadata.json"):
+        assert part in line
+
+
+def test_without_room_the_run_ends_and_says_so_and_goes_on_later(half, start, uninterrupted, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
+    code, _, errors = start("run", *STEPS, first=limit).end()
+    assert code == 2
+    assert "step-00000250: cannot write: File too large" in errors
+    saved = sorted(each.name for each in (tmp_path / "run" / "checkpoints").iterdir())
+    assert saved == ["step-00000150", "step-00000200"]
+    ended_well(start("run", *STEPS))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def test_without_permission_the_run_ends_and_says_so_and_goes_on_later(half, start, uninterrupted, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    without_root_rights = "import ctypes\nfor right in (1, 2):\n    ctypes.CDLL(None).prctl(24, right, 0, 0, 0)"
+    started = start("run", *STEPS, first=without_root_rights)
+    started.wait_for("train loss")
+    (tmp_path / "run" / "checkpoints").chmod(0o500)
+    code, _, errors = started.end()
+    assert code == 2
+    assert "cannot write: Permission denied" in errors
+    (tmp_path / "run" / "checkpoints").chmod(0o700)
+    ended_well(start("run", *STEPS))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def test_a_second_process_is_refused_while_the_first_lives_and_not_after_it_died(start, uninterrupted, tmp_path):
+    started = start("run", *STEPS)
+    started.wait_for("train loss")
+    code, _, errors = start("run", *STEPS).end()
+    assert code == 2
+    assert f"another process is training in this folder; found process {started.process.pid}" in errors
+    started.kill()
+    ended_well(start("run", *STEPS))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(start, command_environment, tmp_path):
+    options = (*STEPS, "--optimizer.learning_rate", "1e12")
+    for _ in range(2):  # going on comes to the same end
+        code, printed, errors = start("run", *options).end()
+        assert code == 1
+        found = re.search(r"step (\d+), epoch 0: training diverged; expected a finite loss", errors)
+        assert found, errors
+        assert f"flaxcnn replay {tmp_path / 'run' / 'crash'}" in errors
+    step = json.loads((tmp_path / "run" / "crash" / "step.json").read_text())
+    assert step["step"] == int(found[1])
+    assert len(step["examples"]) == len(set(step["examples"])) == 50
+    assert not (tmp_path / "run" / "summary.json").exists()
+    code, printed, errors = start("run/crash", command="replay").end()
+    assert code == 0, errors
+    assert f"step         {step['step']}, epoch 0: loss {float(step['loss'])}" in printed
+    assert re.search(r"^(activation|gradient) +(conv1|conv2|head)\S* is the first that is not finite", printed, re.M)
+
+
+def test_more_epochs_go_on_from_the_end_and_are_recorded(half, start, uninterrupted, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    ended_well(start("run", *STEPS))
+    same_bits(tmp_path / "run", uninterrupted(*STEPS))
+    changes = json.loads((tmp_path / "run" / "config.json").read_text())["changes"]
+    assert changes == [{"step": 200, "field": "training.steps", "before": 200, "now": 400}]
+    assert json.loads((tmp_path / "run" / "summary-step-200.json").read_text())["steps"] == 200
+
+
+def test_changed_data_are_refused(half, small_mnist, command_environment, tmp_path):
+    shutil.copytree(half, tmp_path / "run")
+    data = shutil.copytree(small_mnist, tmp_path / "data")
+    images = bytearray((data / "train-images-idx3-ubyte").read_bytes())
+    images[5000] ^= 1
+    (data / "train-images-idx3-ubyte").write_bytes(images)
+    words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{data}", "--out", str(tmp_path / "run")]
+    code, _, errors = Started([*words, *map(str, STEPS)], command_environment).end()
+    assert code == 2
+    assert "train-images-idx3-ubyte: the data changed since this run" in errors
