@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import chex  # type: ignore[import-untyped]
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -10,8 +10,8 @@ def to_float(images_BHWC: jax.Array) -> jax.Array:
     Raises:
         TypeError: the images are neither uint8 nor floating-point, so that their range is not known.
 
-    >>> to_float(jnp.asarray([0, 51, 255], jnp.uint8))
-    Array([0. , 0.2, 1. ], dtype=float32)
+    >>> to_float(jnp.asarray([0, 255], jnp.uint8))
+    Array([0., 1.], dtype=float32)
     """
     if images_BHWC.dtype == jnp.uint8:
         return images_BHWC.astype(jnp.float32) / 255

@@ -200,7 +200,7 @@ def test_training_and_evaluation_are_the_same_function(variables, images):
 
 
 def test_its_layers_start_as_pytorchs_do():
-    params = PaperCNN().init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = jax.jit(PaperCNN().init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
     for layer, fan_in in (("conv1", 25), ("conv2", 400), ("head", 1568)):
         for array in params[layer].values():
             largest = np.abs(array).max() * np.sqrt(fan_in)

@@ -22,7 +22,7 @@ _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 def import_orbax() -> ModuleType:
     """Import Orbax's v1 interface and return it."""
-    from orbax.checkpoint import v1  # type: ignore[import-untyped]
+    from orbax.checkpoint import v1
 
     return v1
 
