@@ -13,7 +13,8 @@ from flaxcnn.training.loop import BlockRunner, Plan
 
 def main() -> None:
     epoch = Epoch.load(sys.argv[1])
-    plan = Plan.of(len(epoch.images), batch_size=epoch.batch_size, epochs=1, steps=None, log_every=50)
+    images = len(epoch.images)
+    plan = Plan.of(images, batch_size=epoch.batch_size, epochs=1, steps=None, log_every=50, save_every=images)
     model, optimizer = create("paper_cnn", classes=10), adam(1e-3)
 
     def fresh():
@@ -24,9 +25,9 @@ def main() -> None:
     def measure() -> dict[str, float]:
         state, step, seconds, losses = jax.block_until_ready(fresh()), 0, 0.0, []
         while step < plan.total_steps:
-            state, block_losses, block_seconds = runner.run(state, step)
-            step, seconds = step + len(block_losses), seconds + block_seconds
-            losses.extend(block_losses)
+            block = runner.run(state, step)
+            state, step, seconds = block.state, step + len(block.losses), seconds + block.seconds
+            losses.extend(block.losses)
         return {"seconds": seconds, "last_loss": float(sum(losses[-100:])) / 100}
 
     measure()

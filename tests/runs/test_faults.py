@@ -23,7 +23,14 @@ OFTEN = ("--checkpoint.every", "7", "--logging.every", "10", "--logging.test_exa
 MODELS = {
     "paper_cnn": ("--training.batch_size", "20"),
     # batch normalisation, dropout and random crops
-    "wide_resnet10_1": ("--model.name", "wide_resnet10_1", "--augmentation.crop_padding", "2", "--training.batch_size", "5"),
+    "wide_resnet10_1": (
+        "--model.name",
+        "wide_resnet10_1",
+        "--augmentation.crop_padding",
+        "2",
+        "--training.batch_size",
+        "5",
+    ),
 }
 
 
@@ -165,7 +172,9 @@ def test_a_second_signal_ends_the_run_at_once_and_loses_nothing_saved(start, uni
 
 
 def flip(path):
-    largest = max((each for each in (path / "state").rglob("*") if each.is_file()), key=lambda each: each.stat().st_size)
+    largest = max(
+        (each for each in (path / "state").rglob("*") if each.is_file()), key=lambda each: each.stat().st_size
+    )
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 4
     largest.write_bytes(content)
