@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train test test-lowest lint bench clean
+.PHONY: help train test test-faults test-lowest lint bench clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -28,6 +28,10 @@ test: ## run the tests
 test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
 	.venv-lowest/bin/python -m pytest $(ARGS)
+
+test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
+	$(setup) test $(EXTRAS)
+	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest tests/runs/test_faults.py -s $(ARGS)
 
 lint: ## check style, formatting, types and the direction of imports
 	$(setup) test lint $(EXTRAS)
