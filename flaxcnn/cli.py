@@ -5,6 +5,7 @@ JAX and everything that needs it is imported by the command that runs, so that h
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,14 @@ class TrainOptions:
     """Name of a config of the library, or path of a .py file."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     out: str | None = None
-    """Folder of the run, new or empty; None for the next runs/CONFIG-NNN."""
+    """Folder of the run; that of the same run goes on where it stood. None for the next runs/CONFIG-NNN."""
 
 
 def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     """Train an experiment: the paper's CNN on MNIST by default."""
     started = time.perf_counter()
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else TrainOptions().config
+    asked = [word for word in arguments if word not in ("-h", "--help")]
+    name = parse(TrainOptions, asked, program=program).config  # wherever it stands among the options
     file = load_experiment(name)
     options = parse(TrainOptions, arguments, program=program, default=TrainOptions(name, file.experiment))
     from flaxcnn.runs.train import train
@@ -44,11 +46,22 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
 
 
 @dataclass(frozen=True)
+class DataPlace:
+    """Where the run's data lie now, if they were moved; their digests are checked."""
+
+    source: str | None = None
+    """As --data.source of train; None for what the run recorded."""
+    dir: str | None = None
+    """As --data.dir of train; None for what the run recorded."""
+
+
+@dataclass(frozen=True)
 class ResumeOptions:
     """Go on with a run that was stopped, killed or ran out of space, from its newest intact checkpoint."""
 
     run: Positional[str]
     """Folder of the run."""
+    data: DataPlace = field(default_factory=DataPlace)
 
 
 def resume(arguments: Sequence[str]) -> int:
@@ -58,7 +71,7 @@ def resume(arguments: Sequence[str]) -> int:
     from flaxcnn.runs.folder import open_run_folder
     from flaxcnn.runs.train import resume
 
-    return resume(open_run_folder(options.run), started=started)
+    return resume(open_run_folder(options.run), options.data.source, options.data.dir, started=started)
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ class EvaluateOptions:
 
     run: Positional[str]
     """Folder of a run that ended."""
+    data: DataPlace = field(default_factory=DataPlace)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -96,7 +110,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     from flaxcnn.runs.evaluate import evaluate_run
     from flaxcnn.runs.folder import open_run_folder
 
-    now, recorded = evaluate_run(open_run_folder(options.run))
+    now, recorded = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
         print(f"{name:26} {value}  ({same})")
@@ -192,7 +206,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, or 2 after a mistake of the user's."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -203,17 +217,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] == "--version":
             print(f"flaxcnn {__version__}")
             return 0
+        if words[0].startswith("-"):
+            raise ConfigError(
+                "unknown option", where=words[0], fix=nearest(words[0], ["--help", "--version", "--debug"])
+            )
         if words[0] not in COMMANDS:
             raise ConfigError("unknown command", where=words[0], fix=nearest(words[0], COMMANDS))
         return COMMANDS[words[0]](words[1:])
     except FlaxcnnError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"flaxcnn: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("flaxcnn: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `flaxcnn data mnist | head`: nobody reads on, which is no fault
         sys.stderr.close()
         return 0

@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import io
+import re
 import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from flaxcnn.config import type_name
 from flaxcnn.errors import ConfigError, nearest
@@ -33,8 +34,12 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     for word in arguments:
         name = _flag(word)
         if name is not None and name not in flags:
+            if not flags:
+                raise ConfigError("unknown option", where=word.partition("=")[0], fix=f"see {program} --help")
             hint = nearest(f"--{name}", [f"--{each}" for each in flags if "." in each or "." not in name])
             raise ConfigError("unknown option", where=word.partition("=")[0], fix=hint)
+        if re.match(r"-[A-Za-z]", word):
+            raise ConfigError("unknown option", where=word, fix=f"options have two dashes: see {program} --help")
     parsed, surplus = _quietly(options, arguments, default)
     if parsed is None:
         _explain(options, arguments, flags, default, program)
@@ -56,7 +61,7 @@ def flags_of(options: type) -> dict[str, Any]:
         if positional in annotations:
             continue
         if dataclasses.is_dataclass(kind):
-            inner = flags_of(typing.cast(type, kind))
+            inner = flags_of(cast(type, kind))
             prefix = "" if any(getattr(note, "name", None) == "" for note in annotations) else f"{each.name}."
             flags.update({f"{prefix}{name}": inner[name] for name in inner})
         else:
@@ -109,4 +114,5 @@ def _explain(
             expected=type_name(flags[name]),
             found=repr(value) if value else "nothing",
         )
-    raise ConfigError("a word is missing", where=program, fix=f"see {program} --help")
+    positional = [each.name.upper() for each in dataclasses.fields(cast(Any, options)) if each.name not in flags]
+    raise ConfigError(f"{positional[0]} is missing", where=program, fix=f"see {program} --help")

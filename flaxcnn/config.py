@@ -212,7 +212,29 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
             expected="experiment = Experiment(...)",
             found="nothing of that name" if experiment is None else type(experiment).__name__,
         )
-    return ExperimentFile(path.stem, experiment, tuple(PublishedRow(*row) for row in bound.get("published", ())))
+    try:
+        published = tuple(PublishedRow(*row) for row in bound.get("published", ()))
+    except TypeError as error:
+        expected = "published = ((step, train_loss or None, test_accuracy or None), ...)"
+        raise ConfigError("published values in another form", where=path, expected=expected) from error
+    return ExperimentFile(path.stem, experiment, published)
+
+
+def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:
+    """Return the experiment with its data elsewhere, and with absolute paths, so that it holds in any folder.
+
+    Args:
+        experiment: the experiment.
+        source: in place of `data.source`; None to keep it.
+        folder: in place of `data.dir`; None to keep it.
+    """
+    source, folder = source or experiment.data.source, folder or experiment.data.dir
+    kind, colon, place = source.partition(":")
+    if kind == "idx" and place:
+        source = kind + colon + os.path.abspath(os.path.expanduser(place))
+    if folder is not None:
+        folder = os.path.abspath(os.path.expanduser(folder))
+    return dataclasses.replace(experiment, data=Data(source, folder))
 
 
 def to_json(experiment: Experiment) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A user's mistake through the real command: one line on stderr, exit code 2, nothing overwritten, no traceback."""
 
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -48,6 +49,10 @@ def test_the_version_is_printed(flaxcnn):
         (["train", "--data.source", "mnits"], ["mnits", "mnist"]),
         (["train", "--data.source", "idx:nowhere"], ["nowhere"]),
         (["train", "--training.batch_size", "60001"], ["batch larger than the data", "60,000", "found 60001"]),
+        (["train", "--training.steps", "2", "paper_minst"], ["paper_minst: unknown config"]),
+        (["train", "-o", "x"], ["-o: unknown option", "two dashes"]),
+        (["--verison"], ["--verison: unknown option", "Did you mean '--version'?"]),
+        (["resume"], ["RUN is missing", "flaxcnn resume --help"]),
         (["evaluate", "nowhere"], ["nowhere: no such run folder"]),
         (["data", "idx:nowhere"], ["nowhere"]),
     ],
@@ -59,7 +64,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(flaxcnn, tmp_path, arguments, 
 
 def test_debug_shows_the_traceback(flaxcnn):
     done = flaxcnn("train", "--data.source", "mnits", "--debug")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
@@ -77,6 +82,35 @@ def test_a_missing_data_file_is_named(flaxcnn, small_mnist, tmp_path):
     shutil.copytree(small_mnist, tmp_path / "data")
     (tmp_path / "data" / "train-images-idx3-ubyte").unlink()
     refused(flaxcnn("train", "--data.source", "idx:data"), "train-images-idx3-ubyte")
+
+
+def test_images_too_small_for_the_model_are_refused_before_anything_is_written(flaxcnn, tmp_path):
+    (tmp_path / "data").mkdir()
+    for split in ("train", "t10k"):
+        images = struct.pack(">4I", 0x803, 60, 3, 3) + bytes(60 * 9)
+        (tmp_path / "data" / f"{split}-images-idx3-ubyte").write_bytes(images)
+        (tmp_path / "data" / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, 60) + bytes(60))
+    refused(
+        flaxcnn("train", "--data.source", "idx:data", "--out", "run"), "images too small", "at least 4", "found 3×3"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_closed_pipe_ends_the_output_and_not_the_run(command_environment, small_mnist, tmp_path):
+    words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}", "--training.steps", "20"]
+    with subprocess.Popen(
+        [*words, "--logging.every", "5", "--out", str(tmp_path / "run")],
+        env=command_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(timeout=120) == 0
+    assert errors == ""
+    assert (tmp_path / "run" / "summary.json").is_file()
 
 
 def files_of(folder):

@@ -48,6 +48,7 @@ def test_options_words_and_defaults_are_read():
         (["--section.rate", "fast"], "--section.rate: wrong type; expected a number, found 'fast'"),
         (["--section.count", "1.5"], "--section.count: wrong type; expected a whole number or None, found '1.5'"),
         (["first", "--out", "a", "--section.rate"], "--section.rate: value missing; expected a number, found nothing"),
+        (["-o", "x"], "-o: unknown option. Options have two dashes: see x --help"),
         (["first", "second"], "second: a word too many. See x --help"),
         (["--section.loud", "--section.rate", "1", "2", "3"], "3: a word too many. See x --help"),
     ],
@@ -66,7 +67,7 @@ def test_a_missing_word_is_said():
 
     with pytest.raises(ConfigError) as caught:
         parse(Needs, [], program="flaxcnn evaluate")
-    assert str(caught.value) == "flaxcnn evaluate: a word is missing. See flaxcnn evaluate --help"
+    assert str(caught.value) == "flaxcnn evaluate: WORD is missing. See flaxcnn evaluate --help"
 
 
 def test_help_spells_options_as_the_fields_are(capsys):

@@ -89,6 +89,10 @@ def test_json_with_an_unknown_field_names_the_nearest():
         ("experiment =", "line 1: SyntaxError"),
         ("x = 1 / 0", "line 1: ZeroDivisionError: division by zero"),
         ("x = 1", "expected experiment = Experiment(...), found nothing of that name"),
+        (
+            "from flaxcnn.config import *\nexperiment = Experiment()\npublished = [(0, 2.3)]",
+            "published values in another form; expected published = ((step,",
+        ),
         ("experiment = 3", "expected experiment = Experiment(...), found int"),
         (
             "from flaxcnn.config import *\nexperiment = Experiment(training=Training(epochs=0))",

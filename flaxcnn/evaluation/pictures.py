@@ -34,7 +34,10 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
             axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
             axes.legend()
         axes.grid(alpha=0.3)
-    loss_axes.set(ylabel="training loss of the batch (nats)", yscale="log", title=title)
+    positive = all(row.train_loss > 0 for row in rows)  # a loss of 0 has no place on a logarithmic scale
+    scale = "log" if positive else "linear"
+    loss_axes.set(ylabel="training loss of the batch (nats)", yscale=scale, title=title)
+    accuracy_axes.set_ylim(top=1.02)
     accuracy_axes.set(ylabel="accuracy on the first test images", xlabel="step")
     figure.savefig(path, dpi=_DPI)
 

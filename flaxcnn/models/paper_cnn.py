@@ -9,6 +9,7 @@ import math
 import flax.linen as nn
 import jax
 
+from flaxcnn.errors import DataError
 from flaxcnn.layers.convolution import convolution
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.layers.pooling import MaxPool
@@ -36,8 +37,19 @@ class PaperCNN(nn.Module):
 
         Returns:
             Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, features and logits.
+
+        Raises:
+            DataError: the images are smaller than 4×4.
         """
         del train
+        height, width = images_BHWC.shape[1:3]
+        if min(height, width) < 4:
+            raise DataError(
+                "images too small for two pools of 2×2",
+                where="paper_cnn",
+                expected="height and width of at least 4",
+                found=f"{height}×{width}",
+            )
         endpoints = {}
         x = images_BHWC
         for number, filters in ((1, 16), (2, 32)):

@@ -6,7 +6,11 @@ from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import ConfigError
 
 # They move where a run ends, what is written, and where the data (whose digests are checked) lie; never a weight.
-MAY_CHANGE = ("training.epochs", "training.steps", "logging", "checkpoint", "data.source", "data.dir")
+MAY_CHANGE = (
+    *("training.epochs", "training.steps"),
+    *("logging.every", "logging.tensorboard", "checkpoint.every", "checkpoint.keep"),
+    *("data.source", "data.dir"),
+)
 
 
 class Change(NamedTuple):
@@ -35,7 +39,7 @@ def allowed_changes(before: Experiment, now: Experiment, where: object) -> list[
         ConfigError: a field differs that decides about the weights; all such fields are listed.
     """
     found = changes(before, now)
-    refused = [each for each in found if not each.field.startswith(MAY_CHANGE)]
+    refused = [each for each in found if each.field not in MAY_CHANGE]
     if refused:
         raise ConfigError(
             "holds a run with another config",

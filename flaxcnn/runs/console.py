@@ -1,5 +1,8 @@
 """What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
 
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +17,21 @@ from flaxcnn.data import Dataset
 from flaxcnn.evaluation.table import LoggedRow, cells, headings
 
 
+class _Console(Console):
+    """A console whose closed pipe ends what is printed, not the run."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output: `flaxcnn train | head` trains to its end."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+
+
+def command(*words: object) -> str:
+    """Return a command of this library as it can be pasted into the shell that started this process."""
+    door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
+    return shlex.join([*door, *map(str, words)])
+
+
 class RunConsole:
     """Prints a run as it goes on.
 
@@ -22,7 +40,7 @@ class RunConsole:
     """
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Console(highlight=False, soft_wrap=True)
         self._published: Sequence[PublishedRow] = ()
         self._widths: tuple[int, ...] = ()
         self._progress: Progress | None = None
@@ -84,11 +102,12 @@ class RunConsole:
         saved = f"the checkpoint of step {step:,}" if step else "nothing but the config: no step was made"
         self._say()
         self._say(f"stopped after step {step:,} of {total_steps:,}; saved {saved}")
-        self._say(f"go on with: flaxcnn resume {folder}")
+        self._say(f"go on with: {command('resume', folder)}")
 
-    def complete(self, step: int, folder: Path) -> None:
+    def complete(self, step: int, total_steps: int, folder: Path) -> None:
         """Print that a run has nothing left to do."""
-        self._say(f"{folder} is complete: {step:,} steps; nothing to do")
+        asked = f" ({total_steps:,} are asked for)" if step != total_steps else ""
+        self._say(f"{folder} is complete: {step:,} steps{asked}; nothing to do")
 
     def finished(self, summary: Mapping[str, Any], first: int, folder: Path) -> None:
         """Print the final numbers, the times and the folder."""

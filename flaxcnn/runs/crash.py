@@ -1,6 +1,7 @@
 """A step that went wrong: kept whole when it happens, repeated and looked into afterwards."""
 
 import shutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,8 +14,9 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment
 from flaxcnn.layers.pixels import to_float
+from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config
+from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import set_up
 from flaxcnn.runs.weights import flat
 from flaxcnn.training import TrainState
@@ -35,22 +37,33 @@ def leave_crash(
         examples: indices of the training examples that it saw.
     """
     path = folder.path / "crash"
-    shutil.rmtree(path, ignore_errors=True)  # of an earlier session that stopped at the same step
-    path.mkdir()
-    CheckpointStore(path, keep=1).save(state, metadata)
-    crash = RunFolder(path)
-    crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
-    crash.write_json(
-        "step.json",
-        {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()},
-    )
+    try:
+        _write_crash(path, folder, state, metadata, loss, examples)
+        fix = f"see in which layer with: {command('replay', path)}"
+    except (OSError, RunFolderError) as error:  # what went wrong first is what the user has to know
+        fix = f"nothing was kept to look into: {error}"
     return TrainingError(
         "training diverged",
         where=f"step {metadata.step:,}, epoch {metadata.epoch}",
-        expected="a finite loss and finite gradients",
-        found=f"loss {loss}" if not np.isfinite(loss) else f"a gradient that is not finite (loss {loss:.4f})",
-        fix=f"see in which layer with: flaxcnn replay {path}",
+        expected="finite numbers",
+        found=f"loss {loss}"
+        if not np.isfinite(loss)
+        else f"a gradient or an update that is not finite (loss {loss:.4f})",
+        fix=fix,
     )
+
+
+def _write_crash(
+    path: Path, folder: RunFolder, state: TrainState, metadata: Metadata, loss: float, examples: np.ndarray
+) -> None:
+    if path.exists():  # of an earlier session that stopped at the same step
+        shutil.rmtree(path)
+    path.mkdir()
+    crash = RunFolder(path)
+    CheckpointStore(path, keep=1).save(state, metadata)
+    crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
+    step = {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()}
+    crash.write_json("step.json", step)  # last: with it the folder is whole
 
 
 class Replay(NamedTuple):
@@ -69,13 +82,16 @@ def replay(crash: RunFolder) -> Replay:
 
     Raises:
         RunFolderError: the folder is not a crash's, or is damaged.
-        DataError: the data are no longer there.
+        DataError: the data are no longer there, or changed.
     """
+    if not (crash.path / "step.json").exists():
+        raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
     step = crash.read_json("step.json")
     setup = set_up(read_config(crash).file.experiment)
     restored = CheckpointStore(crash.path, keep=1).restore_newest(jax.eval_shape(setup.first_state))
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
+    require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.dataset.train
     examples = np.asarray(step["examples"])
     images = to_float(jnp.asarray(train.images[examples]))

@@ -29,6 +29,15 @@ def versions() -> dict[str, str]:
     return {"flaxcnn": flaxcnn.__version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
+def hardware() -> dict[str, str]:
+    """Return what the bits of a run depend on besides versions: device, processor and XLA's flags."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "processor": _processor(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
 def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the versions, the machine, the digests of the data and the git commit of the source, as JSON has it."""
     return {
@@ -37,10 +46,20 @@ def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": device_line(),
         "devices": [f"{each.platform}:{each.id}" for each in jax.devices()],
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "hardware": hardware(),
         "data_sha256": dict(data_digests),
         "git_commit": _git_commit(Path(__file__).parents[2]),
     }
+
+
+def _processor() -> str:
+    """Return the processor's name as Linux knows it, or as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _git_commit(checkout: Path) -> str | None:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from flaxcnn.config import with_data
 from flaxcnn.contracts import check_variables, derive_contract
 from flaxcnn.data import Split
 from flaxcnn.evaluation import Sums, evaluate
@@ -57,8 +58,15 @@ class Evaluator:
         return sums, logits
 
 
-def evaluate_run(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
+def evaluate_run(
+    folder: RunFolder, source: str | None = None, data_dir: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Evaluate the weights that a run saved, on the test set that it was trained beside.
+
+    Args:
+        folder: the run's.
+        source: where its data lie now; None for where they lay.
+        data_dir: likewise, for TensorFlow data sets.
 
     Returns:
         The numbers now, and the same ones as the run's `summary.json` has them.
@@ -69,7 +77,7 @@ def evaluate_run(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
         ContractError: the weights do not fit the model.
     """
     recorded = folder.read_json(SUMMARY)
-    experiment = read_config(folder).file.experiment
+    experiment = with_data(read_config(folder).file.experiment, source, data_dir)
     setup = set_up(experiment)
     require_same_data(folder, setup.dataset)
     saved = load_weights(folder.path / WEIGHTS)

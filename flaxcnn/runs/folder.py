@@ -162,7 +162,10 @@ def open_run_folder(path: str) -> RunFolder:
 
 def _holds_run(path: Path) -> bool:
     """Return whether a run began there. Its lock is the first file that it makes; a copy may lack that."""
-    return any((path / name).is_file() for name in (LOCK, "config.json"))
+    try:
+        return any((path / name).is_file() for name in (LOCK, "config.json"))
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def _next_free(root: Path, config_name: str) -> Path:
@@ -186,6 +189,8 @@ def _listing(names: list[str]) -> str:
 
 
 def _runs_near(folder: Path) -> str:
-    parent = folder.parent
-    runs = sorted(each.name for each in parent.iterdir() if _holds_run(each)) if parent.is_dir() else []
-    return f"runs in {parent}: {_listing(runs[::-1])}" if runs else "train one with: flaxcnn train"
+    try:
+        runs = sorted(each.name for each in folder.parent.iterdir() if _holds_run(each))
+    except OSError:  # there is no such folder, or it may not be listed
+        runs = []
+    return f"runs in {folder.parent}: {_listing(runs[::-1])}" if runs else "train one with: flaxcnn train"

@@ -35,7 +35,16 @@ def locked(folder: Path) -> Iterator[None]:
                 found=f"process {holder}",
                 fix="wait until it has ended, stop it, or name another --out",
             ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot be locked: {error.strerror}",
+                where=path,
+                fix="name a folder on a disk that has locks with --out",
+            ) from error
+        try:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+        except OSError as error:
+            raise cannot_write(path, error) from error
         yield

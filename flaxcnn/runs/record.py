@@ -1,6 +1,6 @@
 """What a run's folder says of the run: its config, where it changed, and what it ran on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxcnn.config import ExperimentFile, PublishedRow, from_json, to_json
@@ -34,6 +34,10 @@ def read_config(folder: RunFolder) -> RecordedConfig:
         ConfigError: a field is unknown or out of its range.
     """
     where = folder.path / CONFIG
+    if not where.exists():
+        raise RunFolderError(
+            "this run was stopped before its config was written", where=where, fix="start it anew, with flaxcnn train"
+        )
     recorded = folder.read_json(CONFIG)
     try:
         name, changes = str(recorded.pop("name")), list(recorded.pop("changes"))
@@ -46,8 +50,13 @@ def read_config(folder: RunFolder) -> RecordedConfig:
 def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
     """Raise DataError if the data's digests are not those that the run recorded."""
     recorded = folder.read_json(ENVIRONMENT).get("data_sha256")
+    require_same_digests(recorded if isinstance(recorded, dict) else {}, dataset)
+
+
+def require_same_digests(recorded: Mapping[str, str], dataset: Dataset) -> None:
+    """Raise DataError if the data's digests are not the recorded ones."""
     for name, digest in dataset.digests.items():
-        before = recorded.get(name) if isinstance(recorded, dict) else None
+        before = recorded.get(name)
         if before != digest:
             raise DataError(
                 "the data changed since this run",

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 
 from flaxcnn.config import ExperimentFile
-from flaxcnn.errors import ContractError
+from flaxcnn.errors import ConfigError, ContractError, RunFolderError
 from flaxcnn.models import contract_path
 from flaxcnn.runs.changes import Change, allowed_changes
-from flaxcnn.runs.environment import environment, versions
+from flaxcnn.runs.environment import environment, hardware, versions
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import (
     ENVIRONMENT,
@@ -74,6 +74,14 @@ class Session:
         self.complete = self._is_complete(progress)
         if self.complete:
             return progress
+        if progress.step > self.setup.plan.total_steps:
+            raise ConfigError(
+                "this run has made more steps",
+                where=self.folder.path,
+                expected=f"at least {progress.step}",
+                found=self.setup.plan.total_steps,
+                fix="ask for more epochs or steps, or name another --out",
+            )
         write_config(self.folder, self.file, [*recorded.changes, *_as_json(changed, progress.step)])
         self._record_environment(progress.step)
         self.folder.write_rows(METRICS, (row._asdict() for row in progress.rows))
@@ -84,9 +92,16 @@ class Session:
         summary = self.folder.path / SUMMARY
         if not summary.exists():
             return False
-        if progress.step >= self.setup.plan.total_steps:
-            return True
         steps = self.folder.read_json(SUMMARY).get("steps")
+        if isinstance(steps, int) and steps >= self.setup.plan.total_steps:
+            progress.step = steps
+            return True
+        if progress.step == 0:
+            raise RunFolderError(
+                "this run ended, and there is no checkpoint to go on from",
+                where=self.folder.path / "checkpoints",
+                fix="name another --out",
+            )
         summary.rename(summary.with_name(f"summary-step-{steps}.json"))
         return False
 
@@ -114,6 +129,7 @@ class Session:
                 "compile_seconds": times["compile_seconds"],
                 "total_seconds": times["total_seconds"],
                 "save_seconds": progress.save_seconds,
+                "hardware": hardware(),
             },
         )
 
@@ -129,13 +145,19 @@ class Session:
                 found=self._contract,
                 fix="go on with the version of the library that the run was trained with",
             )
-        other = [name for name, version in versions().items() if metadata.versions.get(name) != version]
-        for name in other:
-            self._warn(
-                f"warning: this run was trained with {name} {metadata.versions.get(name)}, and goes on with "
-                f"{versions()[name]}: the bits may differ from those of an uninterrupted run"
-            )
-        self.times_before = {**metadata.extra, "eval_seconds": metadata.eval_seconds}
+        now = {**versions(), **hardware()}
+        before = {**metadata.versions, **metadata.extra.get("hardware", {})}
+        for name in now:
+            if before.get(name) != now[name]:
+                self._warn(
+                    f"warning: this run was trained with {name} {before.get(name)}, and goes on with {now[name]}: "
+                    "the bits may differ from those of an uninterrupted run"
+                )
+        self.times_before = {
+            "eval_seconds": metadata.eval_seconds,
+            "compile_seconds": metadata.extra["compile_seconds"],
+            "total_seconds": metadata.extra["total_seconds"],
+        }
         return Progress(
             state=restored.state,
             step=metadata.step,

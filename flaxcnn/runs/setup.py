@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 
 from flaxcnn import data
 from flaxcnn.config import Experiment
@@ -39,7 +40,7 @@ def set_up(experiment: Experiment) -> Setup:
 
     Raises:
         ConfigError: an unknown source or model, or a batch larger than the data.
-        DataError: the data are missing or damaged.
+        DataError: the data are missing or damaged, or too small for the model.
         ContractError: the model drifted from its contract.
     """
     dataset = data.load(experiment.data.source, experiment.data.dir)
@@ -51,4 +52,6 @@ def set_up(experiment: Experiment) -> Setup:
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
     )
-    return Setup(experiment, dataset, plan, create_checked(experiment.model.name, dataset.classes))
+    setup = Setup(experiment, dataset, plan, create_checked(experiment.model.name, dataset.classes))
+    jax.eval_shape(setup.first_state)  # the model says here what it cannot take, before anything is written
+    return setup

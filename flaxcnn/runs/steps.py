@@ -69,7 +69,8 @@ def run_steps(
     """
     plan = runner.plan
     since_step, since_seconds = progress.step, progress.train_seconds
-    while progress.step < plan.total_steps and stop.signal is None:
+    stopping = stop.signal is not None
+    while progress.step < plan.total_steps and not stopping:
         block = runner.run(progress.state, progress.step)
         progress.state = block.state
         progress.step += len(block.losses) - (not block.finite)
@@ -91,7 +92,8 @@ def run_steps(
             log(row)
             progress.rows.append(row)
             console.logged(len(progress.rows) - 1, row)
-        if plan.saved(progress.step) or stop.signal is not None:
+        stopping = stop.signal is not None
+        if plan.saved(progress.step) or stopping:
             started = time.perf_counter()
             save()
             progress.save_seconds += time.perf_counter() - started

@@ -1,5 +1,6 @@
-"""Stopping on request: the first signal is answered between blocks of steps, the second ends the program at once."""
+"""Stopping on request: the first signal is answered between blocks of steps, the second ends the process at once."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -8,7 +9,7 @@ from typing import Any, Self
 class StopRequest:
     """While entered, SIGINT (Ctrl-C) and SIGTERM (preemption) set `signal` instead of ending the program.
 
-    A second signal is handled as before entering: Ctrl-C then raises KeyboardInterrupt, SIGTERM ends the process.
+    The second one ends the process at once, whatever it is doing: what is on the disk then is what stays.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,8 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._restore()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     @property
     def exit_code(self) -> int:
@@ -31,9 +33,7 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
         self.signal = signal.Signals(number)
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        os.write(2, b"flaxcnn: stopping after this block of steps; a second signal ends it at once\n")

@@ -29,6 +29,7 @@ class EventFiles:
         """Write one row."""
         for name in ("train_loss", "test_accuracy", "images_per_second"):
             self._writer.add_scalar(name, getattr(row, name), row.step)
+        self._writer.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ What computes, writes and prints stands elsewhere; here is the order of things.
 """
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxcnn.config import Experiment, ExperimentFile
+from flaxcnn.config import Experiment, ExperimentFile, with_data
+from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
@@ -52,25 +54,27 @@ def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, star
     """
     if experiment.logging.tensorboard:
         require_tensorboard()
+    experiment = with_data(experiment)
     setup, console = set_up(experiment), RunConsole()
     folder = make_run_folder(out, file.name)
     ran = ExperimentFile(file.name, experiment, comparable(file, experiment))
-    with locked(folder.path), StopRequest() as stop:
+    with locked(folder.path):
         session = Session(folder, ran, setup, console.warn)
         progress = session.start()
         if session.complete:
-            console.complete(progress.step, folder.path)
+            console.complete(progress.step, setup.plan.total_steps, folder.path)
             return 0
-        return _run(session, progress, console, stop, started)
+        return _run(session, progress, console, started)
 
 
-def resume(folder: RunFolder, *, started: float) -> int:
-    """Go on with a run as its folder says; as `train`."""
+def resume(folder: RunFolder, source: str | None, data_dir: str | None, *, started: float) -> int:
+    """Go on with a run as its folder says, its data elsewhere where that is said; as `train`."""
     file = read_config(folder).file
+    file = file._replace(experiment=with_data(file.experiment, source, data_dir))
     return train(file, file.experiment, str(folder.path), started=started)
 
 
-def _run(session: Session, progress: Progress, console: RunConsole, stop: StopRequest, started: float) -> int:
+def _run(session: Session, progress: Progress, console: RunConsole, started: float) -> int:
     """Run the steps that are left, and finish the run if all are done."""
     folder, setup, experiment = session.folder, session.setup, session.file.experiment
     variables = progress.state.variables
@@ -103,7 +107,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, stop: StopRe
                 events.logged(row)
 
         try:
-            with console.training(setup.plan.total_steps, session.file.published):
+            with StopRequest() as stop, console.training(setup.plan.total_steps, session.file.published):
                 run_steps(progress, runner, evaluator, log=log, save=save, console=console, stop=stop)
         except Diverged as diverged:
             metadata = session.metadata(progress, times())
@@ -129,6 +133,13 @@ def _finish(
     folder, file, plan = session.folder, session.file, session.setup.plan
     state = progress.state
     numbers, logits = evaluator.final_numbers(state.variables)
+    if not math.isfinite(numbers["test_loss"]):
+        raise TrainingError(
+            "the trained model's test loss is not finite",
+            where=folder.path,
+            found=numbers["test_loss"],
+            fix="train anew, with a smaller learning rate",
+        )
     save_weights(folder, state.variables)
     write_report(folder, file, session.setup.dataset, progress.rows, np.asarray(logits))
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]

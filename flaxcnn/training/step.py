@@ -32,7 +32,8 @@ def train_step(
 
     Returns:
         The next state, and scalars of this batch, computed before the update: `loss`, the mean cross-entropy in nats,
-        float32; `accuracy`, a fraction of 1, float32; `finite`, whether the loss and every gradient is, a boolean.
+        float32; `accuracy`, a fraction of 1, float32; `finite`, whether the loss, every gradient and every updated
+        parameter and statistic is, a boolean.
     """
     images = augment(state.augmentations, key_for(state.seed, Purpose.AUGMENTATION, state.step), to_float(images_BHWC))
 
@@ -50,7 +51,8 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    finite = jnp.stack([jnp.isfinite(each).all() for each in (loss, *jax.tree.leaves(gradients))]).all()
+    computed = (loss, gradients, next_state.params, next_state.batch_stats)
+    finite = jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all()
     return next_state, {"loss": loss, "accuracy": jnp.mean(jnp.argmax(logits, -1) == labels_B), "finite": finite}
 
 

@@ -185,3 +185,17 @@ def test_a_users_config_file_and_the_command_line_both_count(small_mnist, flaxcn
     assert summary["steps"] == 2
     config = json.loads((tmp_path / "runs" / "mine-001" / "config.json").read_text())
     assert (config["training"]["batch_size"], config["training"]["steps"]) == (100, 2)
+
+
+def test_a_run_is_evaluated_from_another_folder_and_with_its_data_elsewhere(small_mnist, flaxcnn, tmp_path):
+    shutil.copytree(small_mnist, tmp_path / "data")
+    done = flaxcnn("train", "--data.source", "idx:data", "--training.steps", "2", "--out", "run", *QUICK)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    assert flaxcnn("evaluate", tmp_path / "run", cwd=tmp_path / "elsewhere").returncode == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    done = flaxcnn("evaluate", "run")
+    assert done.returncode == 2
+    assert str(tmp_path / "data") in done.stderr
+    assert flaxcnn("evaluate", "run", "--data.source", "idx:moved").returncode == 0
+    assert flaxcnn("resume", "run", "--data.source", "idx:moved").returncode == 0
