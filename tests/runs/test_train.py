@@ -199,3 +199,19 @@ def test_a_run_is_evaluated_from_another_folder_and_with_its_data_elsewhere(smal
     assert str(tmp_path / "data") in done.stderr
     assert flaxcnn("evaluate", "run", "--data.source", "idx:moved").returncode == 0
     assert flaxcnn("resume", "run", "--data.source", "idx:moved").returncode == 0
+
+
+def test_the_newest_checkpoints_and_the_best_one_are_kept(small_mnist, flaxcnn, tmp_path):
+    done = flaxcnn(
+        *("train", "--data.source", f"idx:{small_mnist}", "--out", "run", "--training.epochs", 4, *QUICK),
+        *("--checkpoint.every", 10, "--checkpoint.keep", 2, "--checkpoint.keep_best", "train_loss"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "run")
+    # A checkpoint is ranked by the last row logged before it: that of step 5, 15, 25, … for 10, 20, 30, … steps.
+    last_loss = {
+        steps: next(row["train_loss"] for row in rows if row["step"] == steps - 5) for steps in range(10, 81, 10)
+    }
+    best = min(last_loss, key=last_loss.get)
+    kept = {int(each.name[5:]) for each in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {best, 70, 80}
