@@ -32,7 +32,7 @@ class Progress:
 
 
 class Diverged(Exception):  # noqa: N818 -- the loop's signal to its caller, never shown
-    """A step whose loss or gradient is not finite; the progress stands before it.
+    """A step whose loss, gradient or update is not finite; the progress stands before it.
 
     Args:
         loss: of that step.
@@ -65,7 +65,7 @@ def run_steps(
         stop: asked after each block.
 
     Raises:
-        Diverged: at the first step whose loss or gradient is not finite.
+        Diverged: at the first step whose loss, gradient or update is not finite.
     """
     plan = runner.plan
     since_step, since_seconds = progress.step, progress.train_seconds

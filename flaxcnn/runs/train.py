@@ -50,7 +50,7 @@ def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, star
     Raises:
         ConfigError, DataError, ContractError: before anything is written.
         RunFolderError: the folder holds another run, or a file cannot be written.
-        TrainingError: the loss or a gradient is no longer finite.
+        TrainingError: the loss, a gradient, an update or the final test loss is not finite.
     """
     if experiment.logging.tensorboard:
         require_tensorboard()

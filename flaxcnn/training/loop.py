@@ -87,7 +87,7 @@ class Block(NamedTuple):
     Attributes:
         state: after the block.
         losses: of its steps, float32; the last one may be the faulty one.
-        finite: whether all losses and gradients are; where not, the state is the one before the faulty step.
+        finite: whether all losses, gradients and updates are; where not, the state is the one before the faulty step.
         seconds: that the block took.
     """
 

@@ -91,7 +91,7 @@ def train_block(
 
     The number of steps is a value, not a constant: the loop is one compiled program for blocks of any length, so that
     where a run is logged, saved or interrupted changes neither its bits nor the number of compilations. A step whose
-    loss or gradient is not finite ends the block, and its update is not made.
+    loss, gradient or update is not finite ends the block, and its update is not made.
 
     Args:
         state: as for `train_step`; its memory is taken over.
@@ -104,7 +104,7 @@ def train_block(
 
     Returns:
         The state after the block; the loss of each step, (most_steps,) float32, NaN after the last; and whether all
-        losses and gradients were finite, a boolean: where not, the state is the one before the faulty step.
+        losses, gradients and updates were finite, a boolean: where not, the state is the one before the faulty step.
     """
 
     def go_on(carry: tuple[jax.Array, TrainState, jax.Array, jax.Array]) -> jax.Array:
