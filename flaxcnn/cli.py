@@ -46,6 +46,50 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
 
 
 @dataclass(frozen=True)
+class ReproduceOptions:
+    """Train an experiment with several seeds, and set its numbers beside what is expected of them."""
+
+    config: Positional[str] = "paper_mnist"
+    """Name of a config of the library, or path of a .py file."""
+    seeds: int = 10
+    """How many runs, with the seeds 0, 1, 2, …"""
+    out: str | None = None
+    """Folder of the runs; what is half done in it goes on. None for runs/reproduce-CONFIG."""
+
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Train several seeds, and compare their mean with what is expected."""
+    options = parse(ReproduceOptions, arguments, program="flaxcnn reproduce")
+    file = load_experiment(options.config)
+    from flaxcnn.runs.reproduce import reproduce
+
+    return reproduce(file, options.seeds, options.out)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Say whether two runs differ beyond chance on the same test images."""
+
+    run_a: Positional[str]
+    """Folder of a run that ended."""
+    run_b: Positional[str]
+    """Folder of another."""
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Say whether two runs differ beyond chance."""
+    options = parse(CompareOptions, arguments, program="flaxcnn compare")
+    from flaxcnn.evaluation.comparison import compare, describe
+    from flaxcnn.evaluation.predictions import load_predictions
+    from flaxcnn.runs.folder import open_run_folder
+
+    names = (options.run_a, options.run_b)
+    a, b = (load_predictions(open_run_folder(name).path / "predictions.npz") for name in names)
+    print("\n".join(describe(compare(a, b), *names)))
+    return 0
+
+
+@dataclass(frozen=True)
 class DataPlace:
     """Where the run's data lie now, if they were moved; their digests are checked."""
 
@@ -127,12 +171,14 @@ class DataOptions:
     """Folder of prepared TensorFlow data sets."""
     out: str = "data_grid.png"
     """Where the grid of examples goes."""
+    duplicates: bool = True
+    """Look for images that stand there more than once; the time grows as training images times test images."""
 
 
 def data(arguments: Sequence[str]) -> int:
     """Verify a data set, describe it, and draw a grid of its examples."""
     options = parse(DataOptions, arguments, program="flaxcnn data")
-    from flaxcnn.data import describe, draw_examples, load
+    from flaxcnn.data import describe, describe_duplicates, draw_examples, find_duplicates, load
     from flaxcnn.files import cannot_write
 
     dataset = load(options.source, options.dir)
@@ -142,6 +188,10 @@ def data(arguments: Sequence[str]) -> int:
     except OSError as error:
         raise cannot_write(Path(options.out), error) from error
     print(f"examples  {options.out}")
+    if options.duplicates:
+        tests, trains = len(dataset.test), len(dataset.train)
+        print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)
+        print("\n".join(describe_duplicates(find_duplicates(dataset), dataset.class_names)))
     return 0
 
 
@@ -199,6 +249,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
+    "reproduce": reproduce,
+    "compare": compare,
     "data": data,
     "contract": contract,
     "replay": replay,

@@ -14,6 +14,7 @@ class Purpose(enum.IntEnum):
     WEIGHTS = 0
     DROPOUT = 1
     AUGMENTATION = 2
+    MIXUP = 3
 
 
 def key_for(seed: int | jax.Array, purpose: Purpose, position: int | jax.Array = 0) -> jax.Array:

@@ -1,17 +1,24 @@
 """Sources of images as uint8 arrays and labels, and the order in which an epoch visits them."""
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest
+from flaxcnn.data.duplicates import Duplicates, find_duplicates
 from flaxcnn.data.order import epoch_order
-from flaxcnn.data.report import describe, draw_examples
+from flaxcnn.data.report import describe, describe_duplicates, draw_examples
 from flaxcnn.data.sources import load, load_idx_folder
+from flaxcnn.data.validation import split_validation, validation_mask
 
 __all__ = [
     "Dataset",
+    "Duplicates",
     "Split",
     "array_digest",
     "describe",
+    "describe_duplicates",
     "draw_examples",
     "epoch_order",
+    "find_duplicates",
     "load",
     "load_idx_folder",
+    "split_validation",
+    "validation_mask",
 ]

@@ -1,13 +1,16 @@
 """What a data set holds, as lines to print and as a picture of its examples (Figure 1 of the founding paper)."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from flaxcnn.data.dataset import Dataset, Split
+from flaxcnn.data.duplicates import SAME_PICTURE, Duplicates
 from flaxcnn.errors import DataError
 
 _ROWS, _COLUMNS = 5, 10
+_PAIRS = 5  # of near duplicates that are listed
 
 
 def describe(dataset: Dataset) -> list[str]:
@@ -21,6 +24,34 @@ def describe(dataset: Dataset) -> list[str]:
     lines += ["", *_counts(dataset), ""]
     width = max(map(len, dataset.digests), default=0)
     lines += [f"{name:<{width}}  sha256 {digest}" for name, digest in dataset.digests.items()]
+    return lines
+
+
+def describe_duplicates(duplicates: Duplicates, class_names: Sequence[str]) -> list[str]:
+    """Return lines that say how many images are there more than once, and which test images are nearest to training.
+
+    A table with a row each for copies within training, within test, test images that stand in training and those that
+    nearly do; "relabelled" counts the images among them with another label than their copy. Then the five nearest pairs
+    that are not copies, where there are any, with their positions from 0.
+    """
+    exact, near = duplicates.exact, duplicates.near
+    rows = [("duplicates", "images", "relabelled")]
+    rows += [
+        (name, f"{images:,}", f"{relabelled:,}")
+        for name, images, relabelled in (
+            ("copies in train", duplicates.train.images, duplicates.train.relabelled),
+            ("copies in test", duplicates.test.images, duplicates.test.relabelled),
+            ("test in train", len(exact), sum(pair.test_label != pair.train_label for pair in exact)),
+            ("test nearly in train", len(near), sum(pair.test_label != pair.train_label for pair in near)),
+        )
+    ]
+    lines = _table(rows)
+    if near:
+        lines += ["", f"nearest pairs, of correlation {SAME_PICTURE} or more"]
+    for pair in near[:_PAIRS]:
+        test, train = (class_names[label] for label in (pair.test_label, pair.train_label))
+        # Not 1.00000, which is a copy's.
+        lines.append(f"{min(pair.correlation, 0.99999):.5f}  test {pair.test} ({test}), train {pair.train} ({train})")
     return lines
 
 
@@ -75,6 +106,10 @@ def _counts(dataset: Dataset) -> list[str]:
     rows = [("class", "train", "test")]
     rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in zip(dataset.class_names, *columns, strict=True)]
     rows.append(("all", f"{len(dataset.train):,}", f"{len(dataset.test):,}"))
+    return _table(rows)
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
 

@@ -1,44 +1,123 @@
-"""The pictures of a run: learning curves, confusion matrix, most confident mistakes.
+"""The pictures of a run: augmented images, learning curves, confusion matrix, most confident mistakes.
 
 Matplotlib is imported where it draws, and without pyplot: no window, no global state.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flaxcnn.config import PublishedRow
 from flaxcnn.evaluation.confusion import Mistake
+from flaxcnn.evaluation.reproduction import ComparedRow
 from flaxcnn.evaluation.table import LoggedRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_OURS, _PAPER = "#1f77b4", "#d62728"
+_OURS, _PAPER, _VALIDATION = "#1f77b4", "#d62728", "#2ca02c"
 _DPI = 130
 
 
 def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], title: str, path: Path) -> None:
-    """Draw training loss and test accuracy over steps, the paper's values as points."""
+    """Draw losses and accuracies over steps, training against validation, the paper's values as points.
+
+    The training loss of single batches goes up and down (the founding paper asks its readers to watch that), so it is
+    drawn as it is, faint, and smoothed: the mean of the rows so far, each older one with 0.8 of the weight of the next.
+    """
     figure = _figure(7.5, 6.0)
     loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
     steps = [row.step for row in rows]
-    loss_axes.plot(steps, [row.train_loss for row in rows], ".-", color=_OURS, label="this run")
-    accuracy_axes.plot(steps, [row.test_accuracy for row in rows], ".-", color=_OURS, label="this run")
-    losses = [(row.step, row.train_loss) for row in published if row.train_loss is not None]
-    accuracies = [(row.step, row.test_accuracy) for row in published if row.test_accuracy is not None]
+    losses = [row.train_loss for row in rows]
+    loss_axes.plot(steps, losses, ".-", color=_OURS, alpha=0.35, label="training, each row's batch")
+    loss_axes.plot(steps, smoothed(losses), color=_OURS, label="training, smoothed")
+    for axes, measured in (
+        (loss_axes, (("validation_loss", _VALIDATION, "validation"),)),
+        (
+            accuracy_axes,
+            (
+                ("validation_accuracy", _VALIDATION, "validation"),
+                ("test_accuracy", _OURS, "the first test images"),
+            ),
+        ),
+    ):
+        for field, color, label in measured:
+            points = [(row.step, getattr(row, field)) for row in rows if getattr(row, field) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), ".-", color=color, label=label)
+    paper_losses = [(row.step, row.train_loss) for row in published if row.train_loss is not None]
+    paper_accuracies = [(row.step, row.test_accuracy) for row in published if row.test_accuracy is not None]
+    for axes, points in ((loss_axes, paper_losses), (accuracy_axes, paper_accuracies)):
+        if points:
+            axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
+        if axes.get_lines():
+            axes.legend()
+        axes.grid(alpha=0.3)
+    positive = all(loss > 0 for loss in losses)  # a loss of 0 has no place on a logarithmic scale
+    scale = "log" if positive else "linear"
+    loss_axes.set(ylabel="loss (nats)", yscale=scale, title=title)
+    accuracy_axes.set_ylim(top=1.02)
+    accuracy_axes.set(ylabel="accuracy", xlabel="step")
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None:
+    """Draw the rows' mean over seeds with the band in which 95 % of single runs lie, the paper's values as points."""
+    figure = _figure(7.5, 6.0)
+    loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
+    steps = [row.step for row in rows]
+    loss_axes.plot(steps, [row.loss.mean for row in rows], color=_OURS, label="mean over seeds")
+    low, high = zip(*(row.loss_of_a_run for row in rows), strict=True)
+    loss_axes.fill_between(steps, np.maximum(low, 0), high, color=_OURS, alpha=0.2, label="95 % of runs")
+    measured = [row for row in rows if row.accuracy is not None and row.accuracy_of_a_run is not None]
+    if measured:
+        steps = [row.step for row in measured]
+        means = [row.accuracy.mean for row in measured if row.accuracy]
+        low, high = zip(*(row.accuracy_of_a_run for row in measured if row.accuracy_of_a_run), strict=True)
+        accuracy_axes.plot(steps, means, color=_OURS, label="mean over seeds")
+        accuracy_axes.fill_between(steps, low, np.minimum(high, 1), color=_OURS, alpha=0.2, label="95 % of runs")
+    losses = [(row.step, row.paper_loss) for row in rows if row.paper_loss is not None]
+    accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
     for axes, points in ((loss_axes, losses), (accuracy_axes, accuracies)):
         if points:
             axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
+        if axes.get_legend_handles_labels()[0]:
             axes.legend()
         axes.grid(alpha=0.3)
-    positive = all(row.train_loss > 0 for row in rows)  # a loss of 0 has no place on a logarithmic scale
-    scale = "log" if positive else "linear"
-    loss_axes.set(ylabel="training loss of the batch (nats)", yscale=scale, title=title)
-    accuracy_axes.set_ylim(top=1.02)
+    loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
+    loss_axes.set_ylim(bottom=0)
     accuracy_axes.set(ylabel="accuracy on the first test images", xlabel="step")
+    figure.savefig(path, dpi=_DPI)
+
+
+def smoothed(values: Sequence[float], weight: float = 0.8) -> list[float]:
+    """Return for each value the mean of all up to it, each older one with `weight` times the weight of the next.
+
+    >>> smoothed([2.0, 1.0], weight=0.5)  # (0.5 · 2 + 1) / (0.5 + 1)
+    [2.0, 1.3333333333333333]
+    """
+    means, total, weights = [], 0.0, 0.0
+    for value in values:
+        total, weights = weight * total + value, weight * weights + 1
+        means.append(total / weights)
+    return means
+
+
+def draw_augmented(before_BHWC: np.ndarray, after_BHWC: np.ndarray, path: Path, columns: int = 8) -> None:
+    """Draw images of a batch, each above what a training step sees of it; floats in [0, 1]."""
+    count = min(3 * columns, len(before_BHWC))
+    rows = -(-count // columns)
+    figure = _figure(1.1 * columns, 2.3 * rows + 0.4)
+    grid = figure.subplots(2 * rows, columns, squeeze=False)
+    figure.suptitle("Images of the first batch, each above its augmented self")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number in range(count):
+        row, column = divmod(number, columns)
+        for place, images in ((2 * row, before_BHWC), (2 * row + 1, after_BHWC)):
+            _show(grid[place, column], np.clip(images[number], 0, 1), 1.0)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -74,13 +153,15 @@ def draw_mistakes(
         axes.set_axis_off()
     for axes, mistake in zip(grid.flat, mistakes, strict=False):
         image = images_NHWC[mistake.example]
-        if image.shape[-1] == 1:
-            axes.imshow(image[:, :, 0], cmap="gray", vmin=0, vmax=255)
-        else:
-            axes.imshow(image)
+        _show(axes, image, 255)
         label, predicted = class_names[mistake.label], class_names[mistake.predicted]
         axes.set_title(f"{label} taken for {predicted}\n{mistake.probability:.1%}, no. {mistake.example}", fontsize=8)
     figure.savefig(path, dpi=_DPI)
+
+
+def _show(axes: Any, image_HWC: np.ndarray, white: float) -> None:
+    image = image_HWC[:, :, 0] if image_HWC.shape[-1] == 1 else image_HWC
+    axes.imshow(image, cmap="gray", vmin=0, vmax=white)
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
@@ -17,15 +19,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create(name: str, classes: int) -> nn.Module:
+def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Return a model of the library.
 
     Its `init(key, images)` gives its variables and its `apply(variables, images, train=...)` the logits and the
-    endpoints, its named activations.
+    endpoints, its named activations. With `train=True` it takes a rate as `dropout=...`, which may be a traced scalar.
 
     Args:
         name: a key of `MODELS`.
         classes: number of classes, the last axis of the logits.
+        dtype: what its layers compute in; parameters and logits are float32.
 
     Raises:
         ConfigError: there is no such model, or the number of classes is not positive.
@@ -33,12 +36,12 @@ def create(name: str, classes: int) -> nn.Module:
     _known(name)
     if classes < 1:
         raise ConfigError("number of classes out of range", where=name, expected="at least 1", found=classes)
-    return MODELS[name](classes=classes)
+    return MODELS[name](classes=classes, dtype=dtype)
 
 
-def create_checked(name: str, classes: int) -> nn.Module:
+def create_checked(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """Return a model of the library after checking it against its contract; raises as `create` and `check_contract`."""
-    model = create(name, classes)
+    model = create(name, classes, dtype)
     check_contract(model, Contract.load(contract_path(name)))
     return model
 

@@ -8,9 +8,12 @@ import math
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from flaxcnn.errors import DataError
 from flaxcnn.layers.convolution import convolution
+from flaxcnn.layers.dropout import Dropout
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.layers.pooling import MaxPool
 
@@ -23,17 +26,23 @@ class PaperCNN(nn.Module):
 
     Attributes:
         classes: number of classes, the last axis of the logits.
+        dtype: what the layers compute in; parameters and logits are float32.
     """
 
     classes: int = 10
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(
+        self, images_BHWC: jax.Array, *, train: bool = False, dropout: jax.Array | float | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the logits and the endpoints of a batch.
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C); height and width at least 4.
-            train: part of every model's interface; this one has nothing that differs in training.
+            train: whether to drop features.
+            dropout: rate at which features are dropped in training, which needs the random stream "dropout"; None for
+                no dropout, as in the paper.
 
         Returns:
             Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, features and logits.
@@ -41,7 +50,6 @@ class PaperCNN(nn.Module):
         Raises:
             DataError: the images are smaller than 4×4.
         """
-        del train
         height, width = images_BHWC.shape[1:3]
         if min(height, width) < 4:
             raise DataError(
@@ -60,16 +68,20 @@ class PaperCNN(nn.Module):
                 kernel_init=fan_in_uniform(),
                 bias_init=fan_in_uniform_bias(5 * 5 * x.shape[-1]),
                 conv_general_dilated=convolution,
+                dtype=self.dtype,
                 name=f"conv{number}",
             )
             x = endpoints[f"conv{number}"] = conv(x)
             x = endpoints[f"pool{number}"] = MaxPool((2, 2), name=f"pool{number}")(nn.relu(x))
         x = endpoints["features"] = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        if dropout is not None:
+            x = Dropout(name="dropout")(x, dropout, train=train)
         head = nn.Dense(
             self.classes,
             kernel_init=fan_in_uniform(),
             bias_init=fan_in_uniform_bias(x.shape[-1]),
+            dtype=self.dtype,
             name="head",
         )
-        logits = endpoints["logits"] = head(x)
+        logits = endpoints["logits"] = head(x).astype(jnp.float32)
         return logits, endpoints

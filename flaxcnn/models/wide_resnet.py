@@ -11,8 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
+from jax.typing import DTypeLike
 
 from flaxcnn.layers.convolution import convolution
+from flaxcnn.layers.dropout import Dropout
 
 # Depth and width by name; parameters with 10 classes and 3 channels.
 VARIANTS = {
@@ -35,26 +37,33 @@ class Block(nn.Module):
     Attributes:
         channels: of the output.
         strides: of the first convolution and of the shortcut.
-        dropout: fraction of activations set to zero between the convolutions.
+        dtype: what the layers compute in.
     """
 
     channels: int
     strides: int
-    dropout: float
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x_BHWC: jax.Array, *, train: bool) -> jax.Array:
-        """Return activations (B, H / strides, W / strides, channels)."""
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5)
+    def __call__(self, x_BHWC: jax.Array, dropout: jax.Array | float, *, train: bool) -> jax.Array:
+        """Return activations (B, H / strides, W / strides, channels).
+
+        Args:
+            x_BHWC: activations.
+            dropout: rate at which activations between the convolutions are set to zero in training.
+            train: whether to drop, and to normalise by the batch's own statistics.
+        """
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
+        conv = partial(_conv, dtype=self.dtype)
         strides = (self.strides, self.strides)
         normed = nn.relu(norm(name="norm1")(x_BHWC))
         shortcut = x_BHWC
         if x_BHWC.shape[-1] != self.channels:
-            shortcut = _conv(self.channels, (1, 1), strides, name="shortcut")(normed)
-        y = _conv(self.channels, (3, 3), strides, padding=1, name="conv1")(normed)
+            shortcut = conv(self.channels, (1, 1), strides, name="shortcut")(normed)
+        y = conv(self.channels, (3, 3), strides, padding=1, name="conv1")(normed)
         y = nn.relu(norm(name="norm2")(y))
-        y = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(y)
-        return shortcut + _conv(self.channels, (3, 3), padding=1, name="conv2")(y)
+        y = Dropout(name="dropout")(y, dropout, train=train)
+        return shortcut + conv(self.channels, (3, 3), padding=1, name="conv2")(y)
 
 
 class WideResNet(nn.Module):
@@ -65,34 +74,40 @@ class WideResNet(nn.Module):
         width: the paper's k.
         dropout: the paper's best rate on CIFAR is 0.3.
         classes: number of classes, the last axis of the logits.
+        dtype: what the layers compute in; parameters, statistics and logits are float32.
     """
 
     depth: int = 10
     width: int = 1
     dropout: float = 0.3
     classes: int = 10
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images_BHWC: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(
+        self, images_BHWC: jax.Array, *, train: bool = False, dropout: jax.Array | float | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the logits and the endpoints of a batch.
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C).
             train: normalise by the batch's own statistics and drop activations; needs the random stream "dropout" and
                 the collection "batch_stats" mutable.
+            dropout: rate, in place of the model's own; None for that one.
 
         Returns:
             Logits (B, classes), and the named activations conv1, stage1, stage2, stage3, features and logits.
         """
         endpoints = {}
-        x = endpoints["conv1"] = _conv(16, (3, 3), padding=1, name="conv1")(images_BHWC)
+        rate = self.dropout if dropout is None else dropout
+        x = endpoints["conv1"] = _conv(16, (3, 3), padding=1, dtype=self.dtype, name="conv1")(images_BHWC)
         for stage, channels in enumerate((16, 32, 64), 1):
             for number in range(1, (self.depth - 4) // 6 + 1):
                 strides = 2 if stage > 1 and number == 1 else 1
-                block = Block(channels * self.width, strides, self.dropout, name=f"stage{stage}_block{number}")
-                x = block(x, train=train)
+                block = Block(channels * self.width, strides, self.dtype, name=f"stage{stage}_block{number}")
+                x = block(x, rate, train=train)
             endpoints[f"stage{stage}"] = x
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name="norm")
+        norm = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="norm")
         x = endpoints["features"] = jnp.mean(nn.relu(norm(x)), axis=(1, 2))
-        logits = endpoints["logits"] = nn.Dense(self.classes, name="head")(x)
+        logits = endpoints["logits"] = nn.Dense(self.classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
         return logits, endpoints

@@ -6,11 +6,25 @@ from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import ConfigError
 
 # They move where a run ends, what is written, and where the data (whose digests are checked) lie; never a weight.
-MAY_CHANGE = (
+_MAY_CHANGE = (
     *("training.epochs", "training.steps"),
     *("logging.every", "logging.tensorboard", "checkpoint.every", "checkpoint.keep"),
     *("data.source", "data.dir"),
 )
+
+
+def may_change(experiment: Experiment) -> list[str]:
+    """Return the fields, `section.field`, that a later session of a run may change.
+
+    The epochs may not where the learning rate is spread over them, nor the logged rows where something is chosen by
+    them.
+    """
+    fixed = set()
+    if experiment.schedule.name in ("cosine", "one_cycle", "linear"):
+        fixed.add("training.epochs")
+    if experiment.checkpoint.keep_best is not None or experiment.training.patience is not None:
+        fixed.add("logging.every")
+    return [name for name in _MAY_CHANGE if name not in fixed]
 
 
 class Change(NamedTuple):
@@ -39,7 +53,7 @@ def allowed_changes(before: Experiment, now: Experiment, where: object) -> list[
         ConfigError: a field differs that decides about the weights; all such fields are listed.
     """
     found = changes(before, now)
-    refused = [each for each in found if each.field not in MAY_CHANGE]
+    refused = [each for each in found if each.field not in may_change(before)]
     if refused:
         raise ConfigError(
             "holds a run with another config",

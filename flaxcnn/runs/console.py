@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxcnn.config import ExperimentFile, PublishedRow
-from flaxcnn.data import Dataset
-from flaxcnn.evaluation.table import LoggedRow, cells, headings
+from flaxcnn.config import ExperimentFile
+from flaxcnn.evaluation.table import Columns, LoggedRow
+from flaxcnn.runs.setup import Setup
 
 
 class _Console(Console):
@@ -41,7 +41,7 @@ class RunConsole:
 
     def __init__(self, console: Console | None = None):
         self._console = console or _Console(highlight=False, soft_wrap=True)
-        self._published: Sequence[PublishedRow] = ()
+        self._columns = Columns()
         self._widths: tuple[int, ...] = ()
         self._progress: Progress | None = None
         self._last_accuracy = ""
@@ -51,29 +51,31 @@ class RunConsole:
         print(f"flaxcnn: {line}", file=sys.stderr)
 
     def started(
-        self, file: ExperimentFile, parameters: int, dataset: Dataset, device: str, folder: Path, step: int
+        self, file: ExperimentFile, parameters: int, setup: Setup, device: str, folder: Path, step: int
     ) -> None:
         """Print what will run, and from which step."""
-        train, (height, width, channels) = file.experiment.training, dataset.image_shape
-        steps = len(dataset.train) // train.batch_size
+        train, dataset = file.experiment.training, setup.dataset
+        height, width, channels = dataset.image_shape
+        steps = setup.plan.steps_per_epoch
+        aside = "" if setup.validation is None else f", {len(setup.validation):,} validation"
         epochs = "1 epoch" if train.epochs == 1 else f"{train.epochs:,} epochs"
         ended = "" if train.steps is None else f", ended after {train.steps:,} steps"
         self._say(f"{file.name}: {file.experiment.model.name}, {parameters:,} parameters, on {device}")
         self._say(
-            f"  data    {dataset.source}: {len(dataset.train):,} training and {len(dataset.test):,} test images of "
-            f"{height}×{width}×{channels}, {dataset.classes} classes"
+            f"  data    {dataset.source}: {len(setup.train):,} training{aside} and {len(dataset.test):,} test images "
+            f"of {height}×{width}×{channels}, {dataset.classes} classes"
         )
         self._say(f"  steps   {epochs} of {steps:,} steps of {train.batch_size:,} images{ended}; seed {train.seed}")
-        self._say(f"  adam    learning rate {file.experiment.optimizer.learning_rate:g}")
+        optimizer, schedule = file.experiment.optimizer, file.experiment.schedule.name
+        self._say(f"  {optimizer.name:7} learning rate {optimizer.learning_rate:g}, {schedule}")
         self._say(f"  folder  {folder}")
         if step:
             self._say(f"  resumes after step {step:,}")
 
     @contextmanager
-    def training(self, total_steps: int, published: Sequence[PublishedRow]) -> Iterator[None]:
+    def training(self, total_steps: int, columns: Columns) -> Iterator[None]:
         """Print the table's head; while entered, keep a progress bar below it on a terminal."""
-        self._published = published
-        names = headings(published)
+        self._columns, names = columns, columns.headings()
         self._widths = tuple(max(len(name), 6) for name in names)
         self._say()
         self._say(self._line(names))
@@ -94,8 +96,9 @@ class RunConsole:
 
     def logged(self, number: int, row: LoggedRow) -> None:
         """Print a row of the table."""
-        self._last_accuracy = f"accuracy {row.test_accuracy:.4f}  "
-        self._say(self._line(cells(number, row, self._published)))
+        accuracy = row.test_accuracy if row.validation_accuracy is None else row.validation_accuracy
+        self._last_accuracy = "" if accuracy is None else f"accuracy {accuracy:.4f}  "
+        self._say(self._line(self._columns.cells(number, row)))
 
     def stopped(self, step: int, total_steps: int, folder: Path) -> None:
         """Print where a signal stopped the run, what is saved, and how to go on."""
@@ -112,9 +115,23 @@ class RunConsole:
     def finished(self, summary: Mapping[str, Any], first: int, folder: Path) -> None:
         """Print the final numbers, the times and the folder."""
         self._say()
-        self._say(f"test accuracy  {summary[f'test_accuracy_first_{first}']:.4f} on the first {first:,} images")
+        if summary["stopped_early"]:
+            self._say(f"stopped early, after step {summary['steps']:,}: validation did not get better")
+        if summary["weights_step"] != summary["steps"]:
+            self._say(f"weights        of step {summary['weights_step']:,}, the best by validation")
+        low, high = summary["test_accuracy_interval"]
         self._say(
-            f"               {summary['test_accuracy']:.4f} on all {summary['test_examples']:,}, each exactly once"
+            f"test accuracy  {summary['test_accuracy']:.4f} on all {summary['test_examples']:,}, each exactly once "
+            f"(95 % interval {low:.4f} to {high:.4f})"
+        )
+        if first:
+            self._say(f"               {summary[f'test_accuracy_first_{first}']:.4f} on the first {first:,}")
+        if "validation_accuracy" in summary:
+            examples = summary["validation_examples"]
+            self._say(f"validation     {summary['validation_accuracy']:.4f} on {examples:,} images never trained on")
+        self._say(
+            f"training       {summary['train_accuracy']:.4f} on the first {summary['train_examples']:,}: "
+            f"generalization gap {summary['generalization_gap']:.4f}"
         )
         self._say(f"test loss      {summary['test_loss']:.4f}")
         self._say(

@@ -1,5 +1,6 @@
 """A step that went wrong: kept whole when it happens, repeated and looked into afterwards."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from flaxcnn.errors import RunFolderError, TrainingError
-from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import augment
-from flaxcnn.layers.pixels import to_float
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, require_same_digests
@@ -21,7 +18,7 @@ from flaxcnn.runs.setup import set_up
 from flaxcnn.runs.weights import flat
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
-from flaxcnn.training.step import apply_for_training
+from flaxcnn.training.step import Batch, apply_for_training, augmented_batch, loss_of, parts_of
 
 
 def leave_crash(
@@ -67,7 +64,10 @@ def _write_crash(
 
 
 class Replay(NamedTuple):
-    """What one step does, layer by layer; each None where everything is finite."""
+    """What one step does, layer by layer; each None where everything is finite.
+
+    Of a batch that is cut into parts, the first part in which something is not.
+    """
 
     step: int
     epoch: int
@@ -92,20 +92,21 @@ def replay(crash: RunFolder) -> Replay:
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
     require_same_digests(restored.metadata.data_digests, setup.dataset)
-    state, train = restored.state, setup.dataset.train
+    state, train = restored.state, setup.train
     examples = np.asarray(step["examples"])
-    images = to_float(jnp.asarray(train.images[examples]))
-    images = augment(state.augmentations, key_for(state.seed, Purpose.AUGMENTATION, state.step), images)
-    return Replay(
-        step["step"],
-        step["epoch"],
-        *_look_into(state, images, jnp.asarray(train.labels[examples])),
-    )
+    batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.labels[examples]))
+    replays = []
+    for part, piece in enumerate(parts_of(state, batch)):
+        found, batch_stats = _look_into(state, piece, part)
+        replays.append(Replay(step["step"], step["epoch"], *found))
+        state = dataclasses.replace(state, batch_stats=batch_stats)
+    return next((each for each in replays if any(each[3:])), replays[0])
 
 
 def _look_into(
-    state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array
-) -> tuple[float, str | None, str | None, str | None]:
+    state: TrainState, batch: Batch, part: int
+) -> tuple[tuple[float, str | None, str | None, str | None], Any]:
+    """Return loss, parameter, activation and gradient of a part of a batch, as in `Replay`, and the next statistics."""
     layers: list[tuple[str, bool]] = []  # path and whether its output is finite, in the order of execution
 
     def record(method: Any, arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
@@ -115,23 +116,19 @@ def _look_into(
         return result
 
     with nn.intercept_methods(record):
-        apply_for_training(state, state.params, images_BHWC)
-
-    def loss_of(params: Any) -> jax.Array:
-        logits, _ = apply_for_training(state, params, images_BHWC)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels_B).mean()
-
-    loss, gradients = jax.jit(jax.value_and_grad(loss_of))(state.params)
+        _, batch_stats = apply_for_training(state, state.params, batch.images, part)
+    loss, gradients = jax.jit(jax.value_and_grad(lambda params: loss_of(state, params, batch, part)[0]))(state.params)
     order = [path for path, _ in layers]
     flawed = [name for name, array in flat(gradients).items() if not _finite(array)]
     # Backward, a layer's gradient comes the sooner the later the layer was called.
     flawed.sort(key=lambda name: order.index(name.rpartition("/")[0]) if name.rpartition("/")[0] in order else -1)
-    return (
+    found = (
         float(loss),
         next((name for name, array in flat(state.params).items() if not _finite(array)), None),
         next((path for path, finite in layers if not finite), None),
         flawed[-1] if flawed else None,
     )
+    return found, batch_stats
 
 
 def _finite(tree: Any) -> bool:

@@ -1,9 +1,8 @@
-"""The numbers of a trained model on the test set: while it trains, at the end, and again from a run's folder."""
+"""The numbers of a trained model: while it trains, at the end, and again from a run's folder."""
 
 import time
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -13,46 +12,82 @@ from flaxcnn.data import Split
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
-from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
 
 
 class Evaluator:
-    """A test set on the device, and the one compiled program that evaluates any first part of it.
+    """The images to measure on, on the device, and the compiled programs that evaluate any first part of them.
 
     Args:
-        model: the model.
-        variables: any of its variables, for their shapes.
-        test: the test split.
-        first: how many of its first images `first_sums` evaluates; all of them where there are fewer.
+        setup: the data and the model.
+        variables: any of the model's variables, for their shapes.
     """
 
-    def __init__(self, model: nn.Module, variables: Any, test: Split, first: int):
-        self.examples, self.first = len(test), min(first, len(test))
-        self._images, self._labels = jnp.asarray(test.images), jnp.asarray(test.labels)
-        started = time.perf_counter()
-        self._program = evaluate.lower(model, variables, self._images, self._labels, jnp.int32(0)).compile()
-        self.compile_seconds = time.perf_counter() - started
-        self.seconds = 0.0  # spent evaluating, so far
+    def __init__(self, setup: Setup, variables: Any):
+        self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
+        self.seconds = self.compile_seconds = 0.0  # so far
+        self._setup, self._variables = setup, jax.eval_shape(lambda: variables)
+        self._programs: dict[int, Any] = {}  # by the number of images
+        self._test = self._place(setup.dataset.test)
+        self._validation = None if setup.validation is None else self._place(setup.validation)
 
-    def first_sums(self, variables: Any) -> Sums:
-        """Return the sums over the first images."""
-        return self._run(variables, self.first)[0]
+    def row_numbers(self, variables: Any) -> dict[str, float | None]:
+        """Return what a logged row says of the first test images and of the validation images, by its fields' names."""
+        test = self._run(variables, self._test, self.first)[0] if self.first else None
+        validation = None if self._validation is None else self._run(variables, self._validation)[0]
+        return {
+            "test_accuracy": None if test is None else test.accuracy,
+            "validation_accuracy": None if validation is None else validation.accuracy,
+            "validation_loss": None if validation is None else validation.mean_loss,
+        }
 
     def final_numbers(self, variables: Any) -> tuple[dict[str, Any], jax.Array]:
-        """Return the numbers that a summary reports, and the logits of all test images."""
-        everything, logits = self._run(variables, self.examples)
-        numbers = {
-            "test_accuracy": everything.accuracy,
-            f"test_accuracy_first_{self.first}": self.first_sums(variables).accuracy,
-            "test_loss": everything.mean_loss,
-            "test_examples": self.examples,
-        }
-        return numbers, logits
+        """Return the numbers that a summary reports, and the logits of all test images.
 
-    def _run(self, variables: Any, examples: int) -> tuple[Sums, jax.Array]:
+        The training images are the first ones, as many as there are test images and none of them changed: what the
+        model does better on them than on the test images is the generalisation gap.
+        """
+        test, logits = self._run(variables, self._test)
+        numbers = {"test_accuracy": test.accuracy, "test_loss": test.mean_loss, "test_examples": int(test.examples)}
+        if self.first:
+            numbers[f"test_accuracy_first_{self.first}"] = self._run(variables, self._test, self.first)[0].accuracy
+        if self._validation is not None:
+            validation = self._run(variables, self._validation)[0]
+            numbers |= {
+                "validation_accuracy": validation.accuracy,
+                "validation_loss": validation.mean_loss,
+                "validation_examples": int(validation.examples),
+            }
+        seen = self._setup.train
+        count = min(len(seen), len(self._setup.dataset.test))
+        train = self._run(variables, self._place(Split(seen.images[:count], seen.labels[:count])))[0]
+        return {
+            **numbers,
+            "train_accuracy": train.accuracy,
+            "train_loss": train.mean_loss,
+            "train_examples": count,
+            "generalization_gap": train.accuracy - test.accuracy,
+            "generalization_gap_loss": test.mean_loss - train.mean_loss,
+        }, logits
+
+    def _place(self, split: Split) -> tuple[jax.Array, jax.Array]:
+        """Return a split on the device, once there is a program for so many images."""
+        images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
+        if len(split) not in self._programs:
+            started = time.perf_counter()
+            lowered = evaluate.lower(self._setup.model, self._variables, images, labels, jnp.int32(0))
+            self._programs[len(split)] = lowered.compile()
+            self.compile_seconds += time.perf_counter() - started
+        return images, labels
+
+    def _run(
+        self, variables: Any, placed: tuple[jax.Array, jax.Array], first: int | None = None
+    ) -> tuple[Sums, jax.Array]:
         started = time.perf_counter()
-        sums, logits = self._program(variables, self._images, self._labels, jnp.int32(examples))
+        images, labels = placed
+        examples = len(images) if first is None else first
+        sums, logits = self._programs[len(images)](variables, images, labels, jnp.int32(examples))
         jax.block_until_ready(logits)
         self.seconds += time.perf_counter() - started
         return sums, logits
@@ -61,7 +96,7 @@ class Evaluator:
 def evaluate_run(
     folder: RunFolder, source: str | None = None, data_dir: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Evaluate the weights that a run saved, on the test set that it was trained beside.
+    """Evaluate the weights that a run saved, on the data that it was trained on and beside.
 
     Args:
         folder: the run's.
@@ -83,7 +118,6 @@ def evaluate_run(
     saved = load_weights(folder.path / WEIGHTS)
     check_variables(saved, derive_contract(setup.model, setup.dataset.image_shape), setup.dataset.classes)
     variables = jax.tree.map(jnp.asarray, saved)
-    evaluator = Evaluator(setup.model, variables, setup.dataset.test, experiment.logging.test_examples)
-    numbers, _ = evaluator.final_numbers(variables)
+    numbers, _ = Evaluator(setup, variables).final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])
     return numbers, {key: recorded.get(key) for key in numbers}

@@ -1,13 +1,24 @@
-"""The files of a run that people look at: the table beside the paper's values, and the pictures."""
+"""The files of a run that people look at: the table beside the paper's values, the metrics and the pictures."""
 
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow
-from flaxcnn.data import Dataset
+from flaxcnn.data import Dataset, Split
 from flaxcnn.evaluation.confusion import confusion_matrix, most_confident_mistakes
-from flaxcnn.evaluation.pictures import draw_confusion, draw_curves, draw_mistakes
-from flaxcnn.evaluation.table import LoggedRow, markdown_table
+from flaxcnn.evaluation.intervals import bootstrap_intervals
+from flaxcnn.evaluation.metrics import classification_metrics
+from flaxcnn.evaluation.pictures import draw_augmented, draw_confusion, draw_curves, draw_mistakes
+from flaxcnn.evaluation.predictions import Predictions, save_predictions
+from flaxcnn.evaluation.table import Columns, LoggedRow, markdown_table
+from flaxcnn.layers import to_float
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.training import TrainState
+from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.step import augmented_batch
 
 _MOST_MISTAKES = 30
 
@@ -20,20 +31,47 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
     """
 
     def measured(of: Experiment) -> tuple[object, ...]:
-        return of.data.source, of.model, of.training.batch_size, of.logging.every, of.logging.test_examples
+        return of.data, of.model, of.training.batch_size, of.logging.every, of.logging.test_examples
 
     return file.published if measured(experiment) == measured(file.experiment) else ()
 
 
+def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, runner: BlockRunner) -> None:
+    """Write `augmented.png`, images of the first batch as they are and as its step sees them, if they differ.
+
+    Drawn before the first step, so that it can be looked at while the run goes on; raises as `RunFolder.write` does.
+    """
+    if state.step != 0 or not (state.augmentations or state.mixup):
+        return
+    examples = runner.batch(0)
+    images = jnp.asarray(train.images[examples])
+    batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.labels[examples]))
+    pairs = (np.asarray(to_float(images)), np.asarray(batch.images))
+    folder.write("augmented.png", lambda path: draw_augmented(*pairs, path))
+
+
 def write_report(
-    folder: RunFolder, file: ExperimentFile, dataset: Dataset, rows: list[LoggedRow], logits: np.ndarray
-) -> None:
-    """Write `table1.md`, `curves.png`, `confusion.png` and `mistakes.png`; raises as `RunFolder.write` does."""
-    name, published = file.name, file.published
-    labels, names = dataset.test.labels, dataset.class_names
-    table = markdown_table(rows, published)
-    folder.write_text("table1.md", f"# {name}\n\n{table}\n")
-    folder.write("curves.png", lambda path: draw_curves(rows, published, name, path))
+    folder: RunFolder,
+    file: ExperimentFile,
+    dataset: Dataset,
+    rows: Sequence[LoggedRow],
+    columns: Columns,
+    logits: np.ndarray,
+) -> tuple[float, float]:
+    """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does.
+
+    Returns:
+        The 95 % interval of the test accuracy.
+    """
+    name, labels, names = file.name, dataset.test.labels, dataset.class_names
+    predictions = Predictions(np.arange(len(labels), dtype=np.int64), labels, logits)
+    folder.write("predictions.npz", lambda path: save_predictions(path, predictions))
+    intervals = bootstrap_intervals(labels, logits)
+    metrics = classification_metrics(labels, logits).to_json()
+    folder.write_json("test_metrics.json", {**metrics, "class_names": names, "intervals_95": intervals})
+    folder.write_text("table1.md", f"# {name}\n\n{markdown_table(rows, columns)}\n")
+    folder.write("curves.png", lambda path: draw_curves(rows, file.published, name, path))
     folder.write("confusion.png", lambda path: draw_confusion(confusion_matrix(labels, logits), names, path))
     mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
     folder.write("mistakes.png", lambda path: draw_mistakes(dataset.test.images, mistakes, names, path))
+    return intervals["accuracy"]

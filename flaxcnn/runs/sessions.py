@@ -13,6 +13,7 @@ from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, RunFolderError
 from flaxcnn.models import contract_path
 from flaxcnn.runs.changes import Change, allowed_changes
+from flaxcnn.runs.choice import higher_is_better
 from flaxcnn.runs.environment import environment, hardware, versions
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import (
@@ -46,12 +47,12 @@ class Session:
         self.complete = False  # with nothing left to do, as `start` finds out
         self.times_before: Times = {"compile_seconds": 0.0, "total_seconds": 0.0, "eval_seconds": 0.0}
         self._contract = hashlib.sha256(contract_path(file.experiment.model.name).read_bytes()).hexdigest()
-        checkpoint = file.experiment.checkpoint
+        keep, best = file.experiment.checkpoint.keep, file.experiment.checkpoint.keep_best
         self.store = CheckpointStore(
             folder.path / "checkpoints",
-            keep=checkpoint.keep,
-            keep_best=0 if checkpoint.keep_best is None else 1,
-            higher_is_better=checkpoint.keep_best != "train_loss",
+            keep=keep,
+            keep_best=0 if best is None else 1,
+            higher_is_better=best is None or higher_is_better(best),
         )
 
     def start(self) -> Progress:
@@ -92,8 +93,9 @@ class Session:
         summary = self.folder.path / SUMMARY
         if not summary.exists():
             return False
-        steps = self.folder.read_json(SUMMARY).get("steps")
-        if isinstance(steps, int) and steps >= self.setup.plan.total_steps:
+        recorded = self.folder.read_json(SUMMARY)
+        steps = recorded.get("steps")
+        if isinstance(steps, int) and (steps >= self.setup.plan.total_steps or recorded.get("stopped_early")):
             progress.step = steps
             return True
         if progress.step == 0:
@@ -112,8 +114,9 @@ class Session:
             progress: the run so far.
             times: of all sessions so far, this one included.
         """
-        plan, row = self.setup.plan, progress.rows[-1] if progress.rows else None
-        best = self.file.experiment.checkpoint.keep_best
+        plan, best = self.setup.plan, self.file.experiment.checkpoint.keep_best
+        # A checkpoint between two rows is ranked by neither: the best one has exactly the weights of the best row.
+        row = progress.rows[-1] if progress.rows and progress.rows[-1].step == progress.step - 1 else None
         return Metadata(
             step=progress.step,
             epoch=plan.epoch(progress.step),

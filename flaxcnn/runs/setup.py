@@ -1,17 +1,33 @@
 """From an experiment to what trains it: the data, the plan of steps, the model and its first state."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
-from flaxcnn import data
+from flaxcnn import config, data
 from flaxcnn.config import Experiment
-from flaxcnn.data import Dataset
-from flaxcnn.layers.augmentation import Augmentation, RandomCrop
+from flaxcnn.data import Dataset, Split, split_validation
+from flaxcnn.errors import ConfigError
+from flaxcnn.layers.augmentation import (
+    Augmentation,
+    Cutout,
+    Elastic,
+    MixUp,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomScale,
+    RandomShear,
+    RandomShift,
+)
 from flaxcnn.models import create_checked
-from flaxcnn.training import TrainState, adam, create_state
+from flaxcnn.training import TrainState, create_state
+from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.loop import Plan
+from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
+from flaxcnn.training.schedules import Schedule
 
 
 class Setup(NamedTuple):
@@ -19,39 +35,102 @@ class Setup(NamedTuple):
 
     experiment: Experiment
     dataset: Dataset
+    train: Split  # without the images set aside for validation
+    validation: Split | None
     plan: Plan
     model: nn.Module
 
     def first_state(self) -> TrainState:
         """Return the state before the first step. Under `jax.eval_shape` it costs no arithmetic."""
-        optimizer, crop = self.experiment.optimizer, self.experiment.augmentation.crop_padding
-        augmentations: tuple[Augmentation, ...] = (RandomCrop(crop),) if crop else ()
+        training, mixup = self.experiment.training, self.experiment.augmentation.mixup
         return create_state(
             self.model,
-            adam(optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps),
+            optimizer_of(self.experiment, self.plan),
             self.dataset.image_shape,
-            self.experiment.training.seed,
-            augmentations,
+            training.seed,
+            augmentations_of(self.experiment.augmentation),
+            mixup=MixUp(mixup) if mixup else None,
+            hyperparameters=Hyperparameters.of(
+                training.label_smoothing, self.experiment.model.dropout, self._class_weights(), training.ema_decay
+            ),
+            accumulate=training.accumulate,
         )
+
+    def _class_weights(self) -> np.ndarray | None:
+        weights, classes = self.experiment.training.class_weights, self.dataset.classes
+        if weights is None:
+            return None
+        if weights == "balanced":  # a class without an example has no loss to weigh
+            return len(self.train) / (classes * np.maximum(np.bincount(self.train.labels, minlength=classes), 1))
+        return np.asarray(weights)
 
 
 def set_up(experiment: Experiment) -> Setup:
     """Load and check what an experiment needs; nothing is written.
 
     Raises:
-        ConfigError: an unknown source or model, or a batch larger than the data.
+        ConfigError: an unknown source or model, or a value that does not go with the data.
         DataError: the data are missing or damaged, or too small for the model.
         ContractError: the model drifted from its contract.
     """
     dataset = data.load(experiment.data.source, experiment.data.dir)
+    train, validation = dataset.train, None
+    if experiment.data.validation:
+        train, validation = split_validation(dataset.train, experiment.data.validation)
+    weights = experiment.training.class_weights
+    if isinstance(weights, tuple) and len(weights) != dataset.classes:
+        raise ConfigError(
+            "not one number for each class",
+            where="training.class_weights",
+            expected=f"{dataset.classes} numbers",
+            found=len(weights),
+        )
     plan = Plan.of(
-        len(dataset.train),
+        len(train),
         batch_size=experiment.training.batch_size,
         epochs=experiment.training.epochs,
         steps=experiment.training.steps,
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
     )
-    setup = Setup(experiment, dataset, plan, create_checked(experiment.model.name, dataset.classes))
+    model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
+    setup = Setup(experiment, dataset, train, validation, plan, model)
     jax.eval_shape(setup.first_state)  # the model says here what it cannot take, before anything is written
     return setup
+
+
+def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
+    """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
+    chosen, schedule = experiment.optimizer, experiment.schedule
+    course = Schedule(
+        schedule.name,
+        total_steps=experiment.training.epochs * plan.steps_per_epoch,
+        warmup_steps=round(schedule.warmup_epochs * plan.steps_per_epoch),
+        decay_steps=max(1, round(schedule.decay_epochs * plan.steps_per_epoch)),
+        decay_rate=schedule.decay_rate,
+        final=schedule.final,
+    )
+    common: Any = {"clip_norm": chosen.clip_norm, "schedule": course}
+    rate, decay = chosen.learning_rate, chosen.weight_decay
+    if chosen.name == "adamw":
+        return adamw(rate, chosen.b1, chosen.b2, chosen.eps, weight_decay=decay, **common)
+    if chosen.name == "sgd":
+        return sgd(rate, chosen.momentum, nesterov=chosen.nesterov, weight_decay=decay, **common)
+    if chosen.name == "lion":
+        return lion(rate, chosen.b1, chosen.b2, weight_decay=decay, **common)
+    return adam(rate, chosen.b1, chosen.b2, chosen.eps, **common)
+
+
+def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
+    """Return the augmentations of single images that a config asks for, in the order of its fields."""
+    every: dict[str, Augmentation] = {
+        "crop_padding": RandomCrop(chosen.crop_padding),
+        "flip": RandomFlip(chosen.flip),
+        "shift": RandomShift(chosen.shift),
+        "rotate": RandomRotation(chosen.rotate),
+        "scale": RandomScale(chosen.scale),
+        "shear": RandomShear(chosen.shear),
+        "elastic": Elastic(chosen.elastic, chosen.elastic_smoothness),
+        "cutout": Cutout(chosen.cutout),
+    }
+    return tuple(augmentation for name, augmentation in every.items() if getattr(chosen, name))

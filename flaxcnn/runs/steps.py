@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flaxcnn.config import Experiment
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.runs.choice import just_improved, stops_early
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.stop import StopRequest
@@ -45,6 +47,7 @@ class Diverged(Exception):  # noqa: N818 -- the loop's signal to its caller, nev
 
 def run_steps(
     progress: Progress,
+    experiment: Experiment,
     runner: BlockRunner,
     evaluator: Evaluator,
     *,
@@ -53,14 +56,17 @@ def run_steps(
     console: RunConsole,
     stop: StopRequest,
 ) -> None:
-    """Run from where `progress` stands to the plan's end, or to the first signal, and keep `progress` up to date.
+    """Run from where `progress` stands to its end, or to the first signal, and keep `progress` up to date.
+
+    The end is the plan's, or the row at which validation says to stop.
 
     Args:
         progress: the run so far.
+        experiment: says what is chosen by the rows.
         runner: runs the blocks.
-        evaluator: of the rows' test accuracy.
+        evaluator: of the rows' test and validation numbers.
         log: keeps a row.
-        save: keeps the progress; called where the plan says and when a signal stops the run.
+        save: keeps the progress; called where the plan says, at the best row so far, and when the run stops.
         console: shows it.
         stop: asked after each block.
 
@@ -69,8 +75,8 @@ def run_steps(
     """
     plan = runner.plan
     since_step, since_seconds = progress.step, progress.train_seconds
-    stopping = stop.signal is not None
-    while progress.step < plan.total_steps and not stopping:
+    ended, stopping = stops_early(progress.rows, experiment), stop.signal is not None
+    while progress.step < plan.total_steps and not ended and not stopping:
         block = runner.run(progress.state, progress.step)
         progress.state = block.state
         progress.step += len(block.losses) - (not block.finite)
@@ -79,21 +85,26 @@ def run_steps(
         if not block.finite:
             raise Diverged(loss)
         console.advanced(progress.step, loss, len(block.losses) * plan.batch_size / block.seconds)
+        improved = False
         if plan.logged(last):
             images = (progress.step - since_step) * plan.batch_size
             row = LoggedRow(
                 step=last,
                 epoch=plan.epoch(last),
                 train_loss=loss,
-                test_accuracy=evaluator.first_sums(progress.state.variables).accuracy,
+                **evaluator.row_numbers(progress.state.variables),
+                learning_rate=block.metrics["learning_rate"],
+                gradient_norm=block.metrics["gradient_norm"],
+                update_ratio=block.metrics["update_ratio"],
                 images_per_second=round(images / (progress.train_seconds - since_seconds), 1),
             )
             since_step, since_seconds = progress.step, progress.train_seconds
             log(row)
             progress.rows.append(row)
             console.logged(len(progress.rows) - 1, row)
+            improved, ended = just_improved(progress.rows, experiment), stops_early(progress.rows, experiment)
         stopping = stop.signal is not None
-        if plan.saved(progress.step) or stopping:
+        if plan.saved(progress.step) or improved or ended or stopping:
             started = time.perf_counter()
             save()
             progress.save_seconds += time.perf_counter() - started

@@ -27,8 +27,9 @@ class EventFiles:
 
     def logged(self, row: LoggedRow) -> None:
         """Write one row."""
-        for name in ("train_loss", "test_accuracy", "images_per_second"):
-            self._writer.add_scalar(name, getattr(row, name), row.step)
+        for name, value in row._asdict().items():
+            if name not in ("step", "epoch") and value is not None:
+                self._writer.add_scalar(name, value, row.step)
         self._writer.flush()
 
     def __enter__(self) -> Self:

@@ -16,7 +16,8 @@ import numpy as np
 
 from flaxcnn.config import Experiment, ExperimentFile, with_data
 from flaxcnn.errors import TrainingError
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.evaluation.table import Columns, LoggedRow
+from flaxcnn.runs.choice import best_row
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
 from flaxcnn.runs.environment import device_line
@@ -24,7 +25,7 @@ from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.lock import locked
 from flaxcnn.runs.record import METRICS, SUMMARY, read_config
-from flaxcnn.runs.report import comparable, write_report
+from flaxcnn.runs.report import comparable, draw_first_batch, write_report
 from flaxcnn.runs.sessions import Session, Times
 from flaxcnn.runs.setup import set_up
 from flaxcnn.runs.steps import Diverged, Progress, run_steps
@@ -79,11 +80,13 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
     folder, setup, experiment = session.folder, session.setup, session.file.experiment
     variables = progress.state.variables
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    console.started(session.file, parameters, setup.dataset, device_line(), folder.path, progress.step)
+    console.started(session.file, parameters, setup, device_line(), folder.path, progress.step)
     # Orbax takes about a second to import; here it does while the programs are compiled.
     threading.Thread(target=import_orbax, daemon=True).start()
-    runner = BlockRunner(progress.state, setup.dataset.train, setup.plan, experiment.training.seed)
-    evaluator = Evaluator(setup.model, variables, setup.dataset.test, experiment.logging.test_examples)
+    runner = BlockRunner(progress.state, setup.train, setup.plan, experiment.training.seed)
+    evaluator = Evaluator(setup, variables)
+    draw_first_batch(folder, progress.state, setup.train, runner)
+    columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
 
     def times() -> Times:
         before = session.times_before
@@ -107,8 +110,8 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
                 events.logged(row)
 
         try:
-            with StopRequest() as stop, console.training(setup.plan.total_steps, session.file.published):
-                run_steps(progress, runner, evaluator, log=log, save=save, console=console, stop=stop)
+            with StopRequest() as stop, console.training(setup.plan.total_steps, columns):
+                run_steps(progress, experiment, runner, evaluator, log=log, save=save, console=console, stop=stop)
         except Diverged as diverged:
             metadata = session.metadata(progress, times())
             raise leave_crash(
@@ -117,7 +120,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
     if stop.signal is not None:
         console.stopped(progress.step, setup.plan.total_steps, folder.path)
         return stop.exit_code
-    _finish(session, progress, console, evaluator, times, parameters)
+    _finish(session, progress, console, evaluator, columns, times)
     return 0
 
 
@@ -126,12 +129,15 @@ def _finish(
     progress: Progress,
     console: RunConsole,
     evaluator: Evaluator,
+    columns: Columns,
     times: Callable[[], Times],
-    parameters: int,
 ) -> None:
     """Evaluate all test images and write what a finished run leaves, the summary last."""
     folder, file, plan = session.folder, session.file, session.setup.plan
-    state = progress.state
+    state, step = progress.state, progress.step
+    if file.experiment.checkpoint.final == "best":
+        step = progress.rows[best_row(progress.rows, str(file.experiment.checkpoint.keep_best))].step + 1
+        state = session.store.restore(step, jax.eval_shape(lambda: state)).state
     numbers, logits = evaluator.final_numbers(state.variables)
     if not math.isfinite(numbers["test_loss"]):
         raise TrainingError(
@@ -141,21 +147,25 @@ def _finish(
             fix="train anew, with a smaller learning rate",
         )
     save_weights(folder, state.variables)
-    write_report(folder, file, session.setup.dataset, progress.rows, np.asarray(logits))
+    interval = write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
-        "parameters": parameters,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": progress.step,
+        "rows": len(progress.rows),
+        "stopped_early": progress.step < plan.total_steps,
+        "weights_step": step,
         **numbers,
+        "test_accuracy_interval": interval,
         "train_seconds": progress.train_seconds,
         "save_seconds": progress.save_seconds,
         **times(),
         "images_per_second": progress.step * plan.batch_size / progress.train_seconds,
         "device": device_line(),
         "seed": file.experiment.training.seed,
-        "weights_sha256": sha256_of(state.params),
-        "state_sha256": sha256_of_state(state),
+        "weights_sha256": sha256_of(state.variables["params"]),
+        "state_sha256": sha256_of_state(progress.state),
         "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
     }
     folder.write_json(SUMMARY, summary)

@@ -4,6 +4,7 @@ It knows nothing of files or terminals. Where the cuts fall changes no bit of th
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -87,12 +88,14 @@ class Block(NamedTuple):
     Attributes:
         state: after the block.
         losses: of its steps, float32; the last one may be the faulty one.
+        metrics: of its last step, as `train_step` gives them.
         finite: whether all losses, gradients and updates are; where not, the state is the one before the faulty step.
         seconds: that the block took.
     """
 
     state: TrainState
     losses: np.ndarray
+    metrics: Mapping[str, float]
     finite: bool
     seconds: float
 
@@ -138,13 +141,14 @@ class BlockRunner:
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
         steps = min(self.plan.next_cut(step) - step, affordable, most, MOST_STEPS)
         started = time.perf_counter()
-        state, losses, finite = self._block(state, self._images, self._labels, self._order, jnp.int32(steps))
-        losses = np.asarray(losses)
+        state, losses, metrics = self._block(state, self._images, self._labels, self._order, jnp.int32(steps))
+        losses, numbers = np.asarray(losses), {name: float(value) for name, value in metrics.items()}
         seconds = time.perf_counter() - started
         self._step_seconds = seconds / steps
+        finite = bool(numbers.pop("finite"))
         if not finite:
             steps = int(state.step) - step + 1
-        return Block(state, losses[:steps], bool(finite), seconds)
+        return Block(state, losses[:steps], numbers, finite, seconds)
 
     def batch(self, step: int) -> np.ndarray:
         """Return the indices of the training examples that a step sees, int32 (batch_size,)."""

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import Augmentation
+from flaxcnn.layers.augmentation import Augmentation, MixUp
+from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer
 
 
@@ -23,9 +24,13 @@ class TrainState:
         params: the model's parameters.
         batch_stats: the model's running statistics; {} where it has none.
         opt_state: the optimizer's state, its learning rate and other hyperparameters included.
+        hyperparameters: what else a step is told by value.
+        augmentations: of the training images, in order; their strengths are leaves.
+        mixup: mixes pairs of training examples; None for no mixing.
+        average: the moving average of the variables; None where there is no decay for it.
         model: the module, part of the tree's structure and not of its leaves.
         optimizer: has optax's `init` and `update`; likewise.
-        augmentations: of the training images, in order; likewise.
+        accumulate: parts into which a step cuts its batch; likewise.
     """
 
     step: jax.Array
@@ -33,14 +38,18 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    hyperparameters: Hyperparameters
+    augmentations: tuple[Augmentation, ...]
+    mixup: MixUp | None
+    average: Any
     model: nn.Module = flax.struct.field(pytree_node=False)
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
-    augmentations: tuple[Augmentation, ...] = flax.struct.field(pytree_node=False, default=())
+    accumulate: int = flax.struct.field(pytree_node=False, default=1)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables as `model.apply` takes them."""
-        return as_variables(self.params, self.batch_stats)
+        """The variables that are evaluated and kept, as `model.apply` takes them: the average where there is one."""
+        return as_variables(self.params, self.batch_stats) if self.average is None else self.average
 
 
 def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
@@ -54,6 +63,10 @@ def create_state(
     image_shape: tuple[int, int, int],
     seed: int = 0,
     augmentations: tuple[Augmentation, ...] = (),
+    *,
+    mixup: MixUp | None = None,
+    hyperparameters: Hyperparameters | None = None,
+    accumulate: int = 1,
 ) -> TrainState:
     """Return the state before the first step.
 
@@ -63,6 +76,9 @@ def create_state(
         image_shape: (H, W, C).
         seed: of the weights, of dropout and of augmentation.
         augmentations: of the training images, in order (`flaxcnn.layers.augmentation`).
+        mixup: mixes pairs of training examples; None for no mixing.
+        hyperparameters: smoothing, dropout, class weights and the average's decay; None for none of them.
+        accumulate: parts into which a step cuts its batch.
     """
 
     def initialize() -> tuple[Any, Any, optax.OptState]:
@@ -71,13 +87,20 @@ def create_state(
         return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
 
     params, batch_stats, opt_state = jax.jit(initialize)()
+    hyperparameters = Hyperparameters.of() if hyperparameters is None else hyperparameters
+    averaged = hyperparameters.ema_decay is not None
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
+        hyperparameters=hyperparameters,
+        # Arrays, since a state is saved and restored, and copies, since a step takes the memory of its state over.
+        augmentations=jax.tree.map(jnp.array, augmentations),
+        mixup=jax.tree.map(jnp.array, mixup),
+        average=jax.tree.map(jnp.array, as_variables(params, batch_stats)) if averaged else None,
         model=model,
         optimizer=optimizer,
-        augmentations=augmentations,
+        accumulate=accumulate,
     )

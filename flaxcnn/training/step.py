@@ -1,9 +1,8 @@
 """One training step, and a block of them in one program."""
 
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +10,43 @@ import optax
 from jax import lax
 
 from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import augment
+from flaxcnn.layers.augmentation import augment, mix
 from flaxcnn.layers.pixels import to_float
+from flaxcnn.training.hyperparameters import example_losses
+from flaxcnn.training.optimizer import RuntimeOptimizer
 from flaxcnn.training.state import TrainState, as_variables
+
+_Carry = tuple[jax.Array, TrainState, jax.Array, dict[str, jax.Array]]  # of a block: index, state, losses, metrics
+
+
+class Batch(NamedTuple):
+    """What a step learns from, augmented.
+
+    Attributes:
+        images: float32 (B, H, W, C).
+        labels: int32 (B,).
+        partners: the labels of the images that were mixed in, int32 (B,); None without MixUp.
+        shares: of `labels` in the loss, the rest being of `partners`, float32 (B,); None without MixUp.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    partners: jax.Array | None = None
+    shares: jax.Array | None = None
 
 
 @partial(jax.jit, donate_argnums=0)
 def train_step(
     state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array
-) -> tuple[TrainState, Mapping[str, jax.Array]]:
+) -> tuple[TrainState, dict[str, jax.Array]]:
     """Make one update on one batch: augment, softmax cross-entropy, its gradient, the optimizer's step.
 
     The function is pure, and compiled once for a shape of batch. What is random in it follows from the state's seed and
     step. It takes over the memory of the state that it is given (`donate_argnums`): go on with the one that it returns.
+
+    Where the state says to cut the batch, its parts are computed one after the other and their gradients averaged: the
+    update is that of the whole batch up to rounding, but for batch normalisation, which sees one part at a time, and
+    for dropout, which draws anew for each part.
 
     Args:
         state: as `create_state` or the last step gave it.
@@ -31,49 +54,137 @@ def train_step(
         labels_B: integers in [0, classes); (B,).
 
     Returns:
-        The next state, and scalars of this batch, computed before the update: `loss`, the mean cross-entropy in nats,
-        float32; `accuracy`, a fraction of 1, float32; `finite`, whether the loss, every gradient and every updated
-        parameter and statistic is, a boolean.
+        The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
+        minimised (`example_losses`), and `accuracy`, a fraction of 1, both computed before the update;
+        `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
+        `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
+        the loss, every gradient and every updated parameter and statistic is.
     """
-    images = augment(state.augmentations, key_for(state.seed, Purpose.AUGMENTATION, state.step), to_float(images_BHWC))
-
-    def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        logits, batch_stats = apply_for_training(state, params, images)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels_B).mean()
-        return loss, (logits, batch_stats)
-
-    (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    batch = augmented_batch(state, images_BHWC, labels_B)
+    loss, accuracy, gradients, batch_stats = _gradients(state, batch)
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    computed = (loss, gradients, params, batch_stats)
+    metrics = {
+        "loss": loss,
+        "accuracy": accuracy,
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_ratio": optax.tree.norm(updates) / optax.tree.norm(state.params),
+        "finite": jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all(),
+    }
+    if isinstance(state.optimizer, RuntimeOptimizer):
+        metrics["learning_rate"] = state.optimizer.learning_rate(state.opt_state)
     next_state = dataclasses.replace(
         state,
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
+        average=_next_average(state, as_variables(params, batch_stats)),
     )
-    computed = (loss, gradients, next_state.params, next_state.batch_stats)
-    finite = jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all()
-    return next_state, {"loss": loss, "accuracy": jnp.mean(jnp.argmax(logits, -1) == labels_B), "finite": finite}
+    return next_state, metrics
 
 
-def apply_for_training(state: TrainState, params: Any, images_BHWC: jax.Array, **options: Any) -> tuple[jax.Array, Any]:
+def augmented_batch(state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array) -> Batch:
+    """Return a batch as the state's step sees it: floats, augmented, and mixed where the state says so."""
+    key = key_for(state.seed, Purpose.AUGMENTATION, state.step)
+    images = augment(state.augmentations, key, to_float(images_BHWC))
+    if state.mixup is None:
+        return Batch(images, labels_B)
+    images, shares = mix(state.mixup, key_for(state.seed, Purpose.MIXUP, state.step), images)
+    return Batch(images, labels_B, jnp.roll(labels_B, -1), shares)
+
+
+def parts_of(state: TrainState, batch: Batch) -> list[Batch]:
+    """Return the parts into which a step cuts its batch, in order."""
+    cut = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
+    return [jax.tree.map(lambda array, part=part: array[part], cut) for part in range(state.accumulate)]
+
+
+def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0) -> tuple[jax.Array, Any]:
+    """Return what a step minimises, and beside it the fraction of correct labels and the next batch statistics.
+
+    Args:
+        state: for all but the parameters.
+        params: the parameters.
+        batch: a batch, or one of the parts into which it is cut.
+        part: the number of the part.
+    """
+    logits, batch_stats = apply_for_training(state, params, batch.images, part)
+    losses = example_losses(state.hyperparameters, logits, batch.labels)
+    predicted = jnp.argmax(logits, -1)
+    correct = (predicted == batch.labels).astype(jnp.float32)
+    if batch.partners is not None and batch.shares is not None:
+        losses = batch.shares * losses + (1 - batch.shares) * example_losses(
+            state.hyperparameters, logits, batch.partners
+        )
+        correct = batch.shares * correct + (1 - batch.shares) * (predicted == batch.partners)
+    return losses.mean(), (correct.mean(), batch_stats)
+
+
+def apply_for_training(
+    state: TrainState, params: Any, images_BHWC: jax.Array, part: jax.Array | int = 0, **options: Any
+) -> tuple[jax.Array, Any]:
     """Return the logits of float images as a step computes them, dropout included, and the next batch statistics.
 
     Args:
         state: for all but the parameters.
         params: the parameters.
         images_BHWC: float images, augmented.
+        part: the number of the part of the batch that they are.
         options: more for the model's `apply`.
     """
+    key = key_for(state.seed, Purpose.DROPOUT, state.step)
+    if state.accumulate > 1:
+        key = jax.random.fold_in(key, part)
+    if state.hyperparameters.dropout is not None:
+        options["dropout"] = state.hyperparameters.dropout
     (logits, _), updated = state.model.apply(
         as_variables(params, state.batch_stats),
         images_BHWC,
         train=True,
         mutable=["batch_stats"],
-        rngs={"dropout": key_for(state.seed, Purpose.DROPOUT, state.step)},
+        rngs={"dropout": key},
         **options,
     )
     return logits, updated.get("batch_stats", state.batch_stats)
+
+
+def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array, Any, Any]:
+    """Return loss, accuracy, gradients and the next batch statistics of a batch, computed in the state's parts."""
+
+    def of_part(state: TrainState, batch: Batch, part: jax.Array | int) -> tuple[Any, Any]:
+        value_and_grad = jax.value_and_grad(partial(loss_of, state, batch=batch, part=part), has_aux=True)
+        (loss, (accuracy, batch_stats)), gradients = value_and_grad(state.params)
+        return (loss, accuracy, gradients), batch_stats
+
+    if state.accumulate == 1:
+        means, batch_stats = of_part(state, batch, 0)
+        return *means, batch_stats
+    parts = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
+
+    def one(carry: tuple[Any, Any], numbered: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Any], None]:
+        sums, batch_stats = carry
+        means, batch_stats = of_part(dataclasses.replace(state, batch_stats=batch_stats), numbered[1], numbered[0])
+        return (jax.tree.map(jnp.add, sums, means), batch_stats), None
+
+    zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
+    (sums, batch_stats), _ = lax.scan(one, (zeros, state.batch_stats), (jnp.arange(state.accumulate), parts))
+    return *jax.tree.map(lambda total: total / state.accumulate, sums), batch_stats
+
+
+def _next_average(state: TrainState, variables: Any) -> Any:
+    """Return the moving average after an update.
+
+    Its decay is at most (1 + n) / (10 + n) after n updates, so that it soon forgets the first weights: as TensorFlow's
+    ExponentialMovingAverage has it, and timm's.
+    """
+    decay = state.hyperparameters.ema_decay
+    if decay is None:
+        return None
+    updates = jnp.asarray(state.step + 1, jnp.float32)
+    decay = jnp.minimum(decay, (1 + updates) / (10 + updates))
+    return optax.incremental_update(variables, state.average, 1 - decay)
 
 
 @partial(jax.jit, donate_argnums=0, static_argnames=("batch_size", "most_steps"))
@@ -86,7 +197,7 @@ def train_block(
     *,
     batch_size: int,
     most_steps: int,
-) -> tuple[TrainState, jax.Array, jax.Array]:
+) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
     """Make several steps in one program, each on the batch that the state's own step says.
 
     The number of steps is a value, not a constant: the loop is one compiled program for blocks of any length, so that
@@ -103,26 +214,26 @@ def train_block(
         most_steps: the longest block; static.
 
     Returns:
-        The state after the block; the loss of each step, (most_steps,) float32, NaN after the last; and whether all
-        losses, gradients and updates were finite, a boolean: where not, the state is the one before the faulty step.
+        The state after the block; the loss of each step, (most_steps,) float32, NaN after the last; and the metrics of
+        the last step, as `train_step` gives them. Where its `finite` is False, the state is the one before that step.
     """
 
-    def go_on(carry: tuple[jax.Array, TrainState, jax.Array, jax.Array]) -> jax.Array:
-        index, _, _, finite = carry
-        return (index < steps) & finite
+    def go_on(carry: _Carry) -> jax.Array:
+        index, _, _, metrics = carry
+        return (index < steps) & metrics["finite"]
 
-    def one(
-        carry: tuple[jax.Array, TrainState, jax.Array, jax.Array],
-    ) -> tuple[jax.Array, TrainState, jax.Array, jax.Array]:
+    def one(carry: _Carry) -> _Carry:
         index, state, losses, _ = carry
         batch = batch_indices(order_N, state.step, batch_size)
         next_state, metrics = train_step(state, images_NHWC[batch], labels_N[batch])
         next_state = jax.tree.map(partial(jnp.where, metrics["finite"]), next_state, state)
-        return index + 1, next_state, losses.at[index].set(metrics["loss"]), metrics["finite"]
+        return index + 1, next_state, losses.at[index].set(metrics["loss"]), metrics
 
-    start = (jnp.int32(0), state, jnp.full((most_steps,), jnp.nan), jnp.bool(True))
-    _, state, losses, finite = lax.while_loop(go_on, one, start)
-    return state, losses, finite
+    kinds = jax.eval_shape(train_step, state, images_NHWC[:batch_size], labels_N[:batch_size])[1]
+    nothing = {**jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds), "finite": jnp.bool(True)}
+    start = (jnp.int32(0), state, jnp.full((most_steps,), jnp.nan), nothing)
+    _, state, losses, metrics = lax.while_loop(go_on, one, start)
+    return state, losses, metrics
 
 
 def batch_indices(order_N: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:

@@ -4,7 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from flaxcnn.data import Dataset, Split, describe, draw_examples, load
+from flaxcnn.data import Dataset, Duplicates, Split, describe, describe_duplicates, draw_examples, load
+from flaxcnn.data.duplicates import Pair, Repeats
 from flaxcnn.errors import DataError
 
 
@@ -89,3 +90,35 @@ def test_a_picture_that_cannot_be_written_is_an_error_with_its_path(tmp_path):
     with pytest.raises(DataError) as refused:
         draw_examples(dataset(np.zeros((1, 4, 4, 1)), [0]), path)
     assert str(refused.value) == f"{path}: cannot write the picture of examples; found no such file or directory"
+
+
+def test_the_lines_about_duplicates_count_copies_and_show_the_nearest_pairs():
+    names = ("cat", "dog", "owl")
+    exact = (Pair(4, 1, 1.0, 0, 0), Pair(6, 1, 1.0, 2, 0))
+    correlations = (0.999996, 0.99912, 0.999, 0.998, 0.9975, 0.997)
+    near = tuple(Pair(place, 1000 + place, value, 1, 2) for place, value in enumerate(correlations))
+    found = Duplicates(Repeats(1234, 56), Repeats(3, 0), exact, near)
+    assert describe_duplicates(found, names) == [
+        "duplicates            images  relabelled",
+        "copies in train        1,234          56",
+        "copies in test             3           0",
+        "test in train              2           1",
+        "test nearly in train       6           6",
+        "",
+        "nearest pairs, of correlation 0.997 or more",
+        "0.99999  test 0 (dog), train 1000 (owl)",  # less than 1 reads so
+        "0.99912  test 1 (dog), train 1001 (owl)",
+        "0.99900  test 2 (dog), train 1002 (owl)",
+        "0.99800  test 3 (dog), train 1003 (owl)",
+        "0.99750  test 4 (dog), train 1004 (owl)",
+    ]
+
+
+def test_without_near_duplicates_there_is_a_table_and_nothing_else():
+    assert describe_duplicates(Duplicates(Repeats(0, 0), Repeats(0, 0), (), ()), ("a", "b")) == [
+        "duplicates            images  relabelled",
+        "copies in train            0           0",
+        "copies in test             0           0",
+        "test in train              0           0",
+        "test nearly in train       0           0",
+    ]

@@ -9,6 +9,7 @@ instant, a save leaves the earlier checkpoints as they were and the new one eith
 save at a time; the caller sees to that.
 """
 
+import dataclasses
 import re
 import shutil
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Restored:
 
     state: Any
     metadata: Metadata
-    rejected: tuple[str, ...]
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,21 @@ class CheckpointStore:
         """
         return self._check(step)[0]
 
+    def restore(self, step: int, target: Any) -> Restored:
+        """Restore the checkpoint of a step.
+
+        Args:
+            step: one of `steps`.
+            target: as for `restore_newest`.
+
+        Raises:
+            DamagedCheckpointError: it is missing, or a file of it changed.
+            ContractError: it holds other arrays than `target`; names the first.
+        """
+        metadata, arrays = self._check(step)
+        check_fits(arrays, target, self.path(step))
+        return Restored(read_arrays(self.path(step) / "state", target), metadata)
+
     def restore_newest(self, target: Any) -> Restored | None:
         """Restore the newest checkpoint that is intact.
 
@@ -146,12 +162,11 @@ class CheckpointStore:
         rejected: list[str] = []
         for step in reversed(self.steps()):
             try:
-                metadata, arrays = self._check(step)
+                restored = self.restore(step, target)
             except DamagedCheckpointError as error:
                 rejected.append(str(error))
                 continue
-            check_fits(arrays, target, self.path(step))
-            return Restored(read_arrays(self.path(step) / "state", target), metadata, tuple(rejected))
+            return dataclasses.replace(restored, rejected=tuple(rejected))
         if rejected:
             raise RunFolderError(
                 f"no intact checkpoint among {len(rejected)}: {' | '.join(rejected)}",

@@ -1,0 +1,40 @@
+"""An experiment as frozen, typed data, and its way to and from a file and JSON.
+
+An experiment file (`configs/*.py`) is Python that binds `experiment`. No value is read from anywhere else: what is not
+written in the file or on the command line is the default that stands here.
+"""
+
+from flaxcnn.config.checks import type_name
+from flaxcnn.config.experiment import Experiment, from_json, to_json, with_data
+from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
+from flaxcnn.config.sections import (
+    Augmentation,
+    Checkpoint,
+    Data,
+    Logging,
+    Model,
+    Optimizer,
+    Schedule,
+    Training,
+)
+
+__all__ = [
+    "Augmentation",
+    "Checkpoint",
+    "Data",
+    "Expectation",
+    "Experiment",
+    "ExperimentFile",
+    "Logging",
+    "Model",
+    "Optimizer",
+    "PublishedRow",
+    "Schedule",
+    "Training",
+    "experiments",
+    "from_json",
+    "load_experiment",
+    "to_json",
+    "type_name",
+    "with_data",
+]

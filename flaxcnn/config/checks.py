@@ -1,0 +1,65 @@
+"""The checks of a config's fields: types as declared, values in their range, each failure one line."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal
+
+from flaxcnn.errors import ConfigError
+
+
+def require(holds: bool, where: str, expected: str, found: object) -> None:
+    """Raise ConfigError where a value is out of its range."""
+    if not holds:
+        raise ConfigError("out of range", where=where, expected=expected, found=found)
+
+
+def check_types(section: str, config: Any) -> None:
+    """Check every field of a frozen config against its annotation; whole numbers become floats where those are meant.
+
+    Args:
+        section: its name, for the error.
+        config: the dataclass, within its `__post_init__`.
+
+    Raises:
+        ConfigError: a field has a value of another type.
+    """
+    hints = typing.get_type_hints(type(config))
+    for each in dataclasses.fields(config):
+        given, kind = getattr(config, each.name), hints[each.name]
+        options = _options(kind)
+        value = _as_floats(given) if tuple[float, ...] in options else given
+        if type(value) is int and float in options:
+            value = float(value)
+        known = type(value) in options or value in [word for word in options if isinstance(word, str)]
+        if not known and not (tuple[float, ...] in options and isinstance(value, tuple)):
+            raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(given))
+        if value is not given:
+            object.__setattr__(config, each.name, value)
+
+
+def _as_floats(value: Any) -> Any:
+    """Return numbers, in JSON a list, as a tuple of floats; anything else as it is."""
+    numbers = isinstance(value, list | tuple) and all(type(each) in (int, float) for each in value)
+    return tuple(map(float, value)) if numbers else value
+
+
+def type_name(kind: Any) -> str:
+    """Return the words for a field's type in an error: `float` is "a number", `str | None` "text or None"."""
+    words: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "True or False",
+        types.NoneType: "None",
+    }
+    words[tuple[float, ...]] = "numbers"
+    options = (words.get(option, getattr(option, "__name__", repr(option))) for option in _options(kind))
+    return " or ".join(options)
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """Return the types and, of a Literal, the values that a field may have."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return tuple(option for part in typing.get_args(kind) for option in _options(part))
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else (kind,)

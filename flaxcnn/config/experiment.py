@@ -1,0 +1,112 @@
+"""A whole experiment, and its way to and from JSON."""
+
+import dataclasses
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flaxcnn.config.checks import check_types
+from flaxcnn.config.sections import (
+    Augmentation,
+    Checkpoint,
+    Data,
+    Logging,
+    Model,
+    Optimizer,
+    Schedule,
+    Training,
+)
+from flaxcnn.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A whole training run. The defaults are the paper's MNIST experiment.
+
+    >>> Experiment(training=Training(batch_size=0))
+    Traceback (most recent call last):
+    flaxcnn.errors.ConfigError: training.batch_size: out of range; expected at least 1, found 0
+    """
+
+    data: Data = field(default_factory=Data)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    training: Training = field(default_factory=Training)
+    logging: Logging = field(default_factory=Logging)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    def __post_init__(self) -> None:
+        check_types("experiment", self)
+        for where, asks in (
+            ("training.patience", self.training.patience is not None),
+            ("checkpoint.keep_best", (self.checkpoint.keep_best or "").startswith("validation")),
+        ):
+            if asks and not self.data.validation:
+                expected = "data.validation above 0, images to choose by"
+                raise ConfigError(
+                    "no validation split", where=where, expected=expected, fix="add --data.validation 0.1"
+                )
+        schedule, epochs = self.schedule, self.training.epochs
+        if schedule.name in ("cosine", "linear") and schedule.warmup_epochs >= epochs:
+            expected = f"fewer than training.epochs, {epochs}"
+            found = schedule.warmup_epochs
+            raise ConfigError("all of it warm-up", where="schedule.warmup_epochs", expected=expected, found=found)
+
+
+def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:
+    """Return the experiment with its data elsewhere, and with absolute paths, so that it holds in any folder.
+
+    Args:
+        experiment: the experiment.
+        source: in place of `data.source`; None to keep it.
+        folder: in place of `data.dir`; None to keep it.
+    """
+    source, folder = source or experiment.data.source, folder or experiment.data.dir
+    kind, colon, place = source.partition(":")
+    if kind == "idx" and place:
+        source = kind + colon + os.path.abspath(os.path.expanduser(place))
+    if folder is not None:
+        folder = os.path.abspath(os.path.expanduser(folder))
+    return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source, dir=folder))
+
+
+def to_json(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Return every field of an experiment, sections first, as JSON has it."""
+    return dataclasses.asdict(experiment)
+
+
+def from_json(sections: object, where: object) -> Experiment:
+    """Return the experiment that `to_json` wrote; fields that are missing take their defaults.
+
+    Args:
+        sections: what `json.loads` gave.
+        where: the file it came from, for the error.
+
+    Raises:
+        ConfigError: a section or field is unknown or has a value of the wrong type or out of its range.
+    """
+    sections = _mapping(sections, where)
+    classes = {each.name: typing.get_type_hints(Experiment)[each.name] for each in dataclasses.fields(Experiment)}
+    _known(sections, classes, where)
+    values = {}
+    for name, section in sections.items():
+        section = _mapping(section, f"{where}: {name}")
+        _known(section, [each.name for each in dataclasses.fields(classes[name])], f"{where}: {name}")
+        values[name] = classes[name](**section)
+    return Experiment(**values)
+
+
+def _mapping(value: object, where: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError("not an object", where=where, expected="names with their values", found=type(value).__name__)
+    return value
+
+
+def _known(given: typing.Iterable[str], names: typing.Collection[str], where: object) -> None:
+    for name in given:
+        if name not in names:
+            raise ConfigError(f"unknown field '{name}'", where=where, fix=nearest(name, names))

@@ -1,0 +1,106 @@
+"""Experiment files: Python that binds `experiment`, and what is to be compared with its results.
+
+`published` holds what a paper printed for logged rows, `expected` what the mean over seeds has to be.
+"""
+
+import math
+import os
+import runpy
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxcnn.config.experiment import Experiment
+from flaxcnn.errors import ConfigError, nearest
+
+
+class PublishedRow(NamedTuple):
+    """What a paper printed for one logged row."""
+
+    step: int  # the row's step, counted from 0: the row is measured after its update
+    train_loss: float | None  # mean cross-entropy in nats of that step's batch
+    test_accuracy: float | None  # a fraction of 1
+
+
+class Expectation(NamedTuple):
+    """A range in which the mean of a summary's number over seeds has to lie; `flaxcnn reproduce` checks it."""
+
+    metric: str  # a number of `summary.json`
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+
+class ExperimentFile(NamedTuple):
+    """What an experiment file holds."""
+
+    name: str  # the file's, without its ending
+    experiment: Experiment
+    published: tuple[PublishedRow, ...]
+    expected: tuple[Expectation, ...] = ()
+
+
+def experiments() -> dict[str, Path]:
+    """Return the experiment files that come with the library, by name."""
+    package = Path(__file__).parent.parent
+    # In an installed wheel `configs` lies in the package, in a checkout beside it.
+    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), None)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def load_experiment(name_or_path: str) -> ExperimentFile:
+    """Read an experiment from a file of the library's, by its name, or from a file of the user's, by its path.
+
+    Raises:
+        ConfigError: there is no such file, it fails to run, or it binds no `experiment`.
+    """
+    known = experiments()
+    path = Path(name_or_path).expanduser()
+    if name_or_path in known:
+        path = known[name_or_path]
+    elif path.suffix != ".py" and os.sep not in name_or_path:
+        raise ConfigError(
+            "unknown config",
+            where=name_or_path,
+            expected="the name of a config or the path of a .py file",
+            fix=nearest(name_or_path, known),
+        )
+    elif not path.is_file():
+        raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
+    try:
+        bound = runpy.run_path(str(path))
+    except ConfigError as error:
+        raise ConfigError(f"in this config file: {error}", where=path) from error
+    except Exception as error:  # whatever the user's own Python raises
+        line = f"line {_line_in(path, error)}: " if _line_in(path, error) else ""
+        raise ConfigError(
+            f"{line}{type(error).__name__}: {error}", where=path, fix="correct the config file"
+        ) from error
+    experiment = bound.get("experiment")
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(
+            "no experiment in this config file",
+            where=path,
+            expected="experiment = Experiment(...)",
+            found="nothing of that name" if experiment is None else type(experiment).__name__,
+        )
+    try:
+        published = tuple(PublishedRow(*row) for row in bound.get("published", ()))
+    except TypeError as error:
+        form = "published = ((step, train_loss or None, test_accuracy or None), ...)"
+        raise ConfigError("published values in another form", where=path, expected=form) from error
+    try:
+        expected = tuple(Expectation(*row) for row in bound.get("expected", ()))
+    except TypeError as error:
+        form = "expected = ((metric, at_least, at_most), ...)"
+        raise ConfigError("expectations in another form", where=path, expected=form) from error
+    return ExperimentFile(path.stem, experiment, published, expected)
+
+
+def _line_in(path: Path, error: Exception) -> int | None:
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    step, line = error.__traceback__, None
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == str(path):
+            line = step.tb_lineno
+        step = step.tb_next
+    return line

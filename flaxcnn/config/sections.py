@@ -1,0 +1,234 @@
+"""The sections of an experiment: each field with its unit, its default and its range."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from flaxcnn.config.checks import check_types, require
+from flaxcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the images come from."""
+
+    source: str = "mnist"
+    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format) or `tfds:NAME` (a prepared TensorFlow data set)."""
+    dir: str | None = None
+    """Folder of prepared TensorFlow data sets; None for TFDS's own default."""
+    validation: float = 0.0
+    """Fraction of the training images set aside to choose by, by a hash of their content; 0 for none."""
+
+    def __post_init__(self) -> None:
+        check_types("data", self)
+        require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained. The number of classes is the data set's."""
+
+    name: str = "paper_cnn"
+    """A model of the library."""
+    dropout: float | None = None
+    """Rate of dropout; None for the model's own. Any number, 0 too, is a value at run time."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters, logits and loss are float32 in any case."""
+
+    def __post_init__(self) -> None:
+        check_types("model", self)
+        require(self.dropout is None or 0 <= self.dropout < 1, "model.dropout", "0 <= rate < 1", self.dropout)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the training images, made on the device; 0 leaves one out.
+
+    They act in the order in which they stand here. A strength is a value at run time; whether there is one is not.
+    """
+
+    crop_padding: int = 0
+    """Pad each image by so many pixels of zeros, and cut a random window of its own size out of it."""
+    flip: float = 0.0
+    """Probability of mirroring an image left to right."""
+    shift: float = 0.0
+    """Most pixels by which an image is moved, each way."""
+    rotate: float = 0.0
+    """Most degrees by which it is turned, each way."""
+    scale: float = 0.0
+    """Most by which it grows or shrinks, as a fraction of 1."""
+    shear: float = 0.0
+    """Most degrees by which it is slanted, each way."""
+    elastic: float = 0.0
+    """Standard deviation of an elastic deformation, in pixels."""
+    elastic_smoothness: float = 4.0
+    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels."""
+    cutout: int = 0
+    """Side of a square of zeros at a random place, in pixels."""
+    mixup: float = 0.0
+    """MixUp's alpha: pairs of images and of labels are averaged in shares drawn from Beta(alpha, alpha)."""
+
+    def __post_init__(self) -> None:
+        check_types("augmentation", self)
+        for name in ("crop_padding", "shift", "elastic", "cutout", "mixup"):
+            require(0 <= getattr(self, name) < math.inf, f"augmentation.{name}", "at least 0", getattr(self, name))
+        for name, below in (("scale", 1), ("shear", 90)):
+            require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
+        for name, most in (("flip", 1), ("rotate", 180)):
+            require(0 <= getattr(self, name) <= most, f"augmentation.{name}", f"0 to {most}", getattr(self, name))
+        smoothness = self.elastic_smoothness
+        require(0 < smoothness < math.inf, "augmentation.elastic_smoothness", "a number above 0", smoothness)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The rule of the updates, optax's in every case."""
+
+    name: Literal["adam", "adamw", "sgd", "lion"] = "adam"
+    """Adam, AdamW, stochastic gradient descent with momentum, or Lion."""
+    learning_rate: float = 1e-3
+    """Step size, at the schedule's peak."""
+    weight_decay: float = 0.0
+    """Of kernels, not of biases and normalisations; not for adam. Times the learning rate where it is decoupled."""
+    b1: float = 0.9
+    """adam, adamw, lion: decay of the mean of gradients."""
+    b2: float = 0.999
+    """adam, adamw: decay of the mean of squared gradients; lion: of the momentum, usually 0.99."""
+    eps: float = 1e-8
+    """adam, adamw: added to the root of the second mean."""
+    momentum: float = 0.9
+    """sgd: decay of the sum of gradients."""
+    nesterov: bool = False
+    """sgd: Nesterov's momentum."""
+    clip_norm: float | None = None
+    """Gradients of a larger norm, over all parameters together, are scaled down to it; None for no clipping."""
+
+    def __post_init__(self) -> None:
+        check_types("optimizer", self)
+        require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", "a number above 0", self.learning_rate)
+        require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", "at least 0", self.weight_decay)
+        for name in ("b1", "b2", "momentum"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", f"0 <= {name} < 1", getattr(self, name))
+        require(0 < self.eps < math.inf, "optimizer.eps", "a number above 0", self.eps)
+        clip = self.clip_norm
+        require(clip is None or 0 < clip < math.inf, "optimizer.clip_norm", "a number above 0", clip)
+        if self.name == "adam" and self.weight_decay:
+            raise ConfigError(
+                "adam has no weight decay",
+                where="optimizer.weight_decay",
+                expected=0.0,
+                found=self.weight_decay,
+                fix="choose --optimizer.name adamw",
+            )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate goes from step to step, as a factor of `optimizer.learning_rate`."""
+
+    name: Literal["constant", "cosine", "one_cycle", "step", "linear"] = "constant"
+    """Constant, down half a cosine, up and down again (Smith, 2018), down by steps, or down a line."""
+    warmup_epochs: float = 0.0
+    """Epochs, also a part of one, over which it rises along a line first; one_cycle has its own rise."""
+    final: float = 0.0
+    """cosine, linear: the factor at the end."""
+    decay_epochs: float = 30.0
+    """step: epochs from one drop to the next."""
+    decay_rate: float = 0.1
+    """step: the factor of each drop."""
+
+    def __post_init__(self) -> None:
+        check_types("schedule", self)
+        require(0 <= self.warmup_epochs < math.inf, "schedule.warmup_epochs", "at least 0", self.warmup_epochs)
+        require(0 <= self.final <= 1, "schedule.final", "0 to 1", self.final)
+        require(0 < self.decay_epochs < math.inf, "schedule.decay_epochs", "a number above 0", self.decay_epochs)
+        require(0 < self.decay_rate <= 1, "schedule.decay_rate", "0 < rate <= 1", self.decay_rate)
+        if self.name == "one_cycle" and self.warmup_epochs:
+            raise ConfigError(
+                "one_cycle has a rise of its own",
+                where="schedule.warmup_epochs",
+                expected=0.0,
+                found=self.warmup_epochs,
+                fix="leave it out, or choose --schedule.name cosine",
+            )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, in what order, and towards what."""
+
+    seed: int = 0
+    """Seed of the weights and of the order of examples; the same seed gives the same bits."""
+    epochs: int = 1
+    """Passes over the training images."""
+    steps: int | None = None
+    """Stop after so many steps; None for all of the epochs."""
+    batch_size: int = 50
+    """Images a step; what is left of an epoch after the last whole batch is not seen in it."""
+    accumulate: int = 1
+    """Parts into which a batch is cut to save memory; their gradients are added before the one update."""
+    label_smoothing: float = 0.0
+    """Share of a label's weight that is spread evenly over all classes."""
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    """Factor of each class's loss: numbers, or "balanced": images / (classes x images of the class)."""
+    ema_decay: float | None = None
+    """Decay of an exponential moving average of the weights, which is then what is evaluated; None for none."""
+    patience: int | None = None
+    """Stop when so many logged rows in a row brought no better validation metric: `checkpoint.keep_best`, or the
+    loss; None to go on to the end."""
+
+    def __post_init__(self) -> None:
+        check_types("training", self)
+        require(0 <= self.seed < 2**32, "training.seed", "0 to 2**32 - 1", self.seed)
+        require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
+        require(self.steps is None or self.steps >= 1, "training.steps", "at least 1", self.steps)
+        require(self.batch_size >= 1, "training.batch_size", "at least 1", self.batch_size)
+        require(self.accumulate >= 1, "training.accumulate", "at least 1", self.accumulate)
+        if self.batch_size % self.accumulate:
+            expected = f"a divisor of training.batch_size, {self.batch_size}"
+            found = self.accumulate
+            raise ConfigError("parts of unequal size", where="training.accumulate", expected=expected, found=found)
+        require(0 <= self.label_smoothing < 1, "training.label_smoothing", "0 <= share < 1", self.label_smoothing)
+        decay = self.ema_decay
+        require(decay is None or 0 <= decay < 1, "training.ema_decay", "0 <= decay < 1", decay)
+        require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)
+        for weight in self.class_weights if isinstance(self.class_weights, tuple) else ():
+            require(0 <= weight < math.inf, "training.class_weights", "numbers of at least 0", weight)
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What is measured and written while training."""
+
+    every: int = 50
+    """Steps from one logged row to the next; the first row is the first step's."""
+    test_examples: int = 2000
+    """The first so many test images are evaluated at each logged row, 0 for none; all of them at the end."""
+    tensorboard: bool = False
+    """Write TensorBoard event files too (needs the extra `tensorboard`)."""
+
+    def __post_init__(self) -> None:
+        check_types("logging", self)
+        require(self.every >= 1, "logging.every", "at least 1", self.every)
+        require(self.test_examples >= 0, "logging.test_examples", "at least 0", self.test_examples)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When the whole state is saved, besides at the end and when a signal stops the run."""
+
+    every: int = 1000
+    """Steps from one checkpoint to the next."""
+    keep: int = 2
+    """How many of the newest are kept."""
+    keep_best: Literal["validation_accuracy", "validation_loss", "train_loss"] | None = None
+    """Save at each logged row that is better than all before by this, and keep the best one too."""
+    final: Literal["last", "best"] = "last"
+    """Which weights a run ends with: the last step's, or those of the best checkpoint."""
+
+    def __post_init__(self) -> None:
+        check_types("checkpoint", self)
+        require(self.every >= 1, "checkpoint.every", "at least 1", self.every)
+        require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+        if self.final == "best" and self.keep_best is None:
+            raise ConfigError("best by what?", where="checkpoint.keep_best", expected="a metric, since final is 'best'")

@@ -1,0 +1,147 @@
+"""How far a figure can be trusted: over the test examples (bootstrap) and over the seeds of training (Student's t).
+
+The bootstrap's intervals say what other test examples from the same source would have given this one model; the
+t-intervals say what training anew would give. Neither contains the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.evaluation.metrics import SCALARS, TOP_K, CountedExamples
+
+_BLOCK = 2**19  # numbers in an array of counts: 2 MB of int32
+
+
+class MeanInterval(NamedTuple):
+    """The mean of independent values and what they say of the mean that infinitely many would have."""
+
+    mean: float
+    standard_deviation: float  # of the values, with n - 1 in the denominator; NaN of one value
+    low: float  # of the interval; NaN of one value
+    high: float
+
+
+def bootstrap_intervals(
+    labels_N: np.ndarray,
+    logits_NxK: np.ndarray,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    top_k: int = TOP_K,
+) -> dict[str, tuple[float, float]]:
+    """Return a percentile bootstrap interval over the examples for each scalar metric.
+
+    A resample without an example of a class leaves that class out of the macro ROC AUC and average precision, as
+    `ClassificationMetrics` does; one that leaves out every class counts for neither. The calibration error of a
+    resample is on average larger than that of the examples themselves, so that its interval lies high, and may lie
+    wholly above the figure. Of one example, every interval is a point. 10,000 examples of 10 classes take about 2
+    seconds; time grows with examples × classes × resamples, memory with examples × classes.
+
+    Args:
+        labels_N: integers in [0, K); (N,), N at least 1.
+        logits_NxK: finite numbers; (N, K).
+        resamples: how often N examples are drawn with replacement; at least 1.
+        confidence: the fraction of the resamples within the interval; more than 0 and less than 1.
+        seed: of the draws; 0 or more. The same seed and NumPy give the same intervals.
+        top_k: as `CountedExamples`.
+
+    Returns:
+        (low, high) by the name in `SCALARS`; both NaN where the metric is defined for no resample.
+
+    Raises:
+        DataError: as `CountedExamples`.
+        ConfigError: an argument out of its range.
+
+    Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+    """
+    counted = CountedExamples(labels_N, logits_NxK, top_k)
+    tails = _tails(confidence)
+    blocks = [counted.measure(counts) for counts in resampled_counts(len(labels_N), resamples, seed)]
+    return {name: _between(np.concatenate([block[name] for block in blocks]), tails) for name in SCALARS}
+
+
+def percentile_interval(values_R: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Return the two percentiles that leave equal tails outside; raises ConfigError as `bootstrap_intervals`."""
+    return _between(values_R, _tails(confidence))
+
+
+def resampled_counts(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield, in blocks of resamples, how often each example was drawn: int32 (resamples of the block, examples).
+
+    Raises:
+        ConfigError: resamples is less than 1, or the seed is less than 0.
+    """
+    for name, value, least in (("resamples", resamples, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError("out of range", where=name, expected=f"{least} or more", found=value)
+    generator = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // examples)
+    for start in range(0, resamples, rows):
+        counts = np.empty((min(rows, resamples - start), examples), np.int32)
+        for row in counts:  # one after the other, so that the size of a block changes nothing
+            row[:] = np.bincount(generator.integers(0, examples, examples), minlength=examples)
+        yield counts
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInterval:
+    """Return the mean of independent, roughly normal values with Student's t interval for it: what seeds give.
+
+    Args:
+        values: one or more finite numbers, such as the accuracies of the same training with several seeds.
+        confidence: how often such intervals hold the true mean; more than 0 and less than 1.
+
+    Returns:
+        The mean, standard deviation and interval; all but the mean NaN of one value.
+
+    Raises:
+        DataError: no values, or one that is not finite.
+        ConfigError: confidence is out of its range.
+    """
+    mean, deviation, factor = _t_statistics(values, confidence)
+    half = factor * deviation / np.sqrt(len(values))
+    return MeanInterval(mean, deviation, float(mean - half), float(mean + half))
+
+
+def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval for one further value, mean ± t·s·√(1 + 1/n): what a run with another seed would give.
+
+    Args and errors are those of `mean_interval`; both ends are NaN of one value.
+
+    >>> low, high = prediction_interval([0.97, 0.98, 0.99])
+    >>> f"{low:.4f} {high:.4f}"
+    '0.9303 1.0297'
+    """
+    mean, deviation, factor = _t_statistics(values, confidence)
+    half = factor * deviation * np.sqrt(1 + 1 / len(values))
+    return float(mean - half), float(mean + half)
+
+
+def _t_statistics(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+    """Return the mean, the standard deviation and the t quantile; the last two NaN of one value."""
+    from scipy.special import stdtrit  # takes most of a second to import
+
+    numbers = np.asarray(values, np.float64)
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise DataError("no interval of these values", expected="one or more finite numbers", found=list(values))
+    _, upper = _tails(confidence)
+    if numbers.size == 1:
+        return float(numbers[0]), float("nan"), float("nan")
+    return float(numbers.mean()), float(numbers.std(ddof=1)), float(stdtrit(numbers.size - 1, upper))
+
+
+def _tails(confidence: float) -> tuple[float, float]:
+    if not 0 < confidence < 1:
+        raise ConfigError("out of range", where="confidence", expected="more than 0, less than 1", found=confidence)
+    return (1 - confidence) / 2, (1 + confidence) / 2
+
+
+def _between(values_R: np.ndarray, tails: tuple[float, float]) -> tuple[float, float]:
+    defined = values_R[~np.isnan(values_R)]
+    if not defined.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, tails)
+    return float(low), float(high)

@@ -1,0 +1,99 @@
+"""What a model said of each example of a test set, as one `.npz` file that NumPy alone can read.
+
+From it every metric can be computed anew, and two models compared on the same examples. The same predictions give the
+same bytes, so that a digest of the file is one of the predictions.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from flaxcnn.errors import RunFolderError
+
+# Little-endian by name, so that the file's bytes don't depend on the machine.
+_FORMATS = {"index": ("<i8", 1), "label": ("<i4", 1), "logits": ("<f4", 2)}  # name: dtype, dimensions
+
+
+class Predictions(NamedTuple):
+    """The logits of N examples for K classes, in the data set's order."""
+
+    index_N: np.ndarray  # noqa: N815 – int64, each example's place in its split
+    label_N: np.ndarray  # noqa: N815 – int32, class numbers
+    logits_NxK: np.ndarray  # noqa: N815 – float32
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions: `index`, `label` and `logits`, not compressed, with the same bytes whenever they are the same.
+
+    A file that is there is overwritten; to write whole or not at all is `RunFolder.write`'s work.
+
+    Args:
+        path: the file, which ends with `.npz`.
+        predictions: arrays of the types that `Predictions` says, or that convert to them.
+
+    Raises:
+        OSError: the system would not write it.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for (name, (dtype, _)), array in zip(_FORMATS.items(), predictions, strict=True):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array, dtype), allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # Unix, on every system
+            archive.writestr(member, content.getvalue())
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read what `save_predictions` wrote.
+
+    Raises:
+        RunFolderError: the file is missing, cannot be read, is damaged, or holds something else.
+    """
+    arrays = _read(path)
+    described = {name: f"{array.dtype.str} in {array.ndim}" for name, array in arrays.items()}
+    wanted = {name: f"{dtype} in {dimensions}" for name, (dtype, dimensions) in _FORMATS.items()}
+    if described != wanted:
+        raise RunFolderError(
+            "not the arrays of predictions",
+            where=path,
+            expected=_listed(wanted),
+            found=_listed(described),
+            fix="name a file that flaxcnn saved",
+        )
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise RunFolderError(
+            "damaged: arrays of several lengths",
+            where=path,
+            expected="an index, a label and logits for each example",
+            found=", ".join(f"{length} {name}" for name, length in lengths.items()),
+        )
+    return Predictions(
+        arrays["index"].astype(np.int64), arrays["label"].astype(np.int32), arrays["logits"].astype(np.float32)
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("compressed, as predictions never are")
+            # A member is read whole before it is parsed, so that its checksum is checked first.
+            contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+        return {
+            name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            for name, content in contents.items()
+        }
+    except FileNotFoundError as error:
+        raise RunFolderError("no predictions", where=path, fix="evaluate the run first") from error
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise RunFolderError(f"damaged: {error}", where=path, expected="predictions that flaxcnn saved") from error
+    except OSError as error:
+        raise RunFolderError(f"cannot read: {error.strerror or error}", where=path) from error
+
+
+def _listed(formats: dict[str, str]) -> str:
+    return "; ".join(f"{name} {description} dimension(s)" for name, description in formats.items()) or "nothing"

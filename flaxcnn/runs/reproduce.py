@@ -1,0 +1,104 @@
+"""One experiment with several seeds, and what they say together: `flaxcnn reproduce`.
+
+Each seed is a run in a folder of its own, so that what was interrupted goes on, and what is done is left as it is.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxcnn.config import ExperimentFile
+from flaxcnn.errors import ConfigError
+from flaxcnn.evaluation.pictures import draw_over_seeds
+from flaxcnn.evaluation.reproduction import (
+    ComparedRow,
+    Reported,
+    compared_rows,
+    reported,
+    reported_table,
+    rows_table,
+)
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import SUMMARY, read_rows
+from flaxcnn.runs.train import train
+
+_MOST_ROWS = 60  # of a table that people read
+
+
+def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
+    """Train an experiment with the seeds 0, 1, … and write `reproduce.md`, `.json` and, of its rows, `.png`.
+
+    Args:
+        file: the experiment, the values that a paper printed, and what is expected.
+        seeds: how many.
+        out: the folder that holds the runs; None for `runs/reproduce-NAME`. A run in it goes on where it stood.
+
+    Returns:
+        The exit code: 0; 1 where an expectation does not hold; 130 or 143 where a signal stopped a run.
+
+    Raises:
+        ConfigError: there is no seed, or something is expected of a number that no run reports.
+        FlaxcnnError: as `flaxcnn.runs.train.train`.
+    """
+    if seeds < 1:
+        raise ConfigError("out of range", where="--seeds", expected="at least 1", found=seeds)
+    base = Path(out) if out is not None else Path("runs") / f"reproduce-{file.name}"
+    folders = []
+    for seed in range(seeds):
+        training = dataclasses.replace(file.experiment.training, seed=seed)
+        experiment = dataclasses.replace(file.experiment, training=training)
+        folder = base / f"seed-{seed:03d}"
+        print(f"\n== seed {seed}, {seed + 1} of {seeds}", flush=True)
+        code = train(file, experiment, str(folder), started=time.perf_counter())
+        if code:
+            return code
+        folders.append(RunFolder(folder))
+    summaries = [folder.read_json(SUMMARY) for folder in folders]
+    numbers = reported(summaries, file.expected)
+    logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
+    rows = compared_rows(logged, file.published)
+    results = RunFolder(base)
+    results.write_text("reproduce.md", _report(file, summaries, numbers, rows))
+    kept = ("seed", "device", "weights_sha256", "state_sha256", "metrics_sha256")
+    runs = [{name: summary[name] for name in kept} for summary in summaries]
+    values = {each.metric: each.values for each in numbers}
+    results.write_json("reproduce.json", {"name": file.name, "runs": runs, "numbers": values})
+    if len(rows) > 1:
+        results.write("reproduce.png", lambda path: draw_over_seeds(rows, f"{file.name}, {seeds} seeds", path))
+    print(f"\n{(base / 'reproduce.md').read_text(encoding='utf-8')}\nfolder  {base}")
+    return 0 if all(each.as_expected for each in numbers) else 1
+
+
+def _report(
+    file: ExperimentFile,
+    summaries: Sequence[dict[str, Any]],
+    numbers: Sequence[Reported],
+    rows: Sequence[ComparedRow],
+) -> str:
+    seeds, first = len(summaries), summaries[0]
+    lines = [
+        f"# {file.name}, {seeds} {'seed' if seeds == 1 else 'seeds'}",
+        "",
+        f"{first['parameters']:,} parameters, {first['steps']:,} steps, on {first['device']}.",
+        "",
+        reported_table(numbers),
+    ]
+    failed = [each.metric for each in numbers if not each.as_expected]
+    if file.expected:
+        verdict = f"Not as expected: {', '.join(failed)}." if failed else "Everything is as expected."
+        lines += ["", verdict]
+    if file.published and rows:
+        judged = [typical for row in rows for typical in row.typical]
+        lines += [
+            "",
+            f"Of the {len(judged)} numbers on record from the paper, {sum(judged)} lie where 95 % of runs do.",
+        ]
+    if 1 < len(rows) <= _MOST_ROWS:
+        lines += ["", rows_table(rows)]
+    digests = [
+        f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries
+    ]
+    lines += ["", "SHA-256 of each run's weights and log:", "", *digests]
+    return "\n".join(lines) + "\n"
