@@ -154,10 +154,13 @@ def evaluate(arguments: Sequence[str]) -> int:
     from flaxcnn.runs.evaluate import evaluate_run
     from flaxcnn.runs.folder import open_run_folder
 
-    now, recorded = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
+    now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
         print(f"{name:26} {value}  ({same})")
+    print("\nof the test images, with 95 % bootstrap intervals")
+    for name, (measured, (low, high)) in metrics.items():
+        print(f"{name:26} {measured:.4f}  {low:.4f} to {high:.4f}")
     return 0 if now == recorded else 1
 
 

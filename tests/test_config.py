@@ -4,7 +4,20 @@ import json
 
 import pytest
 
-from flaxcnn.config import Data, Experiment, Logging, Optimizer, Training, from_json, load_experiment, to_json
+from flaxcnn.config import (
+    Augmentation,
+    Checkpoint,
+    Data,
+    Experiment,
+    Logging,
+    Model,
+    Optimizer,
+    Schedule,
+    Training,
+    from_json,
+    load_experiment,
+    to_json,
+)
 from flaxcnn.errors import ConfigError
 
 
@@ -48,6 +61,29 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
         (lambda: Optimizer(learning_rate=float("inf")), "optimizer.learning_rate: out of range"),
         (lambda: Optimizer(b1=1.0), "optimizer.b1: out of range; expected 0 <= b1 < 1, found 1.0"),
         (lambda: Logging(every=0), "logging.every: out of range"),
+        (
+            lambda: Optimizer(name="adagrad"),
+            "optimizer.name: wrong type; expected 'adam' or 'adamw' or 'sgd' or 'lion', found 'adagrad'",
+        ),
+        (lambda: Optimizer(weight_decay=0.1), "adam has no weight decay; expected 0.0, found 0.1"),
+        (lambda: Training(batch_size=50, accumulate=4), "training.accumulate: parts of unequal size"),
+        (lambda: Training(class_weights=(1.0, -1.0)), "training.class_weights: out of range"),
+        (lambda: Training(class_weights=("a",)), "expected 'balanced' or numbers or None, found ('a',)"),
+        (lambda: Training(label_smoothing=1.0), "training.label_smoothing: out of range"),
+        (lambda: Model(dropout=1.0), "model.dropout: out of range; expected 0 <= rate < 1, found 1.0"),
+        (lambda: Model(dtype="float16"), "model.dtype: wrong type; expected 'float32' or 'bfloat16', found 'float16'"),
+        (lambda: Augmentation(flip=1.5), "augmentation.flip: out of range; expected 0 to 1, found 1.5"),
+        (lambda: Augmentation(rotate=float("nan")), "augmentation.rotate: out of range"),
+        (lambda: Schedule("one_cycle", 1.0), "schedule.warmup_epochs: one_cycle has a rise of its own"),
+        (lambda: Experiment(schedule=Schedule("cosine", 1.0)), "schedule.warmup_epochs: all of it warm-up"),
+        (lambda: Data(validation=1.0), "data.validation: out of range; expected 0 <= fraction < 1, found 1.0"),
+        (lambda: Experiment(training=Training(patience=3)), "training.patience: no validation split"),
+        (
+            lambda: Experiment(checkpoint=Checkpoint(keep_best="validation_loss")),
+            "checkpoint.keep_best: no validation split; expected data.validation above 0",
+        ),
+        (lambda: Checkpoint(keep_best="test_accuracy"), "checkpoint.keep_best: wrong type"),
+        (lambda: Checkpoint(final="best"), "checkpoint.keep_best: best by what?"),
         (lambda: Data(source=None), "data.source: wrong type; expected text, found None"),
         (lambda: Data(dir=3), "data.dir: wrong type; expected text or None, found 3"),
         (lambda: Experiment(training={"epochs": 2}), "experiment.training: wrong type; expected Training, found"),
@@ -66,9 +102,13 @@ def test_a_whole_number_serves_where_a_number_is_asked_for():
 
 def test_json_keeps_every_field():
     experiment = Experiment(
-        data=Data("tfds:cifar10", "somewhere"),
-        optimizer=Optimizer(0.1, 0.2, 0.3, 0.4),
-        training=Training(seed=7, epochs=3, steps=11, batch_size=13),
+        data=Data("tfds:cifar10", "somewhere", 0.125),
+        model=Model("paper_cnn", 0.25, "bfloat16"),
+        augmentation=Augmentation(2, 0.5, 1.5, 15.0, 0.1, 5.0, 2.0, 3.0, 8, 0.2),
+        optimizer=Optimizer("adamw", 0.1, 0.2, 0.3, 0.4, 1e-3, 0.5, True, 2.0),
+        schedule=Schedule("cosine", 0.5, 0.1, 3.0, 0.2),
+        training=Training(7, 3, 11, 12, 3, 0.1, (1.0, 2.0), 0.99, 4),
+        checkpoint=Checkpoint(5, 3, "validation_loss", "best"),
         logging=Logging(5, 17, True),
     )
     assert from_json(json.loads(json.dumps(to_json(experiment))), "config.json") == experiment

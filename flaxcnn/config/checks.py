@@ -32,10 +32,14 @@ def check_types(section: str, config: Any) -> None:
         if type(value) is int and float in options:
             value = float(value)
         known = type(value) in options or value in [word for word in options if isinstance(word, str)]
-        if not known and not (tuple[float, ...] in options and isinstance(value, tuple)):
+        if not known and not (tuple[float, ...] in options and _are_floats(value)):
             raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(given))
         if value is not given:
             object.__setattr__(config, each.name, value)
+
+
+def _are_floats(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(each) is float for each in value)
 
 
 def _as_floats(value: Any) -> Any:

@@ -19,11 +19,12 @@ SAME_PICTURE = 0.997
 
 Chosen by looking at the nearest pairs of test and training images (at 28×28):
     Fashion-MNIST: the 13 pairs above it, up to 0.99995, are one photograph with other tones or a few other pixels, or
-        one piece of clothing photographed twice; at 0.996 and below come trousers and shirts of another cut. A shop's
-        plain trousers look alike from 0.99 on (89 pairs).
+        one piece of clothing photographed twice; at 0.996 and below come trousers and shirts of another cut, and
+        0.99 would count 89.
     MNIST: none above it; the nearest pair of all, two strokes of the digit 1, is at 0.992.
-Half the copies saved as JPEG of quality 75 stay above it (median 0.9977 on MNIST, 0.9973 on Fashion-MNIST), as do 99%
-with Gaussian noise of 2 gray levels, and all that are darkened to 70% and lifted by 30 levels.
+Copies of each one's first 1,000 test images, saved as JPEG of quality 75, are above it in half the cases (medians
+0.9977 on MNIST, 0.9973 on Fashion-MNIST); all are with Gaussian noise of 2 gray levels, or darkened to 70% and lifted
+by 30 levels.
 """
 
 _LARGEST_SIDE = 32  # larger images are averaged down to this: 1,024 numbers tell pictures apart

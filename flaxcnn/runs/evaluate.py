@@ -1,15 +1,18 @@
 """The numbers of a trained model: while it trains, at the end, and again from a run's folder."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flaxcnn.config import with_data
 from flaxcnn.contracts import check_variables, derive_contract
 from flaxcnn.data import Split
 from flaxcnn.evaluation import Sums, evaluate
+from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
+from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
 from flaxcnn.runs.setup import Setup, set_up
@@ -49,7 +52,12 @@ class Evaluator:
         model does better on them than on the test images is the generalisation gap.
         """
         test, logits = self._run(variables, self._test)
-        numbers = {"test_accuracy": test.accuracy, "test_loss": test.mean_loss, "test_examples": int(test.examples)}
+        numbers = {
+            "test_accuracy": test.accuracy,
+            "test_accuracy_interval_95": list(binomial_interval(int(test.correct), int(test.examples))),
+            "test_loss": test.mean_loss,
+            "test_examples": int(test.examples),
+        }
         if self.first:
             numbers[f"test_accuracy_first_{self.first}"] = self._run(variables, self._test, self.first)[0].accuracy
         if self._validation is not None:
@@ -93,18 +101,21 @@ class Evaluator:
         return sums, logits
 
 
-def evaluate_run(
-    folder: RunFolder, source: str | None = None, data_dir: str | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+class Evaluated(NamedTuple):
+    """A run's weights, evaluated again."""
+
+    numbers: dict[str, Any]  # as `summary.json` has them, but computed now
+    recorded: dict[str, Any]  # the same ones from `summary.json`
+    metrics: dict[str, tuple[float, tuple[float, float]]]  # of the test set, each with its 95 % bootstrap interval
+
+
+def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | None = None) -> Evaluated:
     """Evaluate the weights that a run saved, on the data that it was trained on and beside.
 
     Args:
         folder: the run's.
         source: where its data lie now; None for where they lay.
         data_dir: likewise, for TensorFlow data sets.
-
-    Returns:
-        The numbers now, and the same ones as the run's `summary.json` has them.
 
     Raises:
         RunFolderError: a file of the run is missing or damaged.
@@ -118,6 +129,9 @@ def evaluate_run(
     saved = load_weights(folder.path / WEIGHTS)
     check_variables(saved, derive_contract(setup.model, setup.dataset.image_shape), setup.dataset.classes)
     variables = jax.tree.map(jnp.asarray, saved)
-    numbers, _ = Evaluator(setup, variables).final_numbers(variables)
+    numbers, logits = Evaluator(setup, variables).final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])
-    return numbers, {key: recorded.get(key) for key in numbers}
+    labels, logits_NxK = setup.dataset.test.labels, np.asarray(logits)
+    measured, intervals = classification_metrics(labels, logits_NxK), bootstrap_intervals(labels, logits_NxK)
+    metrics = {name: (getattr(measured, name), intervals[name]) for name in SCALARS}
+    return Evaluated(numbers, {key: recorded.get(key) for key in numbers}, metrics)

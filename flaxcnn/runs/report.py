@@ -9,7 +9,6 @@ import numpy as np
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow
 from flaxcnn.data import Dataset, Split
 from flaxcnn.evaluation.confusion import confusion_matrix, most_confident_mistakes
-from flaxcnn.evaluation.intervals import bootstrap_intervals
 from flaxcnn.evaluation.metrics import classification_metrics
 from flaxcnn.evaluation.pictures import draw_augmented, draw_confusion, draw_curves, draw_mistakes
 from flaxcnn.evaluation.predictions import Predictions, save_predictions
@@ -57,21 +56,15 @@ def write_report(
     rows: Sequence[LoggedRow],
     columns: Columns,
     logits: np.ndarray,
-) -> tuple[float, float]:
-    """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does.
-
-    Returns:
-        The 95 % interval of the test accuracy.
-    """
+) -> None:
+    """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does."""
     name, labels, names = file.name, dataset.test.labels, dataset.class_names
     predictions = Predictions(np.arange(len(labels), dtype=np.int64), labels, logits)
     folder.write("predictions.npz", lambda path: save_predictions(path, predictions))
-    intervals = bootstrap_intervals(labels, logits)
-    metrics = classification_metrics(labels, logits).to_json()
-    folder.write_json("test_metrics.json", {**metrics, "class_names": names, "intervals_95": intervals})
+    metrics = {"class_names": names, **classification_metrics(labels, logits).to_json()}
+    folder.write_json("test_metrics.json", metrics)
     folder.write_text("table1.md", f"# {name}\n\n{markdown_table(rows, columns)}\n")
     folder.write("curves.png", lambda path: draw_curves(rows, file.published, name, path))
     folder.write("confusion.png", lambda path: draw_confusion(confusion_matrix(labels, logits), names, path))
     mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
     folder.write("mistakes.png", lambda path: draw_mistakes(dataset.test.images, mistakes, names, path))
-    return intervals["accuracy"]

@@ -147,7 +147,7 @@ def _finish(
             fix="train anew, with a smaller learning rate",
         )
     save_weights(folder, state.variables)
-    interval = write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
+    write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
@@ -157,7 +157,6 @@ def _finish(
         "stopped_early": progress.step < plan.total_steps,
         "weights_step": step,
         **numbers,
-        "test_accuracy_interval": interval,
         "train_seconds": progress.train_seconds,
         "save_seconds": progress.save_seconds,
         **times(),

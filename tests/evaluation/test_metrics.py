@@ -42,7 +42,7 @@ def test_metrics_of_any_predictions_are_scikit_learns(problem, top_k):
     probabilities, predicted = softmax(logits.astype(np.float64), axis=1), logits.argmax(1)
     assert (found.examples, found.classes, found.top_k) == (examples, classes, top_k)
     assert found.accuracy == accuracy_score(labels, predicted)
-    # With six classes more, of no probability, scikit-learn takes neither two classes nor as many as k for another task.
+    # With six improbable classes more, scikit-learn never meets two classes, or as many as k, which it treats apart.
     padded = np.hstack([np.full((examples, 6), -1e9), logits])
     assert found.top_k_accuracy == top_k_accuracy_score(labels + 6, padded, k=top_k, labels=range(classes + 6))
     assert found.log_loss == pytest.approx(log_loss(labels, probabilities, labels=range(classes)), rel=1e-9)

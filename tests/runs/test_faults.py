@@ -24,14 +24,15 @@ BITS = ("weights_sha256", "state_sha256", "metrics_sha256", "test_accuracy", "te
 OFTEN = ("--checkpoint.every", "7", "--logging.every", "10", "--logging.test_examples", "100")
 MODELS = {
     "paper_cnn": ("--training.batch_size", "20"),
-    # batch normalisation, dropout and random crops
+    # batch normalisation, dropout, random crops, and everything else that a recipe can hold
     "wide_resnet10_1": (
-        "--model.name",
-        "wide_resnet10_1",
-        "--augmentation.crop_padding",
-        "2",
-        "--training.batch_size",
-        "5",
+        *("--model.name", "wide_resnet10_1", "--model.dropout", "0.2", "--data.validation", "0.1"),
+        *("--augmentation.crop_padding", "2", "--augmentation.rotate", "15", "--augmentation.elastic", "1"),
+        *("--augmentation.cutout", "4", "--augmentation.mixup", "0.3"),
+        *("--optimizer.name", "adamw", "--optimizer.weight_decay", "0.01", "--optimizer.clip_norm", "1"),
+        *("--schedule.name", "cosine", "--schedule.warmup_epochs", "1", "--training.label_smoothing", "0.1"),
+        *("--training.ema_decay", "0.99", "--training.class_weights", "balanced"),
+        *("--training.batch_size", "4", "--training.accumulate", "2", "--checkpoint.keep_best", "validation_loss"),
     ),
 }
 

@@ -51,6 +51,8 @@ def test_the_folder_holds_what_a_run_is_explained_by(quick_run):
         "curves.png",
         "confusion.png",
         "mistakes.png",
+        "predictions.npz",
+        "test_metrics.json",
         "weights.npz",
         "checkpoints",
         ".lock",
@@ -60,7 +62,12 @@ def test_the_folder_holds_what_a_run_is_explained_by(quick_run):
 def test_rows_are_logged_at_the_first_step_and_every_fifth(quick_run):
     rows = rows_of(quick_run[0])
     assert [row["step"] for row in rows] == [0, 5, 10, 15]
-    assert all(set(row) == {"step", "epoch", "train_loss", "test_accuracy", "images_per_second"} for row in rows)
+    assert list(rows[0]) == [
+        *("step", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "validation_loss"),
+        *("learning_rate", "gradient_norm", "update_ratio", "images_per_second"),
+    ]
+    assert all(row["learning_rate"] == pytest.approx(0.001) for row in rows)
+    assert all(0 < row["update_ratio"] < 0.1 < row["gradient_norm"] < 10 for row in rows)
     assert rows[0]["train_loss"] == pytest.approx(np.log(10), abs=0.05)
     assert rows[-1]["train_loss"] < 2.0
     assert all(row["images_per_second"] > 0 for row in rows)
@@ -205,13 +212,12 @@ def test_the_newest_checkpoints_and_the_best_one_are_kept(small_mnist, flaxcnn, 
     done = flaxcnn(
         *("train", "--data.source", f"idx:{small_mnist}", "--out", "run", "--training.epochs", 4, *QUICK),
         *("--checkpoint.every", 10, "--checkpoint.keep", 2, "--checkpoint.keep_best", "train_loss"),
+        *("--checkpoint.final", "best"),
     )
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "run")
-    # A checkpoint is ranked by the last row logged before it: that of step 5, 15, 25, … for 10, 20, 30, … steps.
-    last_loss = {
-        steps: next(row["train_loss"] for row in rows if row["step"] == steps - 5) for steps in range(10, 81, 10)
-    }
-    best = min(last_loss, key=last_loss.get)
+    best = min(rows, key=lambda row: row["train_loss"])["step"] + 1
     kept = {int(each.name[5:]) for each in (tmp_path / "run" / "checkpoints").iterdir()}
     assert kept == {best, 70, 80}
+    assert best not in (70, 80)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["weights_step"] == best

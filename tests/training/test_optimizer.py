@@ -25,6 +25,7 @@ EVERY_KIND = {
     "sgd": sgd(0.01, weight_decay=0.1),
     "nesterov": sgd(0.01, nesterov=True, weight_decay=0.1),
     "lion": lion(0.01, weight_decay=0.1),
+    "whole numbers": sgd(1, 0, weight_decay=0, clip_norm=1),
     "clipped and scheduled": adamw(0.01, clip_norm=0.5, schedule=RISE_AND_FALL),
 }
 
@@ -39,7 +40,7 @@ def random_tree(seed, scale=1.0):
 
 
 PARAMS = random_tree(99)
-GRADIENTS = [random_tree(step) for step in range(STEPS)]
+GRADIENTS = [random_tree(step, 0.1 if step % 2 else 1.0) for step in range(STEPS)]  # norms of about 0.4 and 4
 
 
 def train(optimizer, params=PARAMS, gradients=GRADIENTS):
@@ -148,8 +149,8 @@ def test_adam_has_the_bits_of_optax_given_the_same_float32_hyperparameters():
         jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_the_defaults_are_those_of_optax():
-    """To float32's resolution of 1 - b2: optax, given Python's numbers, subtracts in float64."""
+def test_the_defaults_are_those_of_optax_and_adamws_decay_pytorchs():
+    """To float32's resolution of 1 - b2, about 1e-5: optax, given Python's numbers, subtracts in float64."""
     pairs = [
         (adam(), optax.adam(1e-3)),
         (adamw(), optax.adamw(1e-3, weight_decay=1e-2, mask={"kernel": True, "bias": False})),
@@ -159,7 +160,7 @@ def test_the_defaults_are_those_of_optax():
     for ours, optaxs in pairs:
         found, expected = train(ours)[0], train(optaxs)[0]
         for name in SHAPES:
-            np.testing.assert_allclose(found[name] - PARAMS[name], expected[name] - PARAMS[name], rtol=2e-3, atol=3e-7)
+            np.testing.assert_allclose(found[name] - PARAMS[name], expected[name] - PARAMS[name], rtol=1e-4, atol=5e-7)
 
 
 # Clipping
@@ -180,7 +181,7 @@ def test_gradients_are_clipped_before_the_decay_is_added():
     np.testing.assert_allclose(found["kernel"], [[10 - 0.5 * (2 + 0.1 * 10)]], rtol=1e-6)
 
 
-CLIPPED = sgd(1, momentum=0, clip_norm=2.5)  # whole numbers are as good as any
+CLIPPED = sgd(1, momentum=0, clip_norm=2.5)
 CLIPPED_UPDATE = jax.jit(CLIPPED.update)
 
 
@@ -197,17 +198,22 @@ def test_the_norm_after_clipping_is_the_smaller_of_the_two(values):
 # Weight decay
 
 
+@pytest.fixture(scope="module")
+def ones():
+    """The parameters of a model with batch normalisation, all of them 1."""
+    model = create("wide_resnet10_1", 10)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "left"),
     [(EVERY_KIND[name], 1 - 0.01 * 0.1) for name in ("adamw", "sgd", "lion")]
     + [(EVERY_KIND["nesterov"], 1 - 0.01 * (0.1 + 0.9 * 0.1)), (EVERY_KIND["adam"], 1)],
     ids=["adamw", "sgd", "lion", "nesterov", "adam"],
 )
-def test_kernels_decay_and_biases_and_normalisations_do_not(optimizer, left):
-    model = create("wide_resnet10_1", 10)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-    found, _ = train(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])
+def test_kernels_decay_and_biases_and_normalisations_do_not(optimizer, left, ones):
+    found, _ = train(optimizer, ones, [jax.tree.map(np.zeros_like, ones)])
     names = set()
     for path, leaf in jax.tree_util.tree_leaves_with_path(found):
         name = path[-1].key
@@ -263,7 +269,7 @@ def test_any_other_hyperparameter_compiles_nothing_and_counts(make, changes):
         values = {name: jnp.float32(value) for name, value in in_the_state.items()}
         state = state._replace(hyperparams={**state.hyperparams, **values})
         found = []
-        for gradient in GRADIENTS[:3]:
+        for gradient in GRADIENTS:
             updates, state = update(optimizer, gradient, state)
             found.append(np.concatenate([updates[name].ravel() for name in SHAPES]))
         return np.stack(found)
@@ -274,8 +280,7 @@ def test_any_other_hyperparameter_compiles_nothing_and_counts(make, changes):
     for name, value in changes.items():
         constructed = updates_of(make(**{**first, name: value}))
         np.testing.assert_array_equal(updates_of(make(**first), **{name: value}), constructed)
-        # Lion steps by signs, so that the length of a gradient counts only beside others.
-        assert (constructed != before).any() or (make, name) == (lion, "clip_norm")
+        assert (constructed != before).any()
     assert update._cache_size() == 1
 
 
@@ -309,6 +314,13 @@ def test_the_state_is_of_float32_and_int32_arrays_whose_types_no_update_changes(
         _, after = jax.jit(optimizer.update)(GRADIENTS[0], before, PARAMS)
         assert jax.tree.structure(after) == jax.tree.structure(state)
         assert types_of(after) == types_of(state)
+
+
+def test_hyperparameters_are_float32_beside_parameters_of_half_of_it():
+    """In bfloat16, 0.999 would be 1."""
+    values = adam().init(jnp.ones(3, jnp.bfloat16)).hyperparams
+    assert {name: value.dtype for name, value in values.items()} == dict.fromkeys(values, jnp.float32)
+    np.testing.assert_array_equal(values["b2"], np.float32(0.999))
 
 
 @every_kind

@@ -128,8 +128,8 @@ def in_blocks(resident, lengths):
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     losses = []
     for steps in lengths:
-        state, found, finite = train_block(state, *resident, jnp.int32(steps), batch_size=50, most_steps=MOST_STEPS)
-        assert finite
+        state, found, metrics = train_block(state, *resident, jnp.int32(steps), batch_size=50, most_steps=MOST_STEPS)
+        assert metrics["finite"]
         losses.append(np.asarray(found)[:steps])
         assert np.isnan(np.asarray(found)[steps:]).all()
     return state, np.concatenate(losses)
@@ -167,8 +167,8 @@ def test_a_block_ends_before_the_update_that_is_not_finite(resident):
         state = create_state(PaperCNN(), adam(), (28, 28, 1))
         return train_block(state, flawed, labels, order, jnp.int32(steps), batch_size=50, most_steps=20)
 
-    state, losses, finite = block(20)
-    assert not finite
+    state, losses, metrics = block(20)
+    assert not metrics["finite"]
     assert int(state.step) == 7
     assert np.isfinite(losses[:7]).all()
     assert np.isnan(losses[7:]).all()

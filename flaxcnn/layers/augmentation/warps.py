@@ -133,7 +133,7 @@ class RandomShift(Warp):
 
 @flax.struct.dataclass
 class RandomRotation(Warp):
-    """Turns the content about the image's centre by an angle uniform in ±degrees, positive counter-clockwise.
+    """Turns the content about the image's centre by an angle uniform in ±degrees.
 
     Attributes:
         degrees: the largest angle, at least 0.
@@ -166,7 +166,7 @@ class RandomScale(Warp):
 
 @flax.struct.dataclass
 class RandomShear(Warp):
-    """Slants upright lines by an angle uniform in ±degrees: rows slide, the upper ones left if positive.
+    """Slants upright lines by an angle uniform in ±degrees: rows slide, those at the centre stay.
 
     Attributes:
         degrees: the largest angle, in [0, 90).
