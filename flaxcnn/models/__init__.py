@@ -11,10 +11,13 @@ from jax.typing import DTypeLike
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.models.paper_cnn import PaperCNN
+from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "paper_cnn": PaperCNN,
+    "paper_cnn_bn": partial(PaperCNN, norm=True),
+    "small_cnn": SmallCNN,
     **{name: partial(WideResNet, depth=depth, width=width) for name, (depth, width) in VARIANTS.items()},
 }
 

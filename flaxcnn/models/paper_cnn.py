@@ -2,9 +2,14 @@
 
 28×28×1 → 28×28×16 → 14×14×16 → 14×14×32 → 7×7×32 → 1568 → 10: 28,938 parameters. Its shapes stand in
 `paper_cnn.contract` beside this file.
+
+It can be trained with batch normalisation after each convolution, `paper_cnn_bn`, and then be folded into the network
+of the paper, with its 28,938 parameters and the same logits.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,6 +22,8 @@ from flaxcnn.layers.dropout import Dropout
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.layers.pooling import MaxPool
 
+_EPSILON = 1e-5  # of the normalisations
+
 
 class PaperCNN(nn.Module):
     """The CNN of "Exploration and Research of CNNs in Image Recognition" (X. Song), its MNIST experiment.
@@ -27,10 +34,13 @@ class PaperCNN(nn.Module):
     Attributes:
         classes: number of classes, the last axis of the logits.
         dtype: what the layers compute in; parameters and logits are float32.
+        norm: whether a batch normalisation follows each convolution, in place of its bias (S. Ioffe and C. Szegedy,
+            "Batch Normalization", ICML 2015).
     """
 
     classes: int = 10
     dtype: DTypeLike = jnp.float32
+    norm: bool = False
 
     @nn.compact
     def __call__(
@@ -40,7 +50,7 @@ class PaperCNN(nn.Module):
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C); height and width at least 4.
-            train: whether to drop features.
+            train: whether to drop features, and to normalise by the batch's own statistics.
             dropout: rate at which features are dropped in training, which needs the random stream "dropout"; None for
                 no dropout, as in the paper.
 
@@ -65,13 +75,18 @@ class PaperCNN(nn.Module):
                 filters,
                 (5, 5),
                 padding=2,
+                use_bias=not self.norm,
                 kernel_init=fan_in_uniform(),
                 bias_init=fan_in_uniform_bias(5 * 5 * x.shape[-1]),
                 conv_general_dilated=convolution,
                 dtype=self.dtype,
                 name=f"conv{number}",
             )
-            x = endpoints[f"conv{number}"] = conv(x)
+            x = conv(x)
+            if self.norm:
+                norm = nn.BatchNorm(not train, momentum=0.99, epsilon=_EPSILON, dtype=self.dtype, name=f"norm{number}")
+                x = norm(x)
+            endpoints[f"conv{number}"] = x
             x = endpoints[f"pool{number}"] = MaxPool((2, 2), name=f"pool{number}")(nn.relu(x))
         x = endpoints["features"] = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         if dropout is not None:
@@ -85,3 +100,28 @@ class PaperCNN(nn.Module):
         )
         logits = endpoints["logits"] = head(x).astype(jnp.float32)
         return logits, endpoints
+
+    def fold(self, variables: Mapping[str, Any]) -> tuple["PaperCNN", dict[str, Any]]:
+        """Return the network of the paper, without normalisations, that computes the same logits in evaluation.
+
+        A normalisation by fixed statistics scales and shifts each channel, and so can the convolution before it:
+        kernel · scale / √(variance + ε), and the bias shift - mean · scale / √(variance + ε).
+
+        Args:
+            variables: of this model.
+
+        Returns:
+            The folded model and its variables; this one and its own where there is no normalisation.
+        """
+        if not self.norm:
+            return self, dict(variables)
+        params, stats = variables["params"], variables["batch_stats"]
+        folded = {"head": params["head"]}
+        for number in (1, 2):
+            norm, moments = params[f"norm{number}"], stats[f"norm{number}"]
+            factor = norm["scale"] / jnp.sqrt(moments["var"] + _EPSILON)
+            folded[f"conv{number}"] = {
+                "kernel": params[f"conv{number}"]["kernel"] * factor,
+                "bias": norm["bias"] - moments["mean"] * factor,
+            }
+        return self.clone(norm=False), {"params": folded}

@@ -95,12 +95,19 @@ def create_state(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        hyperparameters=hyperparameters,
-        # Arrays, since a state is saved and restored, and copies, since a step takes the memory of its state over.
-        augmentations=jax.tree.map(jnp.array, augmentations),
-        mixup=jax.tree.map(jnp.array, mixup),
-        average=jax.tree.map(jnp.array, as_variables(params, batch_stats)) if averaged else None,
+        hyperparameters=_owned(hyperparameters),
+        augmentations=_owned(augmentations),
+        mixup=_owned(mixup),
+        average=_owned(as_variables(params, batch_stats)) if averaged else None,
         model=model,
         optimizer=optimizer,
         accumulate=accumulate,
     )
+
+
+def _owned(tree: Any) -> Any:
+    """Return a tree's numbers as arrays of their own: a state is saved, and a step takes the memory of its state over.
+
+    With a type of their own as well: Python's numbers are weakly typed, and a restored state would not fit the program.
+    """
+    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), tree)

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.evaluation.intervals import bootstrap_intervals, mean_interval, prediction_interval, resampled_counts
+from flaxcnn.evaluation.intervals import (
+    binomial_interval,
+    bootstrap_intervals,
+    mean_interval,
+    prediction_interval,
+    resampled_counts,
+)
 from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
 
 
@@ -129,3 +135,9 @@ def test_no_resamples_and_a_negative_seed_are_refused():
         bootstrap_intervals(*problem(5, 2, 0), resamples=0)
     with pytest.raises(ConfigError, match="seed: out of range; expected 0 or more, found -1"):
         bootstrap_intervals(*problem(5, 2, 0), seed=-1)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (3, 7), (9810, 10_000)])
+def test_a_fractions_interval_is_scipys_exact_one(successes, trials):
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="exact")
+    np.testing.assert_allclose(binomial_interval(successes, trials), (expected.low, expected.high), rtol=1e-9)

@@ -1,0 +1,72 @@
+"""`flaxcnn reproduce` trains every seed, goes on with what is half done, and judges what the config expects."""
+
+import json
+
+import pytest
+
+CONFIG = """
+from flaxcnn.config import Data, Experiment, Logging, Training
+
+experiment = Experiment(
+    data=Data(source="idx:{data}"),
+    training=Training(batch_size=50),
+    logging=Logging(every=10, test_examples=100),
+)
+published = ((0, 2.3, 0.1),)
+expected = (("test_accuracy", {least}),)
+"""
+
+
+@pytest.fixture
+def config(small_mnist, tmp_path):
+    def write(least):
+        path = tmp_path / "mine.py"
+        path.write_text(CONFIG.format(data=small_mnist, least=least))
+        return path
+
+    return write
+
+
+def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again(config, flaxcnn, tmp_path):
+    done = flaxcnn("reproduce", config(0.3), "--seeds", 2, "--out", "both")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = (tmp_path / "both" / "reproduce.md").read_text()
+    assert "Everything is as expected." in report
+    assert "numbers on record from the paper" in report
+    assert report in done.stdout
+    summaries = [json.loads((tmp_path / "both" / f"seed-00{s}" / "summary.json").read_text()) for s in (0, 1)]
+    assert [each["seed"] for each in summaries] == [0, 1]
+    mean = sum(each["test_accuracy"] for each in summaries) / 2
+    assert f"{mean:.4f}" in report
+    kept = json.loads((tmp_path / "both" / "reproduce.json").read_text())
+    assert [each["weights_sha256"] for each in kept["runs"]] == [each["weights_sha256"] for each in summaries]
+    assert (tmp_path / "both" / "reproduce.png").stat().st_size > 5000
+    # A third seed and a bound that does not hold: the two runs are complete and stay as they are.
+    failed = flaxcnn("reproduce", config(0.99), "--seeds", 3, "--out", "both")
+    assert failed.returncode == 1
+    assert failed.stdout.count("is complete") == 2
+    assert "Not as expected: test_accuracy." in failed.stdout
+
+
+def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):
+    assert flaxcnn("reproduce", config(0.0), "--seeds", 2, "--out", "both").returncode == 0
+    same = flaxcnn("compare", "both/seed-000", "both/seed-000")
+    assert same.returncode == 0, same.stderr
+    assert "p = 1" in same.stdout
+    other = flaxcnn("compare", "both/seed-000", "both/seed-001")
+    assert "McNemar" in other.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("reproduce", "paper_mnist", "--seeds", "0"), "--seeds: out of range; expected at least 1, found 0"),
+        (("reproduce", "paper_mnis"), "paper_mnis: unknown config"),
+        (("compare", "nowhere", "nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, flaxcnn):
+    done = flaxcnn(*words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
