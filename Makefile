@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train test test-faults test-lowest lint bench clean
+.PHONY: help train test test-faults test-lowest lint bench results clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -43,6 +43,10 @@ lint: ## check style, formatting, types and the direction of imports
 bench: ## time an epoch of this library, of a plain Flax program and of PyTorch (TORCH_PYTHON=PATH)
 	$(setup) $(EXTRAS)
 	'$(VENV)/bin/python' -m benchmarks.epoch $(ARGS)
+
+results: ## train every config over its seeds and rewrite docs/results.md (hours; ARGS=mnist_fast for one)
+	$(setup) $(EXTRAS)
+	'$(VENV)/bin/python' -m benchmarks.results $(ARGS)
 
 clean: ## remove the environments and caches that make wrote; runs/ stays
 	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,6 +1,8 @@
 """The paper's run: its MNIST CNN for one epoch of Adam in batches of 50 ("Exploration and Research of CNNs", Table 1).
 
-python train.py paper_mnist
+    flaxcnn train paper_mnist
+
+12 seconds on 2 CPU cores; test accuracy 0.9813 ± 0.0023 over seeds.
 """
 
 from flaxcnn.config import Data, Experiment, Logging, Model, Optimizer, Training
@@ -11,6 +13,12 @@ experiment = Experiment(
     optimizer=Optimizer(learning_rate=0.001),
     training=Training(epochs=1, batch_size=50),
     logging=Logging(every=50, test_examples=2000),
+)
+
+# Over seeds: Table 1 ends at 0.97 to 0.98 on the first 2,000 images, and starts at the loss of a guess, ln 10 = 2.303.
+expected = (
+    ("test_accuracy", 0.975),
+    ("test_accuracy_first_2000", 0.97, 0.985),
 )
 
 # Step, train loss, test accuracy on the first 2,000 images. These rows of the 24 are the ones on record here.

@@ -1,8 +1,9 @@
 """The library's models by name: the one registry, and where each one's contract stands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -47,6 +48,16 @@ def create_checked(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> n
     model = create(name, classes, dtype)
     check_contract(model, Contract.load(contract_path(name)))
     return model
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """Return the smaller model that computes the same in evaluation; the model itself where there is none."""
+    return model.folded() if isinstance(model, PaperCNN) else model
+
+
+def fold(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trained model's variables as `folded(model)` takes them."""
+    return model.fold(variables) if isinstance(model, PaperCNN) else dict(variables)
 
 
 def contract_path(name: str) -> Path:

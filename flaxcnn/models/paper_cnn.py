@@ -101,20 +101,21 @@ class PaperCNN(nn.Module):
         logits = endpoints["logits"] = head(x).astype(jnp.float32)
         return logits, endpoints
 
-    def fold(self, variables: Mapping[str, Any]) -> tuple["PaperCNN", dict[str, Any]]:
-        """Return the network of the paper, without normalisations, that computes the same logits in evaluation.
+    def folded(self) -> "PaperCNN":
+        """Return the network of the paper, without normalisations, whose variables `fold` gives."""
+        return self.clone(norm=False)
+
+    def fold(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return variables with which `folded()` computes the logits that this model computes in evaluation.
 
         A normalisation by fixed statistics scales and shifts each channel, and so can the convolution before it:
         kernel · scale / √(variance + ε), and the bias shift - mean · scale / √(variance + ε).
 
         Args:
             variables: of this model.
-
-        Returns:
-            The folded model and its variables; this one and its own where there is no normalisation.
         """
         if not self.norm:
-            return self, dict(variables)
+            return dict(variables)
         params, stats = variables["params"], variables["batch_stats"]
         folded = {"head": params["head"]}
         for number in (1, 2):
@@ -124,4 +125,4 @@ class PaperCNN(nn.Module):
                 "kernel": params[f"conv{number}"]["kernel"] * factor,
                 "bias": norm["bias"] - moments["mean"] * factor,
             }
-        return self.clone(norm=False), {"params": folded}
+        return {"params": folded}

@@ -3,6 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from flaxcnn.data import Split
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
+from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
 from flaxcnn.runs.setup import Setup, set_up
@@ -23,14 +25,15 @@ class Evaluator:
     """The images to measure on, on the device, and the compiled programs that evaluate any first part of them.
 
     Args:
-        setup: the data and the model.
+        setup: the data, and how many test images a row looks at.
+        model: the setup's, or what it is folded into.
         variables: any of the model's variables, for their shapes.
     """
 
-    def __init__(self, setup: Setup, variables: Any):
+    def __init__(self, setup: Setup, model: nn.Module, variables: Any):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.seconds = self.compile_seconds = 0.0  # so far
-        self._setup, self._variables = setup, jax.eval_shape(lambda: variables)
+        self._setup, self._model, self._variables = setup, model, jax.eval_shape(lambda: variables)
         self._programs: dict[int, Any] = {}  # by the number of images
         self._test = self._place(setup.dataset.test)
         self._validation = None if setup.validation is None else self._place(setup.validation)
@@ -84,7 +87,7 @@ class Evaluator:
         images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
         if len(split) not in self._programs:
             started = time.perf_counter()
-            lowered = evaluate.lower(self._setup.model, self._variables, images, labels, jnp.int32(0))
+            lowered = evaluate.lower(self._model, self._variables, images, labels, jnp.int32(0))
             self._programs[len(split)] = lowered.compile()
             self.compile_seconds += time.perf_counter() - started
         return images, labels
@@ -127,9 +130,10 @@ def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | N
     setup = set_up(experiment)
     require_same_data(folder, setup.dataset)
     saved = load_weights(folder.path / WEIGHTS)
-    check_variables(saved, derive_contract(setup.model, setup.dataset.image_shape), setup.dataset.classes)
+    model = folded(setup.model)
+    check_variables(saved, derive_contract(model, setup.dataset.image_shape), setup.dataset.classes)
     variables = jax.tree.map(jnp.asarray, saved)
-    numbers, logits = Evaluator(setup, variables).final_numbers(variables)
+    numbers, logits = Evaluator(setup, model, variables).final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])
     labels, logits_NxK = setup.dataset.test.labels, np.asarray(logits)
     measured, intervals = classification_metrics(labels, logits_NxK), bootstrap_intervals(labels, logits_NxK)

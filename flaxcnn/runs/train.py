@@ -17,6 +17,7 @@ import numpy as np
 from flaxcnn.config import Experiment, ExperimentFile, with_data
 from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import Columns, LoggedRow
+from flaxcnn.models import fold, folded
 from flaxcnn.runs.choice import best_row
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
@@ -84,7 +85,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
     # Orbax takes about a second to import; here it does while the programs are compiled.
     threading.Thread(target=import_orbax, daemon=True).start()
     runner = BlockRunner(progress.state, setup.train, setup.plan, experiment.training.seed)
-    evaluator = Evaluator(setup, variables)
+    evaluator = Evaluator(setup, setup.model, variables)
     draw_first_batch(folder, progress.state, setup.train, runner)
     columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
 
@@ -138,7 +139,14 @@ def _finish(
     if file.experiment.checkpoint.final == "best":
         step = progress.rows[best_row(progress.rows, str(file.experiment.checkpoint.keep_best))].step + 1
         state = session.store.restore(step, jax.eval_shape(lambda: state)).state
-    numbers, logits = evaluator.final_numbers(state.variables)
+    model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)
+    final = evaluator
+    if model != session.setup.model:  # what is measured at the end is what is kept
+        final = Evaluator(session.setup, model, variables)
+    numbers, logits = final.final_numbers(variables)
+    if final is not evaluator:
+        evaluator.seconds += final.seconds
+        evaluator.compile_seconds += final.compile_seconds
     if not math.isfinite(numbers["test_loss"]):
         raise TrainingError(
             "the trained model's test loss is not finite",
@@ -146,12 +154,12 @@ def _finish(
             found=numbers["test_loss"],
             fix="train anew, with a smaller learning rate",
         )
-    save_weights(folder, state.variables)
+    save_weights(folder, variables)
     write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "steps": progress.step,
         "rows": len(progress.rows),
         "stopped_early": progress.step < plan.total_steps,
@@ -163,7 +171,7 @@ def _finish(
         "images_per_second": progress.step * plan.batch_size / progress.train_seconds,
         "device": device_line(),
         "seed": file.experiment.training.seed,
-        "weights_sha256": sha256_of(state.variables["params"]),
+        "weights_sha256": sha256_of(variables["params"]),
         "state_sha256": sha256_of_state(progress.state),
         "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
     }

@@ -13,8 +13,9 @@ from scipy.signal import correlate
 from flaxcnn.contracts import Contract, assert_contract, check_variables
 from flaxcnn.errors import ContractError
 from flaxcnn.layers.pooling import MaxPool
-from flaxcnn.models import contract_path
+from flaxcnn.models import contract_path, create, create_checked, fold, folded
 from flaxcnn.models.paper_cnn import PaperCNN
+from flaxcnn.training import adam, create_state, train_step
 
 # By hand, from the paper's description of its network.
 CONV1, CONV2, HEAD = 5 * 5 * 1 * 16 + 16, 5 * 5 * 16 * 32 + 32, 7 * 7 * 32 * 10 + 10
@@ -212,3 +213,28 @@ def test_it_is_compiled_without_xlas_window_by_window_pooling():
     images = jnp.zeros((2, 28, 28, 1))
     variables = jax.eval_shape(PaperCNN().init, jax.random.key(0), images)
     assert "reduce_window" not in jax.jit(PaperCNN().apply).lower(variables, images).as_text()
+
+
+def test_batch_normalisation_folds_into_the_papers_network(small_split):
+    images, labels = small_split[0][:50], small_split[1][:50]
+    state = create_state(create("paper_cnn_bn", 10), adam(0.01), (28, 28, 1))
+    for _ in range(10):  # scales, shifts and statistics that are no longer those of the start
+        state, _ = train_step(state, images, labels)
+    expected, _ = state.model.apply(state.variables, jnp.asarray(images) / 255)
+    model, variables = folded(state.model), fold(state.model, state.variables)
+    assert model == PaperCNN()
+    check_variables(variables, Contract.load(contract_path("paper_cnn")), classes=10)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 28_938
+    found, _ = model.apply(variables, jnp.asarray(images) / 255)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_model_without_normalisation_folds_into_itself(variables):
+    assert folded(PaperCNN()) == PaperCNN()
+    assert jax.tree.all(jax.tree.map(lambda a, b: a is b, fold(PaperCNN(), variables), dict(variables)))
+
+
+@pytest.mark.parametrize("name", ["paper_cnn_bn", "small_cnn"])
+def test_the_recipes_models_keep_their_contracts(name):
+    create_checked(name, 7)
+    assert_contract(create(name, 10), contract_path(name))
