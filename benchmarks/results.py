@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Results
 
 Each config of the library over several seeds, as `flaxcnn reproduce` reports it; made by `make results`, one section
-after the other, each with the digests of its runs' weights and logs. The interval is Student's, for the mean over seeds.
+after the other, each with the digests of its runs' weights and logs. The interval of the mean over seeds is Student's.
 """
 
 

