@@ -15,18 +15,31 @@ if TYPE_CHECKING:
     from flaxcnn.layers.pooling import MaxPool, max_pool
     from flaxcnn.models import create
     from flaxcnn.models.transfer import replace_head
-    from flaxcnn.training import TrainState, adam, create_state, train_step
+    from flaxcnn.training import (
+        Hyperparameters,
+        Schedule,
+        TrainState,
+        adam,
+        adamw,
+        create_state,
+        lion,
+        sgd,
+        train_step,
+    )
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Contract": "flaxcnn.contracts",
     "Dataset": "flaxcnn.data",
+    "Hyperparameters": "flaxcnn.training",
     "MaxPool": "flaxcnn.layers.pooling",
+    "Schedule": "flaxcnn.training",
     "Split": "flaxcnn.data",
     "Sums": "flaxcnn.evaluation",
     "TrainState": "flaxcnn.training",
     "adam": "flaxcnn.training",
+    "adamw": "flaxcnn.training",
     "assert_contract": "flaxcnn.contracts",
     "convolution": "flaxcnn.layers.convolution",
     "create": "flaxcnn.models",
@@ -34,8 +47,10 @@ _HOME = {
     "derive_contract": "flaxcnn.contracts",
     "epoch_order": "flaxcnn.data",
     "evaluate": "flaxcnn.evaluation",
+    "lion": "flaxcnn.training",
     "max_pool": "flaxcnn.layers.pooling",
     "replace_head": "flaxcnn.models.transfer",
+    "sgd": "flaxcnn.training",
     "train_step": "flaxcnn.training",
 }
 
@@ -44,11 +59,14 @@ _PACKAGES = ("contracts", "data", "evaluation", "layers", "models", "training")
 __all__ = [
     "Contract",
     "Dataset",
+    "Hyperparameters",
     "MaxPool",
+    "Schedule",
     "Split",
     "Sums",
     "TrainState",
     "adam",
+    "adamw",
     "assert_contract",
     "contracts",
     "convolution",
@@ -60,9 +78,11 @@ __all__ = [
     "evaluate",
     "evaluation",
     "layers",
+    "lion",
     "max_pool",
     "models",
     "replace_head",
+    "sgd",
     "train_step",
     "training",
 ]
