@@ -88,7 +88,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             for name, content in contents.items()
         }
     except FileNotFoundError as error:
-        raise RunFolderError("no predictions", where=path, fix="evaluate the run first") from error
+        raise RunFolderError(
+            "no predictions", where=path, fix="name the folder of a run that ended; go on with one that did not"
+        ) from error
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
         raise RunFolderError(f"damaged: {error}", where=path, expected="predictions that flaxcnn saved") from error
     except OSError as error:

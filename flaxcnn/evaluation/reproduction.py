@@ -64,7 +64,8 @@ def reported(summaries: Sequence[Mapping[str, Any]], expected: Sequence[Expectat
     names = [
         name
         for name, value in summaries[0].items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name not in _ABOUT_A_RUN
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in _ABOUT_A_RUN and not name.endswith("_examples")
     ]
     by_metric = {each.metric: each for each in expected}
     for metric in by_metric:

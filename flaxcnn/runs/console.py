@@ -118,7 +118,7 @@ class RunConsole:
         if summary["stopped_early"]:
             self._say(f"stopped early, after step {summary['steps']:,}: validation did not get better")
         if summary["weights_step"] != summary["steps"]:
-            self._say(f"weights        of step {summary['weights_step']:,}, the best by validation")
+            self._say(f"weights        of step {summary['weights_step']:,}, the best one")
         low, high = summary["test_accuracy_interval_95"]
         self._say(
             f"test accuracy  {summary['test_accuracy']:.4f} on all {summary['test_examples']:,}, each exactly once "

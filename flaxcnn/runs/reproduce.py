@@ -95,7 +95,7 @@ def _report(
             "",
             f"Of the {len(judged)} numbers on record from the paper, {sum(judged)} lie where 95 % of runs do.",
         ]
-    if 1 < len(rows) <= _MOST_ROWS:
+    if file.published and len(rows) <= _MOST_ROWS:
         lines += ["", rows_table(rows)]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries

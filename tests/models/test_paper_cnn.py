@@ -13,7 +13,7 @@ from scipy.signal import correlate
 from flaxcnn.contracts import Contract, assert_contract, check_variables
 from flaxcnn.errors import ContractError
 from flaxcnn.layers.pooling import MaxPool
-from flaxcnn.models import contract_path, create, create_checked, fold, folded
+from flaxcnn.models import MODELS, contract_path, create, create_checked, fold, folded
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_step
 
@@ -236,5 +236,10 @@ def test_a_model_without_normalisation_folds_into_itself(variables):
 
 @pytest.mark.parametrize("name", ["paper_cnn_bn", "small_cnn"])
 def test_the_recipes_models_keep_their_contracts(name):
-    create_checked(name, 7)
     assert_contract(create(name, 10), contract_path(name))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_model_is_checked_and_made_for_either_dtype(name, dtype):
+    assert create_checked(name, 7, dtype) == create(name, 7, dtype)

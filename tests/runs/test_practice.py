@@ -47,7 +47,7 @@ def test_the_run_ends_with_the_weights_of_the_row_that_is_best_on_validation(rec
     since = [row["validation_accuracy"] for row in rows[rows.index(best) + 1 :]]
     assert len(since) <= 3
     assert summary["stopped_early"] == (len(since) == 3)
-    assert f"weights        of step {best['step'] + 1}, the best by validation" in printed
+    assert f"weights        of step {best['step'] + 1}, the best one" in printed
 
 
 def test_the_test_images_influence_no_weight_and_no_choice(recipe_run, small_mnist, flaxcnn, tmp_path):
@@ -126,10 +126,11 @@ def test_what_would_change_the_schedule_or_a_choice_is_refused(recipe_run, small
     assert "logging.every 4" in done.stderr
 
 
-def test_images_without_a_validation_split_can_go_without_any_test_image_until_the_end(small_mnist, flaxcnn, tmp_path):
+def test_in_bfloat16_and_without_a_look_at_any_test_image_until_the_end(small_mnist, flaxcnn, tmp_path):
     done = flaxcnn(
         *("train", "--data.source", f"idx:{small_mnist}", "--out", "run"),
         *("--logging.test_examples", 0, "--logging.every", 10, "--schedule.name", "one_cycle"),
+        *("--model.dtype", "bfloat16"),
     )
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "run")

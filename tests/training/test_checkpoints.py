@@ -368,10 +368,11 @@ def test_metadata_is_read_strictly(change, told):
     [
         ({"keep": 1}, [6]),
         ({"keep": 3}, [4, 5, 6]),
-        ({"keep": 1, "keep_best": 2}, [2, 4, 6]),  # 0.9 at step 2 and, the later of two, at step 4
+        ({"keep": 1, "keep_best": 1}, [2, 6]),  # 0.9 at step 2 and again at step 4: the earlier one stays
+        ({"keep": 1, "keep_best": 2}, [2, 4, 6]),
         ({"keep": 2, "keep_best": 1, "higher_is_better": False}, [3, 5, 6]),
     ],
-    ids=["last", "last three", "best two", "lowest"],
+    ids=["last", "last three", "best", "best two", "lowest"],
 )
 def test_the_last_and_the_best_are_kept(tmp_path, kept, steps):
     store = CheckpointStore(tmp_path, **kept)

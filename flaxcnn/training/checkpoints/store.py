@@ -230,7 +230,7 @@ class CheckpointStore:
                 self._delete(self.path(step), self._partial(self.path(step)))
 
     def _best(self, steps: list[int]) -> list[int]:
-        """Return the steps of the best metrics; of equal ones the later."""
+        """Return the steps of the best metrics; of equal ones the earlier."""
         ranked: list[tuple[float, int]] = []
         for step in steps if self.keep_best else []:
             try:
@@ -238,8 +238,8 @@ class CheckpointStore:
             except DamagedCheckpointError:
                 continue  # not worth keeping as a best one; who restores is told of it
             if isinstance(metric, int | float):
-                ranked.append((metric if self.higher_is_better else -metric, step))
-        return [step for _, step in sorted(ranked)[::-1][: self.keep_best]]
+                ranked.append((-metric if self.higher_is_better else metric, step))
+        return [step for _, step in sorted(ranked)[: self.keep_best]]
 
     def _partial(self, final: Path) -> Path:
         return self.folder / f"{_PARTIAL}{final.name}"
