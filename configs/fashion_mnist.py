@@ -3,8 +3,8 @@
     apt-get install dataset-fashion-mnist    # Debian's copy of the data set, in MNIST's format
     flaxcnn reproduce fashion_mnist --seeds 3
 
-25 epochs of mirrored and slightly moved images, AdamW on half a cosine, dropout before the dense layer, averaged weights.
-The data may lie elsewhere: `flaxcnn train fashion_mnist --data.source idx:FOLDER`.
+25 epochs of mirrored and slightly moved images, AdamW on half a cosine, dropout before the dense layer, averaged
+weights. Where the data lie elsewhere: `flaxcnn train fashion_mnist --data.source idx:FOLDER`.
 """
 
 from flaxcnn.config import Augmentation, Checkpoint, Data, Experiment, Logging, Model, Optimizer, Schedule, Training
