@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from flaxcnn.errors import DataError
+
 _Padding = str | tuple[tuple[int, int], ...]
 
 
@@ -118,3 +120,21 @@ def _backward(window: tuple[int, int], x_BHWC: jax.Array, gradient_BHWC: jax.Arr
 
 
 _max_pool.defvjp(_forward, _backward)
+
+
+def require_poolable(images_BHWC: jax.Array, *, times: int, where: str) -> None:
+    """Raise DataError if images are too small to be halved so many times by pools of 2×2.
+
+    Args:
+        images_BHWC: (B, H, W, C).
+        times: how often.
+        where: the model's name, for the error.
+    """
+    height, width = images_BHWC.shape[1:3]
+    if min(height, width) < 2**times:
+        raise DataError(
+            f"images too small for {times} pools of 2×2",
+            where=where,
+            expected=f"height and width of at least {2**times}",
+            found=f"{height}×{width}",
+        )

@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from flaxcnn.errors import DataError
 from flaxcnn.layers.convolution import convolution
 from flaxcnn.layers.dropout import Dropout
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
-from flaxcnn.layers.pooling import MaxPool
+from flaxcnn.layers.pooling import MaxPool, require_poolable
 
 _EPSILON = 1e-5  # of the normalisations
 
@@ -60,14 +59,7 @@ class PaperCNN(nn.Module):
         Raises:
             DataError: the images are smaller than 4×4.
         """
-        height, width = images_BHWC.shape[1:3]
-        if min(height, width) < 4:
-            raise DataError(
-                "images too small for two pools of 2×2",
-                where="paper_cnn",
-                expected="height and width of at least 4",
-                found=f"{height}×{width}",
-            )
+        require_poolable(images_BHWC, times=2, where="paper_cnn")
         endpoints = {}
         x = images_BHWC
         for number, filters in ((1, 16), (2, 32)):

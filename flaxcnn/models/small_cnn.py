@@ -11,10 +11,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
 from jax.typing import DTypeLike
 
-from flaxcnn.errors import DataError
 from flaxcnn.layers.convolution import convolution
 from flaxcnn.layers.dropout import Dropout
-from flaxcnn.layers.pooling import MaxPool
+from flaxcnn.layers.pooling import MaxPool, require_poolable
 
 _STAGES = ((16, 5), (64, 5), (128, 3))  # channels and kernel size
 
@@ -48,14 +47,7 @@ class SmallCNN(nn.Module):
         Raises:
             DataError: the images are smaller than 4×4.
         """
-        height, width = images_BHWC.shape[1:3]
-        if min(height, width) < 4:
-            raise DataError(
-                "images too small for two pools of 2×2",
-                where="small_cnn",
-                expected="height and width of at least 4",
-                found=f"{height}×{width}",
-            )
+        require_poolable(images_BHWC, times=2, where="small_cnn")
         endpoints, x = {}, images_BHWC
         for number, (channels, size) in enumerate(_STAGES, 1):
             x = nn.Conv(
