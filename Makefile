@@ -21,13 +21,16 @@ train: ## train the paper's CNN on MNIST for one epoch
 	$(setup) $(EXTRAS)
 	'$(VENV)/bin/python' train.py $(ARGS)
 
+# Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
+PARALLEL = -n 2 --dist loadfile
+
 test: ## run the tests
 	$(setup) test $(EXTRAS)
-	'$(VENV)/bin/python' -m pytest $(ARGS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) $(ARGS)
 
 test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
-	.venv-lowest/bin/python -m pytest $(ARGS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
 	$(setup) test $(EXTRAS)
