@@ -14,7 +14,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from flaxcnn import __version__
-from flaxcnn.command_line import parse
+from flaxcnn.command_line import parse, unchecked
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 
@@ -37,7 +37,7 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     """Train an experiment: the paper's CNN on MNIST by default."""
     started = time.perf_counter()
     asked = [word for word in arguments if word not in ("-h", "--help")]
-    name = parse(TrainOptions, asked, program=program).config  # wherever it stands among the options
+    name = parse(unchecked(TrainOptions), asked, program=program).config  # wherever it stands among the options
     file = load_experiment(name)
     options = parse(TrainOptions, arguments, program=program, default=TrainOptions(name, file.experiment))
     from flaxcnn.runs.train import train
@@ -82,9 +82,12 @@ def compare(arguments: Sequence[str]) -> int:
     from flaxcnn.evaluation.comparison import compare, describe
     from flaxcnn.evaluation.predictions import load_predictions
     from flaxcnn.runs.folder import open_run_folder
+    from flaxcnn.runs.record import require_same_test_images
 
     names = (options.run_a, options.run_b)
-    a, b = (load_predictions(open_run_folder(name).path / "predictions.npz") for name in names)
+    run_a, run_b = map(open_run_folder, names)
+    require_same_test_images(run_a, run_b)
+    a, b = (load_predictions(run.path / "predictions.npz") for run in (run_a, run_b))
     print("\n".join(describe(compare(a, b), *names)))
     return 0
 
@@ -124,6 +127,7 @@ class ReplayOptions:
 
     crash: Positional[str]
     """Folder that the run left: RUN/crash."""
+    data: DataPlace = field(default_factory=DataPlace)
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -132,7 +136,7 @@ def replay(arguments: Sequence[str]) -> int:
     from flaxcnn.runs.crash import replay
     from flaxcnn.runs.folder import open_run_folder
 
-    found = replay(open_run_folder(options.crash))
+    found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
         print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")

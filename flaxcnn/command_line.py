@@ -48,6 +48,26 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     return parsed
 
 
+def unchecked(options: type) -> Any:
+    """Return a dataclass with the same options that takes any values: nested ones check nothing when they are made.
+
+    What is wrong together may be right beside the values of a config that is still to be read.
+    """
+    hints = typing.get_type_hints(options, include_extras=True)
+    fields: list[Any] = []
+    for each in dataclasses.fields(options):
+        kind, default = hints[each.name], each.default
+        notes = getattr(kind, "__metadata__", ())
+        bare = kind.__origin__ if notes else kind
+        if dataclasses.is_dataclass(bare):
+            bare = unchecked(cast(type, bare))
+            kind = typing.Annotated[(bare, *notes)] if notes else bare
+            fields.append((each.name, kind, dataclasses.field(default_factory=bare)))
+        else:
+            fields.append((each.name, kind, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(options.__name__, fields, frozen=True)
+
+
 def flags_of(options: type) -> dict[str, Any]:
     """Return the names of a dataclass's options, without their dashes, and the types of their values."""
     import tyro

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from flaxcnn.errors import ConfigError
@@ -46,6 +47,27 @@ def _as_floats(value: Any) -> Any:
     """Return numbers, in JSON a list, as a tuple of floats; anything else as it is."""
     numbers = isinstance(value, list | tuple) and all(type(each) in (int, float) for each in value)
     return tuple(map(float, value)) if numbers else value
+
+
+def require_own(config: Any, section: str, fields: Mapping[str, Collection[str]]) -> None:
+    """Raise ConfigError where a field was set of which the chosen kind makes no use: it would do nothing.
+
+    Args:
+        config: a frozen config with a `name`.
+        section: its own, for the error.
+        fields: by name, those of which it makes use; what no name lists, every one uses.
+    """
+    some = {field for names in fields.values() for field in names}
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    for field in sorted(some - set(fields[config.name])):
+        if getattr(config, field) != defaults[field]:
+            users = [name for name, names in fields.items() if field in names]
+            raise ConfigError(
+                f"{config.name} has no use for it",
+                where=f"{section}.{field}",
+                expected=f"{section}.name {' or '.join(users)}, or the default {defaults[field]}",
+                found=getattr(config, field),
+            )
 
 
 def type_name(kind: Any) -> str:

@@ -6,11 +6,15 @@
 import math
 import os
 import runpy
+import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flaxcnn.config.experiment import Experiment
 from flaxcnn.errors import ConfigError, nearest
+
+Row = TypeVar("Row", "PublishedRow", "Expectation")
 
 
 class PublishedRow(NamedTuple):
@@ -82,17 +86,33 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
             expected="experiment = Experiment(...)",
             found="nothing of that name" if experiment is None else type(experiment).__name__,
         )
-    try:
-        published = tuple(PublishedRow(*row) for row in bound.get("published", ()))
-    except TypeError as error:
-        form = "published = ((step, train_loss or None, test_accuracy or None), ...)"
-        raise ConfigError("published values in another form", where=path, expected=form) from error
-    try:
-        expected = tuple(Expectation(*row) for row in bound.get("expected", ()))
-    except TypeError as error:
-        form = "expected = ((metric, at_least, at_most), ...)"
-        raise ConfigError("expectations in another form", where=path, expected=form) from error
+    published = _rows(
+        bound.get("published", ()),
+        PublishedRow,
+        lambda row: type(row[0]) is int and {type(row[1]), type(row[2])} <= {int, float, types.NoneType},
+        "published = ((step, train_loss or None, test_accuracy or None), ...)",
+        path,
+    )
+    expected = _rows(
+        bound.get("expected", ()),
+        Expectation,
+        lambda row: type(row[0]) is str and {type(row[1]), type(row[2])} <= {int, float},
+        'expected = (("test_accuracy", at_least, at_most), ...)',
+        path,
+    )
     return ExperimentFile(path.stem, experiment, published, expected)
+
+
+def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, path: Path) -> tuple[Row, ...]:
+    """Return the rows that a config file binds to a name; raises ConfigError with the form where one differs."""
+    error = ConfigError("values in another form", where=path, expected=form)
+    try:
+        rows = tuple(kind(*row) for row in bound)
+    except TypeError as cause:
+        raise error from cause
+    if not all(map(fits, rows)):
+        raise error
+    return rows
 
 
 def _line_in(path: Path, error: Exception) -> int | None:

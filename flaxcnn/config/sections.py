@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from flaxcnn.config.checks import check_types, require
+from flaxcnn.config.checks import check_types, require, require_own
 from flaxcnn.errors import ConfigError
 
 
@@ -78,6 +78,26 @@ class Augmentation:
             require(0 <= getattr(self, name) <= most, f"augmentation.{name}", f"0 to {most}", getattr(self, name))
         smoothness = self.elastic_smoothness
         require(0 < smoothness < math.inf, "augmentation.elastic_smoothness", "a number above 0", smoothness)
+        if not self.elastic and smoothness != type(self).elastic_smoothness:
+            raise ConfigError(
+                "smooths nothing", where="augmentation.elastic_smoothness", expected="an augmentation.elastic above 0"
+            )
+
+
+# The fields of which each name makes use, besides those that all do.
+_OPTIMIZER_FIELDS = {
+    "adam": ("b1", "b2", "eps"),
+    "adamw": ("b1", "b2", "eps", "weight_decay"),
+    "sgd": ("momentum", "nesterov", "weight_decay"),
+    "lion": ("b1", "b2", "weight_decay"),
+}
+_SCHEDULE_FIELDS = {
+    "constant": ("warmup_epochs",),
+    "cosine": ("warmup_epochs", "final"),
+    "linear": ("warmup_epochs", "final"),
+    "step": ("warmup_epochs", "decay_epochs", "decay_rate"),
+    "one_cycle": (),
+}
 
 
 @dataclass(frozen=True)
@@ -105,21 +125,14 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_types("optimizer", self)
-        require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", "a number above 0", self.learning_rate)
         require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", "at least 0", self.weight_decay)
         for name in ("b1", "b2", "momentum"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", f"0 <= {name} < 1", getattr(self, name))
-        require(0 < self.eps < math.inf, "optimizer.eps", "a number above 0", self.eps)
         clip = self.clip_norm
         require(clip is None or 0 < clip < math.inf, "optimizer.clip_norm", "a number above 0", clip)
-        if self.name == "adam" and self.weight_decay:
-            raise ConfigError(
-                "adam has no weight decay",
-                where="optimizer.weight_decay",
-                expected=0.0,
-                found=self.weight_decay,
-                fix="choose --optimizer.name adamw",
-            )
+        for name in ("learning_rate", "eps"):
+            _require_float32(getattr(self, name), f"optimizer.{name}")
+        require_own(self, "optimizer", _OPTIMIZER_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -143,14 +156,7 @@ class Schedule:
         require(0 <= self.final <= 1, "schedule.final", "0 to 1", self.final)
         require(0 < self.decay_epochs < math.inf, "schedule.decay_epochs", "a number above 0", self.decay_epochs)
         require(0 < self.decay_rate <= 1, "schedule.decay_rate", "0 < rate <= 1", self.decay_rate)
-        if self.name == "one_cycle" and self.warmup_epochs:
-            raise ConfigError(
-                "one_cycle has a rise of its own",
-                where="schedule.warmup_epochs",
-                expected=0.0,
-                found=self.warmup_epochs,
-                fix="leave it out, or choose --schedule.name cosine",
-            )
+        require_own(self, "schedule", _SCHEDULE_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -192,8 +198,10 @@ class Training:
         decay = self.ema_decay
         require(decay is None or 0 <= decay < 1, "training.ema_decay", "0 <= decay < 1", decay)
         require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)
-        for weight in self.class_weights if isinstance(self.class_weights, tuple) else ():
-            require(0 <= weight < math.inf, "training.class_weights", "numbers of at least 0", weight)
+        weights = self.class_weights
+        if isinstance(weights, tuple):
+            sound = all(0 <= weight < math.inf for weight in weights) and any(weights)
+            require(sound, "training.class_weights", "numbers of at least 0, not all of them 0", weights)
 
 
 @dataclass(frozen=True)
@@ -232,3 +240,8 @@ class Checkpoint:
         require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
         if self.final == "best" and self.keep_best is None:
             raise ConfigError("best by what?", where="checkpoint.keep_best", expected="a metric, since final is 'best'")
+
+
+def _require_float32(value: float, where: str) -> None:
+    """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
+    require(1.2e-38 < value < 3.4e38, where, "a number above 0 in the range of float32", value)

@@ -73,11 +73,7 @@ def reported(summaries: Sequence[Mapping[str, Any]], expected: Sequence[Expectat
             raise ConfigError("expected of a number that no run reports", where=metric, fix=nearest(metric, names))
     ordered = [*by_metric, *(name for name in names if name not in by_metric)]
     columns = {name: [float(summary[name]) for summary in summaries] for name in ordered}
-    return [
-        Reported(name, values, mean_interval(values), by_metric.get(name))
-        for name, values in columns.items()
-        if all(map(math.isfinite, values))
-    ]
+    return [Reported(name, values, mean_interval(values), by_metric.get(name)) for name, values in columns.items()]
 
 
 def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> list[ComparedRow]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxcnn.config import with_data
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
@@ -77,8 +78,13 @@ class Replay(NamedTuple):
     gradient: str | None  # the first parameter, going backward from the loss, whose gradient is not finite
 
 
-def replay(crash: RunFolder) -> Replay:
+def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = None) -> Replay:
     """Repeat the step that a crash folder holds.
+
+    Args:
+        crash: the folder.
+        source: where the data lie now; None for where they lay.
+        data_dir: likewise, for TensorFlow data sets.
 
     Raises:
         RunFolderError: the folder is not a crash's, or is damaged.
@@ -87,7 +93,7 @@ def replay(crash: RunFolder) -> Replay:
     if not (crash.path / "step.json").exists():
         raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
     step = crash.read_json("step.json")
-    setup = set_up(read_config(crash).file.experiment)
+    setup = set_up(with_data(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(jax.eval_shape(setup.first_state))
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)

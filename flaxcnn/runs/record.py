@@ -53,6 +53,20 @@ def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
     require_same_digests(recorded if isinstance(recorded, dict) else {}, dataset)
 
 
+def require_same_test_images(folder: RunFolder, other: RunFolder) -> None:
+    """Raise DataError if two runs were measured on other test images."""
+    ours, theirs = (_test_digests(each) for each in (folder, other))
+    if ours != theirs:
+        raise DataError(
+            "these runs have other test images", where=other.path, expected=f"{ours} as {folder.path}", found=theirs
+        )
+
+
+def _test_digests(folder: RunFolder) -> dict[str, str]:
+    digests = folder.read_json(ENVIRONMENT).get("data_sha256", {})
+    return {name: digest for name, digest in digests.items() if name.startswith(("t10k", "test"))}
+
+
 def require_same_digests(recorded: Mapping[str, str], dataset: Dataset) -> None:
     """Raise DataError if the data's digests are not the recorded ones."""
     for name, digest in dataset.digests.items():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn.config import Experiment, ExperimentFile, PublishedRow
+from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, with_data
 from flaxcnn.data import Dataset, Split
 from flaxcnn.evaluation.confusion import confusion_matrix, most_confident_mistakes
 from flaxcnn.evaluation.metrics import classification_metrics
@@ -25,14 +25,15 @@ _MOST_MISTAKES = 30
 def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedRow, ...]:
     """Return the published values if the experiment still measures what they measure, else none.
 
-    They are set beside a run of the same data, model and batches, logged at the same steps on the same test images;
-    the seed, the optimizer's settings and the length of the run may differ.
+    They are set beside a run of the same data, model, batches and loss, logged at the same steps on the same test
+    images; the seed, the optimizer's settings and the length of the run may differ.
     """
 
     def measured(of: Experiment) -> tuple[object, ...]:
-        return of.data, of.model, of.training.batch_size, of.logging.every, of.logging.test_examples
+        loss = of.augmentation, of.training.label_smoothing, of.training.class_weights
+        return of.data, of.model, of.training.batch_size, loss, of.logging.every, of.logging.test_examples
 
-    return file.published if measured(experiment) == measured(file.experiment) else ()
+    return file.published if measured(experiment) == measured(with_data(file.experiment)) else ()
 
 
 def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, runner: BlockRunner) -> None:

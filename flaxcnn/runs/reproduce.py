@@ -44,7 +44,7 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     """
     if seeds < 1:
         raise ConfigError("out of range", where="--seeds", expected="at least 1", found=seeds)
-    base = Path(out) if out is not None else Path("runs") / f"reproduce-{file.name}"
+    base = Path(out).expanduser() if out is not None else Path("runs") / f"reproduce-{file.name}"
     folders = []
     for seed in range(seeds):
         training = dataclasses.replace(file.experiment.training, seed=seed)
@@ -55,6 +55,8 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
         if code:
             return code
         folders.append(RunFolder(folder))
+        if seed == 0:
+            reported([folders[0].read_json(SUMMARY)], file.expected)  # a misspelt expectation shows now, not after all
     summaries = [folder.read_json(SUMMARY) for folder in folders]
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
@@ -78,10 +80,12 @@ def _report(
     rows: Sequence[ComparedRow],
 ) -> str:
     seeds, first = len(summaries), summaries[0]
+    steps = sorted({summary["steps"] for summary in summaries})
+    spread = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
     lines = [
         f"# {file.name}, {seeds} {'seed' if seeds == 1 else 'seeds'}",
         "",
-        f"{first['parameters']:,} parameters, {first['steps']:,} steps, on {first['device']}.",
+        f"{first['parameters']:,} parameters, {spread} steps, on {first['device']}.",
         "",
         reported_table(numbers),
     ]
@@ -89,13 +93,13 @@ def _report(
     if file.expected:
         verdict = f"Not as expected: {', '.join(failed)}." if failed else "Everything is as expected."
         lines += ["", verdict]
-    if file.published and rows:
+    if file.published and rows and seeds > 1:
         judged = [typical for row in rows for typical in row.typical]
         lines += [
             "",
             f"Of the {len(judged)} numbers on record from the paper, {sum(judged)} lie where 95 % of runs do.",
         ]
-    if file.published and len(rows) <= _MOST_ROWS:
+    if file.published and len(rows) <= _MOST_ROWS and seeds > 1:
         lines += ["", rows_table(rows)]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries

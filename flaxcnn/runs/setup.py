@@ -93,6 +93,22 @@ def set_up(experiment: Experiment) -> Setup:
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
     )
+    chooses = experiment.checkpoint.keep_best is not None or experiment.training.patience is not None
+    if chooses and plan.total_steps <= plan.log_every:
+        raise ConfigError(
+            "nothing to choose from: only the first step is logged",
+            where="logging.every",
+            expected=f"fewer than the run's {plan.total_steps:,} steps",
+            found=plan.log_every,
+        )
+    if experiment.model.dtype == "bfloat16" and jax.default_backend() == "cpu" and "wide" in experiment.model.name:
+        # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
+        raise ConfigError(
+            "a wide residual network cannot be trained in bfloat16 on a CPU",
+            where="model.dtype",
+            expected="float32",
+            found="bfloat16",
+        )
     model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
     setup = Setup(experiment, dataset, train, validation, plan, model)
     jax.eval_shape(setup.first_state)  # the model says here what it cannot take, before anything is written
@@ -102,10 +118,19 @@ def set_up(experiment: Experiment) -> Setup:
 def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
     """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
     chosen, schedule = experiment.optimizer, experiment.schedule
+    total, warmup = experiment.training.epochs * plan.steps_per_epoch, schedule.warmup_epochs * plan.steps_per_epoch
+    if schedule.name in ("cosine", "linear") and round(warmup) >= total:
+        expected = f"less than all of the run's {total:,} steps"
+        raise ConfigError("all of it warm-up", where="schedule.warmup_epochs", expected=expected, found=f"{warmup:g}")
+    if schedule.name == "step" and schedule.warmup_epochs > schedule.decay_epochs:
+        expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
+        raise ConfigError(
+            "drops before it is warm", where="schedule.warmup_epochs", expected=expected, found=schedule.warmup_epochs
+        )
     course = Schedule(
         schedule.name,
-        total_steps=experiment.training.epochs * plan.steps_per_epoch,
-        warmup_steps=round(schedule.warmup_epochs * plan.steps_per_epoch),
+        total_steps=total,
+        warmup_steps=round(warmup),
         decay_steps=max(1, round(schedule.decay_epochs * plan.steps_per_epoch)),
         decay_rate=schedule.decay_rate,
         final=schedule.final,

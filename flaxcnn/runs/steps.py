@@ -1,10 +1,12 @@
 """The steps of a run: block after block, rows and checkpoints where the plan says, until the end or a signal."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flaxcnn.config import Experiment
+from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.choice import just_improved, stops_early
 from flaxcnn.runs.console import RunConsole
@@ -72,6 +74,7 @@ def run_steps(
 
     Raises:
         Diverged: at the first step whose loss, gradient or update is not finite.
+        TrainingError: a row's validation loss is not finite.
     """
     plan = runner.plan
     since_step, since_seconds = progress.step, progress.train_seconds
@@ -98,6 +101,13 @@ def run_steps(
                 update_ratio=block.metrics["update_ratio"],
                 images_per_second=round(images / (progress.train_seconds - since_seconds), 1),
             )
+            if row.validation_loss is not None and not math.isfinite(row.validation_loss):
+                raise TrainingError(
+                    "the validation loss is not finite",
+                    where=f"step {last:,}, epoch {row.epoch}",
+                    found=row.validation_loss,
+                    fix="train anew, with a smaller learning rate",
+                )
             since_step, since_seconds = progress.step, progress.train_seconds
             log(row)
             progress.rows.append(row)

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 
 from flaxcnn.config import Experiment, ExperimentFile, with_data
-from flaxcnn.errors import TrainingError
+from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.runs.choice import best_row
-from flaxcnn.runs.console import RunConsole
+from flaxcnn.runs.console import RunConsole, command
 from flaxcnn.runs.crash import leave_crash
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
@@ -71,6 +71,9 @@ def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, star
 
 def resume(folder: RunFolder, source: str | None, data_dir: str | None, *, started: float) -> int:
     """Go on with a run as its folder says, its data elsewhere where that is said; as `train`."""
+    if (folder.path / "step.json").exists():
+        fix = f"look into it with: {command('replay', folder.path)}"
+        raise RunFolderError("the folder of a crash, not of a run", where=folder.path, fix=fix)
     file = read_config(folder).file
     file = file._replace(experiment=with_data(file.experiment, source, data_dir))
     return train(file, file.experiment, str(folder.path), started=started)
@@ -138,7 +141,11 @@ def _finish(
     state, step = progress.state, progress.step
     if file.experiment.checkpoint.final == "best":
         step = progress.rows[best_row(progress.rows, str(file.experiment.checkpoint.keep_best))].step + 1
-        state = session.store.restore(step, jax.eval_shape(lambda: state)).state
+        try:
+            state = session.store.restore(step, jax.eval_shape(lambda: state)).state
+        except RunFolderError as error:
+            fix = "train anew, with another --out; or with --checkpoint.final last"
+            raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
     model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)
     final = evaluator
     if model != session.setup.model:  # what is measured at the end is what is kept
@@ -147,13 +154,14 @@ def _finish(
     if final is not evaluator:
         evaluator.seconds += final.seconds
         evaluator.compile_seconds += final.compile_seconds
-    if not math.isfinite(numbers["test_loss"]):
-        raise TrainingError(
-            "the trained model's test loss is not finite",
-            where=folder.path,
-            found=numbers["test_loss"],
-            fix="train anew, with a smaller learning rate",
-        )
+    for name in ("test_loss", "train_loss", "validation_loss"):
+        if not math.isfinite(numbers.get(name, 0.0)):
+            raise TrainingError(
+                f"the trained model's {name} is not finite",
+                where=folder.path,
+                found=numbers[name],
+                fix="train anew, with a smaller learning rate",
+            )
     save_weights(folder, variables)
     write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]

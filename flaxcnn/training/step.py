@@ -58,20 +58,20 @@ def train_step(
         minimised (`example_losses`), and `accuracy`, a fraction of 1, both computed before the update;
         `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
         `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
-        the loss, every gradient and every updated parameter and statistic is.
+        all of these, every gradient and every updated parameter and statistic are.
     """
     batch = augmented_batch(state, images_BHWC, labels_B)
     loss, accuracy, gradients, batch_stats = _gradients(state, batch)
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    computed = (loss, gradients, params, batch_stats)
     metrics = {
         "loss": loss,
         "accuracy": accuracy,
         "gradient_norm": optax.tree.norm(gradients),
         "update_ratio": optax.tree.norm(updates) / optax.tree.norm(state.params),
-        "finite": jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all(),
     }
+    computed = (metrics, gradients, params, batch_stats)
+    metrics["finite"] = jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all()
     if isinstance(state.optimizer, RuntimeOptimizer):
         metrics["learning_rate"] = state.optimizer.learning_rate(state.opt_state)
     next_state = dataclasses.replace(

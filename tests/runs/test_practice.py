@@ -138,3 +138,53 @@ def test_in_bfloat16_and_without_a_look_at_any_test_image_until_the_end(small_mn
     assert rows[0]["learning_rate"] < rows[1]["learning_rate"] <= 0.001
     assert summary_of(tmp_path / "run")["test_accuracy"] > 0.1
     assert "test accuracy" not in done.stdout.splitlines()[6]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("optimizer=Optimizer('adamw')", ("--optimizer.weight_decay", 0.02)),
+        ("data=Data(validation=0.1)", ("--training.patience", 3, "--logging.every", 1)),
+        ("training=Training(batch_size=100)", ("--training.accumulate", 20)),
+        ("training=Training(epochs=3)", ("--schedule.name", "cosine", "--schedule.warmup_epochs", 2)),
+    ],
+)
+def test_an_option_is_judged_beside_the_values_of_the_config_file(config, words, small_mnist, flaxcnn, tmp_path):
+    text = f"from flaxcnn.config import *\nexperiment = Experiment({config})\n"
+    (tmp_path / "mine.py").write_text(text)
+    where = ("--data.source", f"idx:{small_mnist}", "--training.steps", 2, "--out", "run")
+    done = flaxcnn("train", *words, "mine.py", *where)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--checkpoint.keep_best", "validation_loss", "--logging.every", 50), "nothing to choose from"),
+        (("--model.dtype", "bfloat16", "--model.name", "wide_resnet10_1"), "cannot be trained in bfloat16 on a CPU"),
+        (
+            ("--schedule.name", "cosine", "--schedule.warmup_epochs", 0.99, "--training.batch_size", 500),
+            "all of it warm",
+        ),
+        (("--training.class_weights", 1, 2), "expected 10 numbers, found 2"),
+    ],
+)
+def test_what_does_not_go_with_the_data_is_one_line_before_anything_is_written(
+    words, told, small_mnist, flaxcnn, tmp_path
+):
+    done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", "--data.validation", 0.1, "--out", "run", *words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rate", ["1e14", "1e20"])
+def test_numbers_that_overflow_end_the_run_with_one_line(rate, small_mnist, flaxcnn):
+    done = flaxcnn(
+        *("train", "--data.source", f"idx:{small_mnist}", "--data.validation", 0.1, "--out", "run"),
+        *("--optimizer.learning_rate", rate),
+    )
+    assert done.returncode == 1
+    assert "not finite" in done.stderr or "diverged" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """`flaxcnn reproduce` trains every seed, goes on with what is half done, and judges what the config expects."""
 
 import json
+import shutil
 
 import pytest
 
@@ -46,6 +47,12 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     assert failed.returncode == 1
     assert failed.stdout.count("is complete") == 2
     assert "Not as expected: test_accuracy." in failed.stdout
+    (one,) = [
+        line
+        for line in flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout.splitlines()
+        if "test_accuracy |" in line
+    ]
+    assert "– to –" in one  # one seed has no spread
 
 
 def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):
@@ -70,3 +77,37 @@ def test_mistakes_are_one_line(words, message, flaxcnn):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    "bound", ['expected = (("test_accuracy", "0.9"),)', "expected = (3,)", 'published = ((0, "2.3", 0.1),)']
+)
+def test_values_to_compare_with_are_checked_before_anything_is_trained(bound, flaxcnn, tmp_path):
+    (tmp_path / "mine.py").write_text(f"from flaxcnn.config import Experiment\nexperiment = Experiment()\n{bound}\n")
+    done = flaxcnn("reproduce", "mine.py", "--seeds", "2")
+    assert done.returncode == 2
+    assert "mine.py: values in another form; expected" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_misspelt_expectation_shows_after_the_first_seed(config, flaxcnn, tmp_path):
+    path = config(0.0)
+    path.write_text(path.read_text().replace('test_accuracy"', 'test_acuracy"'))
+    done = flaxcnn("reproduce", path, "--seeds", 2, "--out", "both")
+    assert done.returncode == 2
+    assert "test_acuracy: expected of a number that no run reports. Did you mean 'test_accuracy'?" in done.stderr
+    assert not (tmp_path / "both" / "seed-001").exists()
+
+
+def test_runs_with_other_test_images_are_not_compared(config, small_mnist, flaxcnn, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(small_mnist, other)
+    images = bytearray((other / "t10k-images-idx3-ubyte").read_bytes())
+    images[-1] ^= 1
+    (other / "t10k-images-idx3-ubyte").write_bytes(images)
+    for name, source in (("a", small_mnist), ("b", other)):
+        words = ("train", "--data.source", f"idx:{source}", "--out", name, "--training.steps", 2)
+        assert flaxcnn(*words).returncode == 0
+    done = flaxcnn("compare", "a", "b")
+    assert done.returncode == 2
+    assert "b: these runs have other test images" in done.stderr
