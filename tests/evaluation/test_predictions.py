@@ -63,7 +63,7 @@ def test_a_file_that_numpy_wrote_is_read(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RunFolderError, match=r"absent\.npz: no predictions\. Evaluate the run first"):
+    with pytest.raises(RunFolderError, match=r"absent\.npz: no predictions\. Name the folder of a run that ended"):
         load_predictions(tmp_path / "absent.npz")
 
 
