@@ -25,7 +25,7 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
     """Draw losses and accuracies over steps, training against validation, the paper's values as points.
 
     The training loss of single batches goes up and down (the founding paper asks its readers to watch that), so it is
-    drawn as it is, faint, and smoothed: the mean of the rows so far, each older one with 0.8 of the weight of the next.
+    drawn as it is, faint, and smoothed: the mean of the rows so far, each older one with 0.6 of the weight of the next.
     """
     figure = _figure(7.5, 6.0)
     loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
@@ -92,7 +92,7 @@ def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None
     figure.savefig(path, dpi=_DPI)
 
 
-def smoothed(values: Sequence[float], weight: float = 0.8) -> list[float]:
+def smoothed(values: Sequence[float], weight: float = 0.6) -> list[float]:
     """Return for each value the mean of all up to it, each older one with `weight` times the weight of the next.
 
     >>> smoothed([2.0, 1.0], weight=0.5)  # (0.5 · 2 + 1) / (0.5 + 1)
