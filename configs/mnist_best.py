@@ -2,6 +2,8 @@
 
     flaxcnn reproduce mnist_best --seeds 5
 
+12 minutes a seed on one CPU core; test accuracy 0.9951 ± 0.0004 over seeds.
+
 What the paper's run lacks is time and variety: 60 epochs of affinely deformed images, AdamW on half a cosine, averaged
 weights, and batch normalisation while training, which is folded into the paper's 28,938 parameters at the end, before
 anything is measured. Chosen on a validation split of the training images (batch normalisation or not, elastic

@@ -2,6 +2,9 @@
 
     flaxcnn reproduce mnist_fast --seeds 5
 
+22 seconds on 2 CPU cores, the whole process (the same recipe in PyTorch 18, `python -m benchmarks.fast`); test accuracy
+0.9923 ± 0.0005 over seeds.
+
 The learning rate goes up to 0.02 and down to nothing within two epochs, which batch normalisation (folded into the
 paper's 28,938 parameters at the end) makes possible; the averaged weights are measured. Rate, batch size, epochs and
 normalisation were chosen on a validation split of the training images; the final runs train on all 60,000.
