@@ -157,7 +157,7 @@ def _finish(
     for name in ("test_loss", "train_loss", "validation_loss"):
         if not math.isfinite(numbers.get(name, 0.0)):
             raise TrainingError(
-                f"the trained model's {name} is not finite",
+                f"the trained model's {name.replace('_', ' ')} is not finite",
                 where=folder.path,
                 found=numbers[name],
                 fix="train anew, with a smaller learning rate",
