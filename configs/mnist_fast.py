@@ -1,4 +1,4 @@
-"""99 % on MNIST in the least time on 2 CPU cores: the paper's architecture, two epochs of one cycle.
+"""99 % on MNIST in little time on 2 CPU cores: the paper's architecture, two epochs of one cycle.
 
     flaxcnn reproduce mnist_fast --seeds 5
 
