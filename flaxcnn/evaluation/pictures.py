@@ -27,68 +27,54 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
     The training loss of single batches goes up and down (the founding paper asks its readers to watch that), so it is
     drawn as it is, faint, and smoothed: the mean of the rows so far, each older one with 0.6 of the weight of the next.
     """
-    figure = _figure(7.5, 6.0)
-    loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
-    steps = [row.step for row in rows]
+    figure, loss_axes, accuracy_axes = _stacked(
+        any(row.test_accuracy is not None or row.validation_accuracy is not None for row in rows)
+    )
     losses = [row.train_loss for row in rows]
+    steps = [row.step for row in rows]
     loss_axes.plot(steps, losses, ".-", color=_OURS, alpha=0.35, label="training, each row's batch")
     loss_axes.plot(steps, smoothed(losses), color=_OURS, label="training, smoothed")
-    for axes, measured in (
-        (loss_axes, (("validation_loss", _VALIDATION, "validation"),)),
-        (
-            accuracy_axes,
-            (
-                ("validation_accuracy", _VALIDATION, "validation"),
-                ("test_accuracy", _OURS, "the first test images"),
-            ),
-        ),
+    for axes, field, color, label in (
+        (loss_axes, "validation_loss", _VALIDATION, "validation"),
+        (accuracy_axes, "validation_accuracy", _VALIDATION, "validation"),
+        (accuracy_axes, "test_accuracy", _OURS, "the first test images"),
     ):
-        for field, color, label in measured:
-            points = [(row.step, getattr(row, field)) for row in rows if getattr(row, field) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), ".-", color=color, label=label)
+        points = [(row.step, getattr(row, field)) for row in rows if getattr(row, field) is not None]
+        if axes and points:
+            axes.plot(*zip(*points, strict=True), ".-", color=color, label=label)
     paper_losses = [(row.step, row.train_loss) for row in published if row.train_loss is not None]
     paper_accuracies = [(row.step, row.test_accuracy) for row in published if row.test_accuracy is not None]
-    for axes, points in ((loss_axes, paper_losses), (accuracy_axes, paper_accuracies)):
-        if points:
-            axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
-        if axes.get_lines():
-            axes.legend()
-        axes.grid(alpha=0.3)
+    _draw_papers(((loss_axes, paper_losses), (accuracy_axes, paper_accuracies)))
     positive = all(loss > 0 for loss in losses)  # a loss of 0 has no place on a logarithmic scale
-    scale = "log" if positive else "linear"
-    loss_axes.set(ylabel="loss (nats)", yscale=scale, title=title)
-    accuracy_axes.set_ylim(top=1.02)
-    accuracy_axes.set(ylabel="accuracy", xlabel="step")
+    loss_axes.set(ylabel="loss (nats)", yscale="log" if positive else "linear", title=title)
+    if accuracy_axes:
+        accuracy_axes.set_ylim(top=1.02)
+        accuracy_axes.set(ylabel="accuracy")
     figure.savefig(path, dpi=_DPI)
 
 
 def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None:
     """Draw the rows' mean over seeds with the band in which 95 % of single runs lie, the paper's values as points."""
-    figure = _figure(7.5, 6.0)
-    loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
-    steps = [row.step for row in rows]
-    loss_axes.plot(steps, [row.loss.mean for row in rows], color=_OURS, label="mean over seeds")
+    measured = [(row.step, row.accuracy, row.accuracy_of_a_run) for row in rows if row.accuracy is not None]
+    figure, loss_axes, accuracy_axes = _stacked(bool(measured))
+    steps, means = [row.step for row in rows], [row.loss.mean for row in rows]
+    loss_axes.plot(steps, means, color=_OURS, label="mean over seeds")
     low, high = zip(*(row.loss_of_a_run for row in rows), strict=True)
-    loss_axes.fill_between(steps, np.maximum(low, 0), high, color=_OURS, alpha=0.2, label="95 % of runs")
-    measured = [row for row in rows if row.accuracy is not None and row.accuracy_of_a_run is not None]
-    if measured:
-        steps = [row.step for row in measured]
-        means = [row.accuracy.mean for row in measured if row.accuracy]
-        low, high = zip(*(row.accuracy_of_a_run for row in measured if row.accuracy_of_a_run), strict=True)
-        accuracy_axes.plot(steps, means, color=_OURS, label="mean over seeds")
+    floor = 0.0
+    if min(means) > 0:  # on a logarithmic scale, where a band that reaches 0 is cut off
+        floor = min(means) / 3
+        loss_axes.set(yscale="log", ylim=(floor, None))
+    loss_axes.fill_between(steps, np.maximum(low, floor), high, color=_OURS, alpha=0.2, label="95 % of runs")
+    if accuracy_axes:
+        steps = [step for step, _, _ in measured]
+        low, high = zip(*(around for _, _, around in measured if around is not None), strict=True)
+        accuracy_axes.plot(steps, [over.mean for _, over, _ in measured], color=_OURS, label="mean over seeds")
         accuracy_axes.fill_between(steps, low, np.minimum(high, 1), color=_OURS, alpha=0.2, label="95 % of runs")
+        accuracy_axes.set(ylabel="accuracy on the first test images")
     losses = [(row.step, row.paper_loss) for row in rows if row.paper_loss is not None]
     accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
-    for axes, points in ((loss_axes, losses), (accuracy_axes, accuracies)):
-        if points:
-            axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-        axes.grid(alpha=0.3)
+    _draw_papers(((loss_axes, losses), (accuracy_axes, accuracies)))
     loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
-    loss_axes.set_ylim(bottom=0)
-    accuracy_axes.set(ylabel="accuracy on the first test images", xlabel="step")
     figure.savefig(path, dpi=_DPI)
 
 
@@ -157,6 +143,25 @@ def draw_mistakes(
         label, predicted = class_names[mistake.label], class_names[mistake.predicted]
         axes.set_title(f"{label} taken for {predicted}\n{mistake.probability:.1%}, no. {mistake.example}", fontsize=8)
     figure.savefig(path, dpi=_DPI)
+
+
+def _stacked(with_accuracy: bool) -> tuple["Figure", Any, Any]:
+    """Return a figure with axes for the loss and, where one was measured, for the accuracy, else None."""
+    figure = _figure(7.5, 6.0 if with_accuracy else 3.6)
+    grid = figure.subplots(2 if with_accuracy else 1, 1, sharex=True, squeeze=False)[:, 0]
+    grid[-1].set(xlabel="step")
+    return figure, grid[0], grid[1] if with_accuracy else None
+
+
+def _draw_papers(points_on_axes: Sequence[tuple[Any, Sequence[tuple[int, float]]]]) -> None:
+    """Draw what a paper printed on each axes, and finish it with a legend and a grid."""
+    for axes, points in points_on_axes:
+        if axes is None:
+            continue
+        if points:
+            axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
+        axes.legend()
+        axes.grid(alpha=0.3)
 
 
 def _show(axes: Any, image_HWC: np.ndarray, white: float) -> None:
