@@ -56,9 +56,9 @@ def _put(name: str, report: str, picture: Path) -> None:
     if picture.exists():
         shutil.copy(picture, DOCS / "images" / f"reproduce-{name}.png")
         body += f"\n![{title[2:]}](images/reproduce-{name}.png)\n"
-    sections[name] = f"\n{body}\n"
-    ordered = [f"## {each}\n{sections[each]}" for each in SEEDS if each in sections]
-    path.write_text(f"{HEAD}\n{''.join(ordered)}".rstrip() + "\n", encoding="utf-8")
+    sections[name] = body
+    ordered = [f"\n## {each}\n\n{sections[each].strip()}\n" for each in SEEDS if each in sections]
+    path.write_text(f"{HEAD}{''.join(ordered)}", encoding="utf-8")
 
 
 if __name__ == "__main__":
