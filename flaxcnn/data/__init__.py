@@ -2,15 +2,22 @@
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest
 from flaxcnn.data.duplicates import Duplicates, find_duplicates
+from flaxcnn.data.images import IN_MEMORY, Images, StoredImages
+from flaxcnn.data.loader import Chunk, Loader
 from flaxcnn.data.order import epoch_order
 from flaxcnn.data.report import describe, describe_duplicates, draw_examples
 from flaxcnn.data.sources import load, load_idx_folder
 from flaxcnn.data.validation import split_validation, validation_mask
 
 __all__ = [
+    "IN_MEMORY",
+    "Chunk",
     "Dataset",
     "Duplicates",
+    "Images",
+    "Loader",
     "Split",
+    "StoredImages",
     "array_digest",
     "describe",
     "describe_duplicates",

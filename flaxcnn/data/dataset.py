@@ -6,27 +6,31 @@ Floats are made on the device, from these bytes; nothing here knows where the im
 import hashlib
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.data.images import Images, StoredImages, in_pieces
 from flaxcnn.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels, in a fixed order. Both arrays are kept as read-only views.
+    """Images and their labels, in a fixed order. Arrays are kept as read-only views.
 
     Attributes:
-        images: uint8 (N, H, W, C).
+        images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`.
         labels: int32 (N,), each the index of a class.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Images
     labels: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
+            if isinstance(getattr(self, name), StoredImages):
+                continue
             view = np.asarray(getattr(self, name)).view()
             view.setflags(write=False)
             object.__setattr__(self, name, view)
@@ -92,19 +96,27 @@ class Dataset:
         return len(self.class_names)
 
 
-def array_digest(array: npt.NDArray[np.generic]) -> str:
+def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:
     """Return the SHA-256 of an array's dtype, shape and elements in C order, in hex; the same on every machine.
+
+    Images on disk are read in pieces; theirs is that of the same images in an array.
 
     >>> array_digest(np.zeros((2, 3), np.uint8)) == array_digest(np.zeros((3, 2), np.uint8))
     False
     """
-    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())
-    digest.update(little_endian.reshape(-1).data)
+    digest = start_digest(array.dtype, array.shape)
+    for piece in in_pieces(array) if isinstance(array, StoredImages) else (array,):
+        little_endian = np.ascontiguousarray(piece, piece.dtype.newbyteorder("<"))
+        digest.update(little_endian.reshape(-1).data)
     return digest.hexdigest()
 
 
-def _check_images(images: npt.NDArray[np.uint8], where: str) -> None:
+def start_digest(dtype: np.dtype[Any], shape: tuple[int, ...]) -> "hashlib._Hash":
+    """Return what is `array_digest` once it is updated with an array's elements, little-endian, in C order."""
+    return hashlib.sha256(f"{dtype.name} {shape}\n".encode())
+
+
+def _check_images(images: Images, where: str) -> None:
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(
             "images of the wrong kind",

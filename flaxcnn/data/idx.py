@@ -3,7 +3,7 @@
 The format is a magic number (two zero bytes, the element type, the rank), each dimension as a big-endian 32-bit
 integer, then the elements; for its definition see the page of Y. LeCun's MNIST distribution. Only unsigned bytes are
 read, since images and labels are nothing else. A file is taken whole or not at all: one byte too few or too many is
-an error, and nothing is allocated on the word of a header.
+an error, and nothing is allocated on the word of a header. The images of a large raw file can stay where they are.
 """
 
 import hashlib
@@ -11,19 +11,22 @@ import math
 import os
 import stat
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.data.images import Images, StoredImages
 from flaxcnn.errors import DataError
 
 MAX_BYTES = 8 << 30
-"""The largest uncompressed file that is read, 8 GiB: ten times the largest data set known in this format."""
+"""The largest content that is inflated, 8 GiB: ten times the largest data set known in this format."""
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -43,6 +46,99 @@ class IdxFile:
     sha256: str
 
 
+class IdxImages(StoredImages):
+    """The images of a raw IDX file of rank 3, in one channel, each read when asked for.
+
+    They are read, not mapped into memory: random images of 28×28 that the system has cached take 1 to 4 µs each instead
+    of 0.2, but a disk's fault or a file cut short meanwhile is an error here and not the end of the process (SIGBUS),
+    and nothing counts as this process's memory.
+
+    Args:
+        path: the file.
+        shape: (N, H, W, 1), as its header declares.
+        version: its `_version` when it was checked.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], version: tuple[int, ...]):
+        super().__init__(shape)
+        self.path, self._version = path.absolute(), version
+        self._descriptor: int | None = None
+
+    def read(self, positions_K: npt.NDArray[np.integer[Any]], out_KHWC: npt.NDArray[np.uint8]) -> None:
+        """Read images into an array, as `StoredImages.read`: neighbours that follow one another in one go."""
+        size = math.prod(self.shape[1:])
+        firsts = np.flatnonzero(np.diff(positions_K, prepend=-2) != 1)  # of each row of neighbours
+        offsets = _header_size(3) + size * positions_K[firsts].astype(np.int64)
+        bounds = size * np.append(firsts, len(positions_K))
+        bytes_out = memoryview(out_KHWC.reshape(-1))
+        try:
+            file = self._open()
+            for (start, end), offset in zip(pairwise(bounds.tolist()), offsets.tolist(), strict=True):
+                self._fill(file, bytes_out[start:end], offset)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _fill(self, file: int, wanted: memoryview, offset: int) -> None:
+        while wanted:
+            count = os.preadv(file, (wanted,), offset)
+            if count == 0:
+                raise self._changed("truncated")
+            wanted, offset = wanted[count:], offset + count
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, descriptor)
+            if _version(os.fstat(descriptor)) != self._version:
+                raise self._changed("another size or time of change")
+            self._descriptor = descriptor
+        return self._descriptor
+
+    def _changed(self, found: str) -> DataError:
+        return DataError(
+            "changed since the data set was loaded",
+            where=self.path,
+            expected="the same file until the end",
+            found=found,
+            fix="start again once nothing writes to it",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IdxImages, (self.path, self.shape, self._version)
+
+
+def read_idx_images(path: str | os.PathLike[str], in_memory: int) -> tuple[Images, str]:
+    """Read the images of an IDX file, or check all of it and leave them there.
+
+    Args:
+        path: as for `read_idx`.
+        in_memory: a raw file of more bytes stays on disk; it is read once, in pieces, for its digest. A gzipped one
+            has no place where an image starts, and is read into memory whatever its size.
+
+    Returns:
+        Images (N, H, W, 1), and the SHA-256 of the file, uncompressed.
+
+    Raises:
+        DataError: as `read_idx`, for rank 3.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            large = stat.S_ISREG(status.st_mode) and status.st_size > in_memory
+            if large and file.read(2) != _GZIP_MAGIC:
+                file.seek(0)
+                digest = hashlib.sha256(head := file.read(_header_size(3)))
+                count, height, width = _check_length(_header(head, 3, path), path, status.st_size)
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+                return IdxImages(path, (count, height, width, 1), _version(status)), digest.hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    read = read_idx(path, rank=3)
+    return read.array[..., np.newaxis], read.sha256
+
+
 def read_idx(path: str | os.PathLike[str], rank: int) -> IdxFile:
     """Read an IDX file of unsigned bytes.
 
@@ -56,7 +152,8 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> IdxFile:
 
     Raises:
         DataError: the file is missing, unreadable, not a file, not gzip to its end, not IDX, of another element type
-            or rank, has a dimension of 0, declares more than `MAX_BYTES`, or is shorter or longer than it declares.
+            or rank, has a dimension of 0, is shorter or longer than it declares, or is gzipped and declares more than
+            `MAX_BYTES`.
     """
     path = Path(path)
     try:
@@ -70,29 +167,17 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> IdxFile:
                 return _parse(_inflate(file, path), rank, path, length=None)
             return _parse(iter(lambda: file.read(_CHUNK), b""), rank, path, length=status.st_size)
     except OSError as error:
-        raise DataError(
-            "cannot read the file",
-            where=path,
-            expected="an IDX file, raw or gzipped",
-            found=(error.strerror or str(error)).lower(),
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def _parse(chunks: Iterator[bytes], rank: int, path: Path, length: int | None) -> IdxFile:
     """Make an array of a file's uncompressed chunks; `length` is their total in bytes where it is known beforehand."""
     head = b""
-    header_size = 4 + 4 * rank
+    header_size = _header_size(rank)
     while len(head) < header_size and (chunk := next(chunks, b"")):
         head += chunk
-    shape = _header(head, rank, path)
+    shape = _check_length(_header(head, rank, path), path, length)
     declared = header_size + math.prod(shape)
-    described = f"{declared} bytes ({header_size} of header and {'×'.join(map(str, shape))})"
-    if declared > MAX_BYTES:
-        raise DataError(
-            "the header declares too much", where=path, expected=f"at most {MAX_BYTES} bytes", found=described
-        )
-    if length is not None and length != declared:
-        raise DataError(_fault(length, declared), where=path, expected=described, found=f"{length} bytes")
     parts, total = [head], len(head)
     while total <= declared and (chunk := next(chunks, b"")):
         parts.append(chunk)
@@ -100,7 +185,7 @@ def _parse(chunks: Iterator[bytes], rank: int, path: Path, length: int | None) -
     if total != declared:
         # A stream that goes on is not read to its end, which may be far: what it holds is known to be too much.
         found = f"{total} bytes" if total < declared else "more"
-        raise DataError(_fault(total, declared), where=path, expected=described, found=found)
+        raise DataError(_fault(total, declared), where=path, expected=_described(shape), found=found)
     content = b"".join(parts)
     array = np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
     return IdxFile(array, hashlib.sha256(content).hexdigest())
@@ -129,6 +214,18 @@ def _header(head: bytes, rank: int, path: Path) -> tuple[int, ...]:
     return shape
 
 
+def _check_length(shape: tuple[int, ...], path: Path, length: int | None) -> tuple[int, ...]:
+    """Return the dimensions that a file of so many bytes declares, or, where that is not known yet, may declare."""
+    declared = _header_size(len(shape)) + math.prod(shape)
+    if length is None and declared > MAX_BYTES:
+        raise DataError(
+            "the header declares too much", where=path, expected=f"at most {MAX_BYTES} bytes", found=_described(shape)
+        )
+    if length is not None and length != declared:
+        raise DataError(_fault(length, declared), where=path, expected=_described(shape), found=f"{length} bytes")
+    return shape
+
+
 def _inflate(file: BinaryIO, path: Path) -> Iterator[bytes]:
     """Yield the content of a file of one gzip member in pieces of at most `_CHUNK` bytes.
 
@@ -147,6 +244,29 @@ def _inflate(file: BinaryIO, path: Path) -> Iterator[bytes]:
             yield piece
     if stream.unused_data or file.read(1):
         raise _damaged(path, "bytes after the end of the stream")
+
+
+def _header_size(rank: int) -> int:
+    return 4 + 4 * rank
+
+
+def _described(shape: tuple[int, ...]) -> str:
+    header = _header_size(len(shape))
+    return f"{header + math.prod(shape)} bytes ({header} of header and {'×'.join(map(str, shape))})"
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """Return what differs once a file has been written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        "cannot read the file",
+        where=path,
+        expected="an IDX file, raw or gzipped",
+        found=(error.strerror or str(error)).lower(),
+    )
 
 
 def _damaged(path: Path, found: str) -> DataError:

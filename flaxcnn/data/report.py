@@ -7,6 +7,7 @@ import numpy as np
 
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.duplicates import SAME_PICTURE, Duplicates
+from flaxcnn.data.images import in_pieces
 from flaxcnn.errors import DataError
 
 _ROWS, _COLUMNS = 5, 10
@@ -97,7 +98,9 @@ def _summary(split: Split) -> str:
     images = split.images
     height, width, channels = images.shape[1:]
     kind = f"{len(split):,} images {height}×{width}×{channels} {images.dtype}"
-    values = f"values {np.min(images)} to {np.max(images)}, mean {np.mean(images, dtype=np.float64):.2f}"
+    pieces = [(np.min(piece), np.max(piece), int(np.sum(piece, dtype=np.uint64))) for piece in in_pieces(images)]
+    lowest, highest, sums = zip(*pieces, strict=True)
+    values = f"values {min(lowest)} to {max(highest)}, mean {sum(sums) / images.nbytes:.2f}"
     return f"{kind}, {values}; labels {split.labels.dtype}"
 
 

@@ -14,7 +14,8 @@ from types import MappingProxyType
 import numpy as np
 
 from flaxcnn.data.dataset import Dataset, Split
-from flaxcnn.data.idx import read_idx
+from flaxcnn.data.idx import read_idx, read_idx_images
+from flaxcnn.data.images import IN_MEMORY, Images
 from flaxcnn.errors import ConfigError, DataError, nearest
 
 SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME")
@@ -38,8 +39,8 @@ _PARTS = {  # file in MNIST's distribution -> what it holds
 }
 
 
-def load(source: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load a data set, whole, into memory.
+def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory: int = IN_MEMORY) -> Dataset:
+    """Load a data set: whole into memory, or, where it is large, all but its images, which stay on disk.
 
     Args:
         source: one of
@@ -47,6 +48,9 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset
             `idx:FOLDER`: a folder with four files in MNIST's format and names, raw or gzipped (`load_idx_folder`);
             `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.tfds.load_prepared`).
         data_dir: where the prepared data sets of TensorFlow Datasets are; the other sources don't use it.
+        in_memory: the images of a split that take more bytes than this, decoded, are read when asked for
+            (`StoredImages`), as far as their format allows: raw IDX files and TensorFlow Datasets do, gzipped files
+            do not.
 
     Returns:
         The data set; images uint8 (N, H, W, C), labels int32 (N,), all read-only.
@@ -59,11 +63,11 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset
     if source == "mnist":
         return _load_mnist()
     if kind == "idx" and name:
-        return load_idx_folder(Path(name).expanduser(), source)
+        return load_idx_folder(Path(name).expanduser(), source, in_memory)
     if kind == "tfds" and name:
         from flaxcnn.data.tfds import load_prepared  # TensorFlow Datasets takes most of a second to import
 
-        return load_prepared(name, data_dir)
+        return load_prepared(name, data_dir, in_memory)
     if not colon and os.sep in source:
         fix = f"did you mean 'idx:{source}'?"
     else:
@@ -73,7 +77,7 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset
     )
 
 
-def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None) -> Dataset:
+def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None, in_memory: int = IN_MEMORY) -> Dataset:
     """Load a folder of four IDX files, named as in MNIST's distribution; Fashion-MNIST, KMNIST and others have them.
 
     The names are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
@@ -83,6 +87,7 @@ def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None) -
     Args:
         folder: the folder.
         source: what the data set is called; "idx:FOLDER" when None.
+        in_memory: a raw file of images of more bytes than this is not held in memory (`read_idx_images`).
 
     Returns:
         The data set; classes are 0 to the largest label of the training file, named by their numbers.
@@ -91,14 +96,14 @@ def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None) -
         DataError: the folder or any file is missing, or what `read_idx` and `Dataset` raise.
     """
     folder = Path(folder)
-    return _read_four(_find_files(folder), source or f"idx:{folder}")
+    return _read_four(_find_files(folder), source or f"idx:{folder}", in_memory)
 
 
 def _load_mnist() -> Dataset:
     with ExitStack() as stack:
         folder = files("flaxcnn.data") / "mnist"
         paths = {name: stack.enter_context(as_file(folder / f"{name}.gz")) for name in _PARTS}
-        dataset = _read_four(paths, "mnist")
+        dataset = _read_four(paths, "mnist", IN_MEMORY)
     for name, pinned in MNIST_SHA256.items():
         if dataset.digests[name] != pinned:
             raise DataError(
@@ -140,15 +145,17 @@ def _find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_four(paths: Mapping[str, Path], source: str) -> Dataset:
-    arrays, digests = {}, {}
+def _read_four(paths: Mapping[str, Path], source: str, in_memory: int) -> Dataset:
+    images: dict[str, Images] = {}
+    labels, digests = {}, {}
     for name, part in _PARTS.items():
-        file = read_idx(paths[name], rank=3 if part.endswith("images") else 1)
-        arrays[part], digests[name] = file.array, file.sha256
-    train, test = (
-        Split(arrays[f"{split}/images"][..., np.newaxis], arrays[f"{split}/labels"].astype(np.int32))
-        for split in ("train", "test")
-    )
+        split, kind = part.split("/")
+        if kind == "images":
+            images[split], digests[name] = read_idx_images(paths[name], in_memory)
+        else:
+            file = read_idx(paths[name], rank=1)
+            labels[split], digests[name] = file.array.astype(np.int32), file.sha256
+    train, test = (Split(images[split], labels[split]) for split in ("train", "test"))
     classes = int(np.max(train.labels)) + 1
     return Dataset(
         source,

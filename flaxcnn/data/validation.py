@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Split
+from flaxcnn.data.images import Images, choose, in_pieces
 from flaxcnn.errors import ConfigError, DataError
 
 _PURPOSE = b"flaxcnn.validate"  # BLAKE2's personalisation, 16 bytes: a hash for another purpose is independent of this
@@ -26,7 +27,8 @@ def split_validation(train: Split, fraction: float) -> tuple[Split, Split]:
             73.
 
     Returns:
-        Training and validation; together all the examples of `train`, each in the order it had there.
+        Training and validation; together all the examples of `train`, each in the order it had there. Where the images
+        of `train` stay on disk, so do theirs.
 
     Raises:
         ConfigError: the fraction is out of its range.
@@ -42,11 +44,13 @@ def split_validation(train: Split, fraction: float) -> tuple[Split, Split]:
             found=f"{taken:,} of {len(train):,} drawn for validation",
             fix=f"choose a {'smaller' if taken else 'larger'} fraction",
         )
-    training, validation = (Split(train.images[side], train.labels[side]) for side in (~held_out, held_out))
+    training, validation = (
+        Split(choose(train.images, np.flatnonzero(side)), train.labels[side]) for side in (~held_out, held_out)
+    )
     return training, validation
 
 
-def validation_mask(images_NHWC: npt.NDArray[np.uint8], fraction: float) -> npt.NDArray[np.bool_]:
+def validation_mask(images_NHWC: Images, fraction: float) -> npt.NDArray[np.bool_]:
     """Return which images are for validation.
 
     They are those whose hash, read as a big-endian number of 64 bits, is less than `fraction` × 2**64. The hash is
@@ -68,9 +72,10 @@ def validation_mask(images_NHWC: npt.NDArray[np.uint8], fraction: float) -> npt.
     shape = " ".join(str(extent) for extent in images_NHWC.shape[1:])
     start = hashlib.blake2b(f"{shape}\n".encode("ascii"), digest_size=8, person=_PURPOSE)
     digests = bytearray()
-    for image in images_NHWC:
-        state = start.copy()
-        state.update(np.ascontiguousarray(image).data)
-        digests += state.digest()
+    for piece in in_pieces(images_NHWC):
+        for image in piece:
+            state = start.copy()
+            state.update(np.ascontiguousarray(image).data)
+            digests += state.digest()
     # The product is exact, and an integer is below it where it is below the next integer up.
     return np.frombuffer(digests, ">u8") < np.uint64(math.ceil(fraction * 2**64))

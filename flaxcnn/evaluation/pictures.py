@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flaxcnn.config import PublishedRow
+from flaxcnn.data import Images
 from flaxcnn.evaluation.confusion import Mistake
 from flaxcnn.evaluation.reproduction import ComparedRow
 from flaxcnn.evaluation.table import LoggedRow
@@ -128,7 +129,7 @@ def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], path: Pat
 
 
 def draw_mistakes(
-    images_NHWC: np.ndarray, mistakes: Sequence[Mistake], class_names: Sequence[str], path: Path, columns: int = 6
+    images_NHWC: Images, mistakes: Sequence[Mistake], class_names: Sequence[str], path: Path, columns: int = 6
 ) -> None:
     """Draw wrongly classified images, each with its label, the prediction, its probability and its index."""
     rows = max(1, -(-len(mistakes) // columns))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import flaxcnn
-from flaxcnn.data import load, load_idx_folder
+from flaxcnn.data import Dataset, Split, load, load_idx_folder
 from flaxcnn.errors import ConfigError, DataError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -44,6 +44,10 @@ def holds_the_small_data_set(dataset):
     np.testing.assert_array_equal(dataset.test.images[..., 0], PIXELS[3:])
     assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([1, 0, 1], [0, 1])
     assert (dataset.image_shape, dataset.class_names) == ((4, 3, 1), ("0", "1"))
+
+
+def in_memory(split):
+    return Split(np.asarray(split.images), split.labels)
 
 
 def test_mnist_is_the_one_that_everybody_knows():
@@ -117,6 +121,24 @@ def test_files_spelled_with_a_dot_are_read(folder, ending):
         path = folder / (name.replace("-idx", ".idx") + ending)
         path.write_bytes(gzip.compress(content) if ending else content)
     holds_the_small_data_set(load(f"idx:{folder}"))
+
+
+def test_images_that_take_more_memory_than_allowed_stay_on_disk_and_are_the_same(folder):
+    loaded, stored = load(f"idx:{folder}"), load(f"idx:{folder}", in_memory=16 + 2 * 12)  # as large as the test file
+    assert not isinstance(stored.train.images, np.ndarray)
+    assert isinstance(stored.test.images, np.ndarray)
+    holds_the_small_data_set(Dataset(stored.source, in_memory(stored.train), stored.test, stored.class_names, {}))
+    assert stored.digests == loaded.digests
+
+
+def test_checks_of_images_on_disk_name_the_files(folder):
+    (folder / NAMES[2]).write_bytes(idx(PIXELS[3:].reshape(2, 3, 4)))
+    with pytest.raises(DataError) as refused:
+        load(f"idx:{folder}", in_memory=0)
+    assert str(refused.value) == (
+        f"{folder / NAMES[2]}: train and test images of different shapes; "
+        f"expected 4×3×1 as in {folder / NAMES[0]}, found 3×4×1"
+    )
 
 
 def test_of_a_raw_and_a_gzipped_file_the_raw_one_is_read(folder):

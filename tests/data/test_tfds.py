@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from flaxcnn.data import array_digest, load
+from flaxcnn.data import Loader, array_digest, epoch_order, load
 from flaxcnn.errors import ConfigError, DataError
 
 NAMES = ("circle", "square", "triangle")
@@ -118,6 +119,50 @@ def test_the_order_and_the_values_are_those_of_tfds_itself(gray):
     ours = load("tfds:drawn:1.0.0", folder).train
     np.testing.assert_array_equal(ours.images, np.stack([example["image"] for example in theirs]))
     assert ours.labels.tolist() == [example["label"] for example in theirs]
+
+
+@pytest.mark.parametrize("allowed", [50 * 30 - 1, 50 * 30])
+def test_images_that_take_more_memory_than_allowed_are_decoded_when_asked_for_and_are_the_same(gray, allowed):
+    loaded, stored = load("tfds:drawn", gray[0]), load("tfds:drawn", gray[0], in_memory=allowed)
+    assert isinstance(stored.train.images, np.ndarray) == (allowed == 50 * 30)
+    assert isinstance(stored.test.images, np.ndarray)
+    assert stored.digests == loaded.digests
+    np.testing.assert_array_equal(stored.train.labels, loaded.train.labels)
+    np.testing.assert_array_equal(stored.train.images[:], loaded.train.images)
+    order = np.random.default_rng(0).permutation(50)
+    np.testing.assert_array_equal(stored.train.images[order], loaded.train.images[order])
+
+
+def test_colours_are_the_same_when_decoded_in_a_process_of_the_loader(tmp_path):
+    examples = as_examples(drawings(30, (4, 7, 3), 2))
+    prepare(tmp_path, {"train": examples, "test": examples}, features(3))
+    loaded, stored = load("tfds:drawn", tmp_path), load("tfds:drawn", tmp_path, in_memory=0)
+    assert len(pickle.dumps(stored.train.images)) < 500
+    order = epoch_order(5, 0, 30)[:28].reshape(7, 4)
+    plan = {"seed": 5, "batch_size": 4, "first_step": 0, "total_steps": 7, "chunk_steps": 7}
+    with Loader(stored.train.images, stored.train.labels, workers=1, **plan) as loader:
+        chunk = loader.next()
+    np.testing.assert_array_equal(chunk.images, loaded.train.images[order])
+    np.testing.assert_array_equal(chunk.labels, loaded.train.labels[order])
+
+
+def test_a_data_set_that_is_damaged_or_prepared_anew_meanwhile_is_an_error(gray, damaged, tmp_path):
+    folder, version = damaged
+    images = load("tfds:drawn", folder, in_memory=0).train.images
+    other = pickle.loads(pickle.dumps(images))
+    next(version.glob("drawn-train.array_record-*")).write_bytes(b"something else")
+    with pytest.raises(DataError) as refused:
+        images[3]
+    assert str(refused.value).startswith(
+        f"{version} split 'train': cannot read the examples; expected whole array_record files, found "
+    )
+    shutil.rmtree(version)
+    prepare(folder, dict.fromkeys(("train", "test"), as_examples(drawings(49, (6, 5), 3))), features())
+    with pytest.raises(DataError) as refused:
+        other[3]
+    assert str(refused.value) == (
+        f"{version} split 'train': changed since the data set was loaded; expected 50 examples, found 49"
+    )
 
 
 def test_the_folder_of_tfds_is_the_one_its_variable_names(gray, monkeypatch):
@@ -234,10 +279,13 @@ def test_a_missing_split_is_named_with_those_that_exist(tmp_path):
 def test_images_of_different_sizes_are_refused(tmp_path):
     examples = [*as_examples(drawings(1, (4, 4), 0)), *as_examples(drawings(1, (5, 4), 0))]
     folder = prepare(tmp_path, {"train": examples, "test": examples}, features())
-    line = refusal("drawn", tmp_path)
-    assert line.startswith(f"{folder} split 'train' example 1: images of different sizes; expected ")
-    assert "4×4×1" in line
-    assert "5×4×1" in line
+    for in_memory in (0, 1000):
+        with pytest.raises(DataError) as refused:
+            load("tfds:drawn", tmp_path, in_memory=in_memory)
+        line = str(refused.value)
+        assert line.startswith(f"{folder} split 'train' example 1: images of different sizes; expected ")
+        assert "4×4×1" in line
+        assert "5×4×1" in line
 
 
 @pytest.mark.parametrize(

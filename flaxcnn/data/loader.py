@@ -1,0 +1,189 @@
+"""Batches of a data set that does not fit the device, read ahead of the training that uses them.
+
+What a step sees is a pure function of (seed, step), whoever reads it and from whichever step on: the batch that it
+takes from a data set on the device.
+"""
+
+from collections import deque
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from flaxcnn.data.images import Images, StoredImages
+from flaxcnn.data.order import epoch_order
+from flaxcnn.data.workers import Workers
+from flaxcnn.errors import ConfigError, DataError
+
+
+class Chunk(NamedTuple):
+    """The batches of several steps that follow one another. The arrays are the caller's own.
+
+    Attributes:
+        images: uint8 (chunk_steps, rows, H, W, C); zeros after the last step.
+        labels: int32 (chunk_steps, rows); zeros after the last step.
+        first: the number of the first step, over all epochs, counted from 0.
+        steps: how many there are, 1 to chunk_steps.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    first: int
+    steps: int
+
+
+class Loader:
+    """Gives the batches of a training in chunks, in order. A context manager; leaving it ends its processes.
+
+    Step s is in epoch s // E, where E = N // batch_size is the number of whole batches in an epoch; its batch is the
+    (s % E)-th of `epoch_order(seed, epoch, N)`. A chunk may span epochs; the last one may have fewer steps.
+
+    Images on disk are read by `workers` processes, up to `ahead` chunks before they are asked for, in that much shared
+    memory. Images in an array are copied in the calling thread, whatever `workers` is: there is nothing to wait for.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: int32 (N,).
+        seed: of the order of examples.
+        batch_size: images of a step, of all processes that train together.
+        first_step: the first step that is wanted.
+        total_steps: the number of the last step that is wanted, plus 1.
+        chunk_steps: steps in a chunk.
+        part: which of the images of each step, from and to before which place in the batch; all when None. Each
+            process that trains asks for its part.
+        workers: processes that read; 0 to read in the calling thread, when a chunk is asked for.
+        ahead: chunks that are read before they are asked for, at most.
+
+    Raises:
+        ConfigError: an argument out of its range.
+        DataError: not as many labels as images, or no worker can be started.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: npt.NDArray[np.int32],
+        *,
+        seed: int,
+        batch_size: int,
+        first_step: int,
+        total_steps: int,
+        chunk_steps: int,
+        part: tuple[int, int] | None = None,
+        workers: int = 2,
+        ahead: int = 4,
+    ):
+        low, high = part or (0, batch_size)
+        for name, value, least, most in (
+            ("batch_size", batch_size, 1, len(images)),
+            ("total_steps", total_steps, 0, None),
+            ("first_step", first_step, 0, total_steps),
+            ("chunk_steps", chunk_steps, 1, None),
+            ("part[0]", low, 0, batch_size - 1),
+            ("part[1]", high, low + 1, batch_size),
+            ("workers", workers, 0, None),
+            ("ahead", ahead, 1, None),
+        ):
+            if value < least or (most is not None and value > most):
+                expected = f"at least {least}" if most is None else f"{least} to {most}"
+                raise ConfigError("out of range", where=f"loader {name}", expected=expected, found=value)
+        if len(labels) != len(images):
+            raise DataError("image and label counts differ", expected=f"{len(images)} labels", found=len(labels))
+        self._images, self._labels, self._seed = images, labels, seed
+        self._batch_size, self._low, self._rows = batch_size, low, high - low
+        self._next_step, self._total_steps, self._chunk_steps = first_step, total_steps, chunk_steps
+        self._epoch, self._order = -1, np.zeros(0, np.int32)
+        self._closed = False
+        self._wanted: deque[_Wanted] = deque()  # what the workers read, the next chunk first
+        self._workers: Workers | None = None
+        slots = min(ahead, -(-(total_steps - first_step) // chunk_steps))
+        if workers and slots and isinstance(images, StoredImages):
+            self._workers = Workers(images, workers, slots, chunk_steps * self._rows)
+            try:
+                for slot in range(slots):
+                    self._start(self._workers, slot)
+            except BaseException:
+                self.close()
+                raise
+
+    def next(self) -> Chunk:
+        """Return the next chunk.
+
+        Raises:
+            DataError: an image cannot be read, or a worker was killed. The loader is closed then.
+            ValueError: there are no more steps, or the loader is closed.
+        """
+        if self._closed:
+            raise ValueError("the loader is closed")
+        wanted = self._wanted.popleft() if self._wanted else self._want(0)
+        if not wanted.positions.size:
+            raise ValueError(f"all {self._total_steps} steps were given")
+        steps = len(wanted.positions)
+        room = np.empty if steps == self._chunk_steps else np.zeros
+        images = room((self._chunk_steps, self._rows, *self._images.shape[1:]), np.uint8)
+        labels = room((self._chunk_steps, self._rows), np.int32)
+        labels[:steps] = self._labels[wanted.positions]
+        try:
+            self._read(wanted, images[:steps].reshape(-1, *images.shape[2:]))
+        except BaseException:
+            self.close()
+            raise
+        return Chunk(images, labels, wanted.first, steps)
+
+    def close(self) -> None:
+        """End the workers and give back the shared memory. Chunks that were given stay as they are."""
+        self._closed = True
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, wanted: "_Wanted", out_RHWC: npt.NDArray[np.uint8]) -> None:
+        if self._workers is not None:
+            self._workers.wait(wanted.slot)
+            out_RHWC[...] = self._workers.slots.pixels_SRHWC[wanted.slot, : len(out_RHWC)]
+            if self._next_step < self._total_steps:
+                self._start(self._workers, wanted.slot)
+        elif isinstance(self._images, StoredImages):
+            self._images.read(wanted.positions.reshape(-1), out_RHWC)
+        else:
+            out_RHWC[...] = self._images[wanted.positions.reshape(-1)]
+
+    def _start(self, workers: Workers, slot: int) -> None:
+        """Have the workers read the next chunk that nobody wanted yet into a free slot."""
+        wanted = self._want(slot)
+        workers.slots.positions_SR[slot, : wanted.positions.size] = wanted.positions.reshape(-1)
+        workers.start(slot, wanted.positions.size)
+        self._wanted.append(wanted)
+
+    def _want(self, slot: int) -> "_Wanted":
+        """Return the next chunk that nobody wanted yet; without a step where there is none left."""
+        first, per_epoch = self._next_step, len(self._images) // self._batch_size
+        self._next_step = min(first + self._chunk_steps, self._total_steps)
+        batches = [np.zeros((0, self._rows), np.int32)]
+        step = first
+        while step < self._next_step:
+            epoch, start = divmod(step, per_epoch)
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, epoch_order(self._seed, epoch, len(self._images))
+            count = min(self._next_step - step, per_epoch - start)
+            visited = self._order[start * self._batch_size : (start + count) * self._batch_size]
+            batches.append(visited.reshape(count, -1)[:, self._low : self._low + self._rows])
+            step += count
+        return _Wanted(first, slot, np.concatenate(batches))
+
+
+class _Wanted(NamedTuple):
+    """A chunk that is to be read: its first step, its slot, and which images each step sees, (steps, rows)."""
+
+    first: int
+    slot: int
+    positions: npt.NDArray[np.int32]

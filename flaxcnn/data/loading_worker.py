@@ -1,0 +1,80 @@
+"""The program of a worker process: `python -m flaxcnn.data.loading_worker SETUP`, started by `flaxcnn.data.workers`.
+
+SETUP is the descriptor of a file with two pickles: the import path, then the images on disk and what `Slots` needs.
+Each line on stdin is a task, "SLOT START STOP": read these rows of the slot. Each line on stdout answers: the slot,
+once that is done, or a JSON object with the parts of an error, after which the worker ends. It also ends when stdin
+does, whatever it is doing then: its parent is dead, however it died. JAX is not imported here.
+"""
+
+import io
+import json
+import mmap
+import os
+import pickle
+import sys
+import traceback
+from queue import SimpleQueue
+from threading import Thread
+
+from flaxcnn.data.images import StoredImages
+from flaxcnn.data.slots import Slots
+from flaxcnn.errors import FlaxcnnError
+
+
+def main() -> None:
+    """Answer tasks until stdin ends."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a decoder prints is no answer
+    tasks: SimpleQueue[str] = SimpleQueue()
+    Thread(target=_receive, args=(tasks,), daemon=True).start()
+    try:
+        images, slots = _set_up(int(sys.argv[1]))
+        _answer(tasks, answers, images, slots)
+    except BrokenPipeError:
+        pass  # the parent is dead
+    except Exception as error:
+        report = {**_parts(error), "traceback": traceback.format_exc()}
+        os.write(answers, json.dumps(report).encode() + b"\n")
+    os._exit(0)  # at once, whatever threads a decoder has
+
+
+def _receive(tasks: "SimpleQueue[str]") -> None:
+    """Put the tasks into a queue, and end the process when stdin ends."""
+    for task in sys.stdin:
+        tasks.put(task)
+    os._exit(0)
+
+
+def _set_up(file: int) -> tuple[StoredImages, Slots]:
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
+        stream = io.BytesIO(content)
+    os.close(file)
+    sys.path[:] = pickle.load(stream)
+    images, memory, *shape = pickle.load(stream)
+    slots = Slots(memory, *shape)
+    os.close(memory)
+    return images, slots
+
+
+def _answer(tasks: "SimpleQueue[str]", answers: int, images: StoredImages, slots: Slots) -> None:
+    while True:
+        slot, start, stop = map(int, tasks.get().split())
+        images.read(slots.positions_SR[slot, start:stop], slots.pixels_SRHWC[slot, start:stop])
+        os.write(answers, b"%d\n" % slot)
+
+
+def _parts(error: Exception) -> dict[str, str | None]:
+    """Return the parts of the error for the user; where it says nothing, the parent says which worker it was."""
+    if isinstance(error, FlaxcnnError):
+        parts = {name: getattr(error, name) for name in ("what", "where", "expected", "found", "fix")}
+        return {name: None if part is None else str(part) for name, part in parts.items()}
+    found = "".join(traceback.format_exception_only(error)).strip()
+    if isinstance(error, MemoryError):
+        fix = "use fewer workers or shorter chunks"
+    else:
+        fix = "start again; if it comes back, report it with the traceback that --debug shows"
+    return {"what": "cannot read images", "where": None, "expected": None, "found": found, "fix": fix}
+
+
+if __name__ == "__main__":
+    main()
