@@ -40,10 +40,11 @@ def small_split(small_mnist):
 
 
 @pytest.fixture(scope="session")
-def command_environment():
-    """The environment of a command: the library of this checkout, one JAX device, no colours."""
+def command_environment(tmp_path_factory):
+    """The environment of a command: the library of this checkout, one JAX device, a cache of the tests, no colours."""
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
+    cache = tmp_path_factory.mktemp("user-cache")
+    return {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)}
 
 
 @pytest.fixture
