@@ -6,7 +6,8 @@ JAX and everything that needs it is imported by the command that runs, so that h
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from flaxcnn import __version__
 from flaxcnn.command_line import parse, unchecked
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
+from flaxcnn.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class TrainOptions:
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     out: str | None = None
     """Folder of the run; that of the same run goes on where it stood. None for the next runs/CONFIG-NNN."""
+    profile: str | None = None
+    """FIRST:END, steps to trace into RUN/profile; what took longest in them is printed at the end."""
+    processes: Processes = field(default_factory=Processes)
 
 
 def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
@@ -40,9 +45,10 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     name = parse(unchecked(TrainOptions), asked, program=program).config  # wherever it stands among the options
     file = load_experiment(name)
     options = parse(TrainOptions, arguments, program=program, default=TrainOptions(name, file.experiment))
-    from flaxcnn.runs.train import train
+    with _computing(options.processes):
+        from flaxcnn.runs.train import train
 
-    return train(file, options.experiment, options.out, started=started)
+        return train(file, options.experiment, options.out, started=started, profile=options.profile)
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,10 @@ def reproduce(arguments: Sequence[str]) -> int:
     """Train several seeds, and compare their mean with what is expected."""
     options = parse(ReproduceOptions, arguments, program="flaxcnn reproduce")
     file = load_experiment(options.config)
-    from flaxcnn.runs.reproduce import reproduce
+    with _computing():
+        from flaxcnn.runs.reproduce import reproduce
 
-    return reproduce(file, options.seeds, options.out)
+        return reproduce(file, options.seeds, options.out)
 
 
 @dataclass(frozen=True)
@@ -103,22 +110,36 @@ class DataPlace:
 
 
 @dataclass(frozen=True)
+class MeshPlace:
+    """The devices to go on with; on another mesh than before the bits may differ."""
+
+    data: int | None = None
+    """As --mesh.data of train; None for what the run recorded."""
+    model: int | None = None
+    """As --mesh.model of train; None for what the run recorded."""
+
+
+@dataclass(frozen=True)
 class ResumeOptions:
     """Go on with a run that was stopped, killed or ran out of space, from its newest intact checkpoint."""
 
     run: Positional[str]
     """Folder of the run."""
     data: DataPlace = field(default_factory=DataPlace)
+    mesh: MeshPlace = field(default_factory=MeshPlace)
+    processes: Processes = field(default_factory=Processes)
 
 
 def resume(arguments: Sequence[str]) -> int:
     """Go on with a run that was interrupted, to the same bits."""
     started = time.perf_counter()
     options = parse(ResumeOptions, arguments, program="flaxcnn resume")
-    from flaxcnn.runs.folder import open_run_folder
-    from flaxcnn.runs.train import resume
+    with _computing(options.processes):
+        from flaxcnn.runs.folder import open_run_folder
+        from flaxcnn.runs.train import resume
 
-    return resume(open_run_folder(options.run), options.data.source, options.data.dir, started=started)
+        folder, data, mesh = open_run_folder(options.run), options.data, options.mesh
+        return resume(folder, data.source, data.dir, mesh.data, mesh.model, started=started)
 
 
 @dataclass(frozen=True)
@@ -133,10 +154,11 @@ class ReplayOptions:
 def replay(arguments: Sequence[str]) -> int:
     """Repeat the step at which a run diverged, and say in which layer."""
     options = parse(ReplayOptions, arguments, program="flaxcnn replay")
-    from flaxcnn.runs.crash import replay
-    from flaxcnn.runs.folder import open_run_folder
+    with _computing():
+        from flaxcnn.runs.crash import replay
+        from flaxcnn.runs.folder import open_run_folder
 
-    found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
+        found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
         print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")
@@ -155,10 +177,11 @@ class EvaluateOptions:
 def evaluate(arguments: Sequence[str]) -> int:
     """Repeat a run's final numbers from its saved weights."""
     options = parse(EvaluateOptions, arguments, program="flaxcnn evaluate")
-    from flaxcnn.runs.evaluate import evaluate_run
-    from flaxcnn.runs.folder import open_run_folder
+    with _computing():
+        from flaxcnn.runs.evaluate import evaluate_run
+        from flaxcnn.runs.folder import open_run_folder
 
-    now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
+        now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
         print(f"{name:26} {value}  ({same})")
@@ -250,6 +273,19 @@ def contract(arguments: Sequence[str]) -> int:
     else:
         print(commands.show(module, shape))
     return 0
+
+
+@contextmanager
+def _computing(options: Processes | None = None) -> Iterator[None]:
+    """While entered, this process is one of those that compute together, and keeps what it compiles for later ones."""
+    from flaxcnn import processes
+    from flaxcnn.compilation_cache import use_compilation_cache
+
+    use_compilation_cache()
+    processes.join(Processes() if options is None else options)
+    with processes.guarded():
+        yield
+    processes.leave()
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

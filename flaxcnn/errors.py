@@ -63,6 +63,12 @@ class TrainingError(FlaxcnnError):
     exit_code = 1
 
 
+class ProcessError(FlaxcnnError):
+    """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
+
+    exit_code = 1
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'X'" for the known name closest to `name`, or "known: A, B, C" where none is close.
 

@@ -13,6 +13,7 @@ from flaxcnn.config.sections import (
     Checkpoint,
     Data,
     Logging,
+    Mesh,
     Model,
     Optimizer,
     Schedule,
@@ -38,6 +39,7 @@ class Experiment:
     training: Training = field(default_factory=Training)
     logging: Logging = field(default_factory=Logging)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    mesh: Mesh = field(default_factory=Mesh)
 
     def __post_init__(self) -> None:
         check_types("experiment", self)

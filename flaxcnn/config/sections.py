@@ -18,10 +18,18 @@ class Data:
     """Folder of prepared TensorFlow data sets; None for TFDS's own default."""
     validation: float = 0.0
     """Fraction of the training images set aside to choose by, by a hash of their content; 0 for none."""
+    device_memory: int | None = None
+    """MiB that the training images may take on each device; where they take more, they are brought to it batch by batch
+    while it computes. None for a quarter of what the device has."""
+    workers: int = 2
+    """Processes that read and decode the images that do not fit; 0 to do it in the training process."""
 
     def __post_init__(self) -> None:
         check_types("data", self)
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
+        memory = self.device_memory
+        require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)
+        require(self.workers >= 0, "data.workers", "at least 0", self.workers)
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,21 @@ class Logging:
         check_types("logging", self)
         require(self.every >= 1, "logging.every", "at least 1", self.every)
         require(self.test_examples >= 0, "logging.test_examples", "at least 0", self.test_examples)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The devices that train together. None of it changes what is computed, beyond rounding."""
+
+    data: int | None = None
+    """Devices among which each batch is divided; None for as many as there are and divide it evenly."""
+    model: int = 1
+    """Devices among which the output features of wide layers are divided."""
+
+    def __post_init__(self) -> None:
+        check_types("mesh", self)
+        require(self.data is None or self.data >= 1, "mesh.data", "at least 1", self.data)
+        require(self.model >= 1, "mesh.model", "at least 1", self.model)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import NamedSharding
 
 from flaxcnn.layers.pixels import to_float
 
@@ -52,7 +53,7 @@ def sums_of(logits_NxK: jax.Array, labels_N: jax.Array, counted_N: jax.Array) ->
     )
 
 
-@partial(jax.jit, static_argnames=("model", "batch_size"))
+@partial(jax.jit, static_argnames=("model", "batch_size", "sharding"))
 def evaluate(
     model: nn.Module,
     variables: Any,
@@ -61,6 +62,7 @@ def evaluate(
     examples: jax.Array | int | None = None,
     *,
     batch_size: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[Sums, jax.Array]:
     """Evaluate a model on the first `examples` images, each exactly once, whatever the batch size.
 
@@ -70,7 +72,8 @@ def evaluate(
         images_NHWC: uint8 or floating-point images, (N, H, W, C), on the device.
         labels_N: integers in [0, classes); (N,).
         examples: how many from the first on; a value, so that other numbers compile nothing new. None for all.
-        batch_size: images that are computed at once; static. None for what suits the device.
+        batch_size: images that are computed at once; static. None for what suits the devices.
+        sharding: how a batch lies on several devices, its first axis divided; static. None for one device.
 
     Returns:
         The sums, and the logits, (N, classes) float32, zero after the last example that was asked for.
@@ -78,7 +81,10 @@ def evaluate(
     total = images_NHWC.shape[0]
     if batch_size is None:
         batch_size = _CPU_BATCH if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+        batch_size *= 1 if sharding is None else sharding.mesh.shape["data"]
     batch_size = min(batch_size, total)
+    if sharding is not None and batch_size % sharding.mesh.shape["data"]:
+        sharding = None  # too few images to divide: every device computes all of them
     examples = total if examples is None else jnp.minimum(examples, total)
 
     def logits_of(images: jax.Array) -> jax.Array:
@@ -89,6 +95,8 @@ def evaluate(
         # The last batch starts earlier where the examples end within it: some are computed twice, none counted twice.
         first = jnp.minimum(index * batch_size, total - batch_size)
         batch = lax.dynamic_slice_in_dim(images_NHWC, first, batch_size)
+        if sharding is not None:
+            batch = lax.with_sharding_constraint(batch, sharding)
         return lax.dynamic_update_slice_in_dim(logits_NxK, logits_of(batch), first, 0)
 
     classes = jax.eval_shape(logits_of, images_NHWC[:1]).shape[-1]

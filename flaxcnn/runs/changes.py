@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import ConfigError
 
-# They move where a run ends, what is written, and where the data (whose digests are checked) lie; never a weight.
+# They move where a run ends, what is written, where the data (whose digests are checked) lie, and on what the work is
+# done; never what is computed.
 _MAY_CHANGE = (
     *("training.epochs", "training.steps"),
     *("logging.every", "logging.tensorboard", "checkpoint.every", "checkpoint.keep"),
-    *("data.source", "data.dir"),
+    *("data.source", "data.dir", "data.device_memory", "data.workers"),
+    *("mesh.data", "mesh.model"),  # another division of the work rounds otherwise, as the run then says
 )
 
 

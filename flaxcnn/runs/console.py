@@ -37,10 +37,12 @@ class RunConsole:
 
     Args:
         console: rich's console; by default one on standard output, whose width and colours follow the terminal.
+        speaks: False for a process of several that says nothing, since another one does.
     """
 
-    def __init__(self, console: Console | None = None):
-        self._console = console or _Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, *, speaks: bool = True):
+        self._console = console or _Console(highlight=False, soft_wrap=True, quiet=not speaks)
+        self._speaks = speaks
         self._columns = Columns()
         self._widths: tuple[int, ...] = ()
         self._progress: Progress | None = None
@@ -48,7 +50,13 @@ class RunConsole:
 
     def warn(self, line: str) -> None:
         """Print a warning on standard error."""
-        print(f"flaxcnn: {line}", file=sys.stderr)
+        if self._speaks:
+            print(f"flaxcnn: {line}", file=sys.stderr)
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Print some lines."""
+        for line in lines:
+            self._say(line)
 
     def started(
         self, file: ExperimentFile, parameters: int, setup: Setup, device: str, folder: Path, step: int
@@ -68,6 +76,15 @@ class RunConsole:
         self._say(f"  steps   {epochs} of {steps:,} steps of {train.batch_size:,} images{ended}; seed {train.seed}")
         optimizer, schedule = file.experiment.optimizer, file.experiment.schedule.name
         self._say(f"  {optimizer.name:7} learning rate {optimizer.learning_rate:g}, {schedule}")
+        placement, mesh = setup.placement, ""
+        if placement.mesh.size > 1:
+            mesh = f"{placement.mesh.size} devices: batches in {placement.data}, wide layers in {placement.model} parts"
+            if placement.processes > 1:
+                mesh += f"; {placement.processes} processes"
+            self._say(f"  mesh    {mesh}")
+        if not setup.fits(setup.train):
+            workers = file.experiment.data.workers
+            self._say(f"  images  too many for the device: streamed by {workers} worker processes")
         self._say(f"  folder  {folder}")
         if step:
             self._say(f"  resumes after step {step:,}")
@@ -79,7 +96,7 @@ class RunConsole:
         self._widths = tuple(max(len(name), 6) for name in names)
         self._say()
         self._say(self._line(names))
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or not self._speaks:
             yield
             return
         bar = (BarColumn(bar_width=30), TextColumn("{task.description}"), TimeRemainingColumn())

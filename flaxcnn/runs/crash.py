@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn.config import with_data
 from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.files import cannot_write
+from flaxcnn.processes import together
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, require_same_digests
-from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.setup import anywhere, set_up
 from flaxcnn.runs.weights import flat
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
@@ -38,7 +39,7 @@ def leave_crash(
     try:
         _write_crash(path, folder, state, metadata, loss, examples)
         fix = f"see in which layer with: {command('replay', path)}"
-    except (OSError, RunFolderError) as error:  # what went wrong first is what the user has to know
+    except RunFolderError as error:  # what went wrong first is what the user has to know
         fix = f"nothing was kept to look into: {error}"
     return TrainingError(
         "training diverged",
@@ -54,14 +55,23 @@ def leave_crash(
 def _write_crash(
     path: Path, folder: RunFolder, state: TrainState, metadata: Metadata, loss: float, examples: np.ndarray
 ) -> None:
-    if path.exists():  # of an earlier session that stopped at the same step
-        shutil.rmtree(path)
-    path.mkdir()
-    crash = RunFolder(path)
+    def make() -> None:
+        try:
+            if path.exists():  # of an earlier session that stopped at the same step
+                shutil.rmtree(path)
+            path.mkdir()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def describe() -> None:
+        crash = RunFolder(path)
+        crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
+        step = {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()}
+        crash.write_json("step.json", step)  # last: with it the folder is whole
+
+    together(make)
     CheckpointStore(path, keep=1).save(state, metadata)
-    crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
-    step = {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()}
-    crash.write_json("step.json", step)  # last: with it the folder is whole
+    together(describe)
 
 
 class Replay(NamedTuple):
@@ -93,8 +103,8 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
     if not (crash.path / "step.json").exists():
         raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
     step = crash.read_json("step.json")
-    setup = set_up(with_data(read_config(crash).file.experiment, source, data_dir))
-    restored = CheckpointStore(crash.path, keep=1).restore_newest(jax.eval_shape(setup.first_state))
+    setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
+    restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
     require_same_digests(restored.metadata.data_digests, setup.dataset)

@@ -1,5 +1,6 @@
 """The files of a run that people look at: the table beside the paper's values, the metrics and the pictures."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +17,6 @@ from flaxcnn.evaluation.table import Columns, LoggedRow, markdown_table
 from flaxcnn.layers import to_float
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.training import TrainState
-from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.step import augmented_batch
 
 _MOST_MISTAKES = 30
@@ -31,19 +31,34 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
 
     def measured(of: Experiment) -> tuple[object, ...]:
         loss = of.augmentation, of.training.label_smoothing, of.training.class_weights
-        return of.data, of.model, of.training.batch_size, loss, of.logging.every, of.logging.test_examples
+        return (
+            of.data.source,
+            of.data.validation,
+            of.model,
+            of.training.batch_size,
+            loss,
+            of.logging.every,
+            of.logging.test_examples,
+        )
 
     return file.published if measured(experiment) == measured(with_data(file.experiment)) else ()
 
 
-def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, runner: BlockRunner) -> None:
+def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, examples: np.ndarray) -> None:
     """Write `augmented.png`, images of the first batch as they are and as its step sees them, if they differ.
 
     Drawn before the first step, so that it can be looked at while the run goes on; raises as `RunFolder.write` does.
+
+    Args:
+        folder: the run's.
+        state: before the first step; of a later one nothing is drawn.
+        train: the training split.
+        examples: positions of those that the first step sees.
     """
-    if state.step != 0 or not (state.augmentations or state.mixup):
+    if int(state.step) != 0 or not (state.augmentations or state.mixup):
         return
-    examples = runner.batch(0)
+    # Without what is trained, which may be divided among devices of which this process has some only.
+    state = jax.device_get(dataclasses.replace(state, params={}, batch_stats={}, opt_state=(), average=None))
     images = jnp.asarray(train.images[examples])
     batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.labels[examples]))
     pairs = (np.asarray(to_float(images)), np.asarray(batch.images))

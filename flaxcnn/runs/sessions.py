@@ -7,11 +7,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, RunFolderError
 from flaxcnn.models import contract_path
+from flaxcnn.processes import together
 from flaxcnn.runs.changes import Change, allowed_changes
 from flaxcnn.runs.choice import higher_is_better
 from flaxcnn.runs.environment import environment, hardware, versions
@@ -63,17 +62,13 @@ class Session:
             DataError, ContractError: its data or its model changed since.
             RunFolderError: its files are damaged, no checkpoint is intact, or the folder cannot be written to.
         """
-        if not (self.folder.path / "config.json").exists():
-            self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
-            write_config(self.folder, self.file)
+        if together(self._begin):
             return Progress(self.setup.first_state())
-        recorded = read_config(self.folder)
-        changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
-        require_same_data(self.folder, self.setup.dataset)
-        restored = self.store.restore_newest(jax.eval_shape(self.setup.first_state))
+        restored = self.store.restore_newest(self.setup.state_target())
         progress = Progress(self.setup.first_state()) if restored is None else self._restore(restored)
-        self.complete = self._is_complete(progress)
-        if self.complete:
+        finished = together(lambda: self._finished_steps(progress.step))
+        if finished is not None:
+            self.complete, progress.step = True, finished
             return progress
         if progress.step > self.setup.plan.total_steps:
             raise ConfigError(
@@ -83,29 +78,47 @@ class Session:
                 found=self.setup.plan.total_steps,
                 fix="ask for more epochs or steps, or name another --out",
             )
+        together(lambda: self._go_on(progress))
+        return progress
+
+    def _begin(self) -> bool:
+        """Write what a new run begins with and return True, or check that it is this run that the folder holds."""
+        if not (self.folder.path / "config.json").exists():
+            self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
+            write_config(self.folder, self.file)
+            return True
+        allowed_changes(read_config(self.folder).file.experiment, self.file.experiment, self.folder.path)
+        require_same_data(self.folder, self.setup.dataset)
+        return False
+
+    def _go_on(self, progress: Progress) -> None:
+        """Record with what the run goes on, and take back the rows that were logged after the checkpoint."""
+        recorded = read_config(self.folder)
+        changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
         write_config(self.folder, self.file, [*recorded.changes, *_as_json(changed, progress.step)])
         self._record_environment(progress.step)
         self.folder.write_rows(METRICS, (row._asdict() for row in progress.rows))
-        return progress
 
-    def _is_complete(self, progress: Progress) -> bool:
-        """Return whether nothing is left to do; a summary of fewer steps than are now asked for is put aside."""
+    def _finished_steps(self, done: int) -> int | None:
+        """Return the steps of a run that has nothing left to do, else None.
+
+        A summary of fewer steps than are now asked for is put aside.
+        """
         summary = self.folder.path / SUMMARY
         if not summary.exists():
-            return False
+            return None
         recorded = self.folder.read_json(SUMMARY)
         steps = recorded.get("steps")
         if isinstance(steps, int) and (steps >= self.setup.plan.total_steps or recorded.get("stopped_early")):
-            progress.step = steps
-            return True
-        if progress.step == 0:
+            return steps
+        if done == 0:
             raise RunFolderError(
                 "this run ended, and there is no checkpoint to go on from",
                 where=self.folder.path / "checkpoints",
                 fix="name another --out",
             )
         summary.rename(summary.with_name(f"summary-step-{steps}.json"))
-        return False
+        return None
 
     def metadata(self, progress: Progress, times: Times) -> Metadata:
         """Return what is saved with the state.
@@ -132,7 +145,7 @@ class Session:
                 "compile_seconds": times["compile_seconds"],
                 "total_seconds": times["total_seconds"],
                 "save_seconds": progress.save_seconds,
-                "hardware": hardware(),
+                "hardware": self._hardware(),
             },
         )
 
@@ -148,7 +161,7 @@ class Session:
                 found=self._contract,
                 fix="go on with the version of the library that the run was trained with",
             )
-        now = {**versions(), **hardware()}
+        now = {**versions(), **self._hardware()}
         before = {**metadata.versions, **metadata.extra.get("hardware", {})}
         for name in now:
             if before.get(name) != now[name]:
@@ -168,6 +181,10 @@ class Session:
             train_seconds=metadata.train_seconds,
             save_seconds=float(metadata.extra["save_seconds"]),
         )
+
+    def _hardware(self) -> dict[str, str]:
+        placement = self.setup.placement
+        return {**hardware(), "mesh": f"{placement.data} × {placement.model} in {placement.processes}"}
 
     def _record_environment(self, step: int) -> None:
         recorded = self.folder.read_json(ENVIRONMENT)

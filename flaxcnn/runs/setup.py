@@ -1,5 +1,7 @@
 """From an experiment to what trains it: the data, the plan of steps, the model and its first state."""
 
+import dataclasses
+import os
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -7,7 +9,7 @@ import jax
 import numpy as np
 
 from flaxcnn import config, data
-from flaxcnn.config import Experiment
+from flaxcnn.config import Experiment, with_data
 from flaxcnn.data import Dataset, Split, split_validation
 from flaxcnn.errors import ConfigError
 from flaxcnn.layers.augmentation import (
@@ -24,9 +26,11 @@ from flaxcnn.layers.augmentation import (
 )
 from flaxcnn.models import create_checked
 from flaxcnn.training import TrainState, create_state
+from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
-from flaxcnn.training.loop import Plan
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
+from flaxcnn.training.placement import WIDE, Placement
+from flaxcnn.training.plan import Plan
 from flaxcnn.training.schedules import Schedule
 
 
@@ -39,9 +43,31 @@ class Setup(NamedTuple):
     validation: Split | None
     plan: Plan
     model: nn.Module
+    placement: Placement
 
     def first_state(self) -> TrainState:
-        """Return the state before the first step. Under `jax.eval_shape` it costs no arithmetic."""
+        """Return the state before the first step, on the devices of the placement."""
+        shapes = jax.eval_shape(self._create)
+        return jax.jit(self._create, out_shardings=self.placement.of_tree(shapes))()
+
+    def state_target(self) -> TrainState:
+        """Return a state of shapes that know where they are to lie; it costs no arithmetic."""
+        return self.placement.targets(jax.eval_shape(self._create))
+
+    def feeder(self) -> Feeder:
+        """Return what gives the batches: from the devices' memory if the images fit there, else from the host's."""
+        seed, data = self.experiment.training.seed, self.experiment.data
+        if self.fits(self.train):
+            return ResidentFeeder(self.train, self.plan, seed, self.placement)
+        return StreamedFeeder(self.train, self.plan, seed, self.placement, data.workers)
+
+    def fits(self, split: Split) -> bool:
+        """Return whether the images of a split may lie on each device, whole."""
+        mebibytes = self.experiment.data.device_memory
+        allowed = _device_bytes() // 4 if mebibytes is None else mebibytes * 2**20
+        return split.images.nbytes <= allowed
+
+    def _create(self) -> TrainState:
         training, mixup = self.experiment.training, self.experiment.augmentation.mixup
         return create_state(
             self.model,
@@ -110,9 +136,28 @@ def set_up(experiment: Experiment) -> Setup:
             found="bfloat16",
         )
     model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
-    setup = Setup(experiment, dataset, train, validation, plan, model)
-    jax.eval_shape(setup.first_state)  # the model says here what it cannot take, before anything is written
+    placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
+    setup = Setup(experiment, dataset, train, validation, plan, model, placement)
+    target = setup.state_target()  # the model says here what it cannot take, before anything is written
+    if placement.model > 1 and not placement.divided(target.params):
+        raise ConfigError(
+            "no layer wide enough to divide",
+            where="mesh.model",
+            expected=f"1, or a model with a kernel of {WIDE:,} numbers whose output features it divides",
+            found=placement.model,
+        )
     return setup
+
+
+def anywhere(experiment: Experiment, source: str | None, data_dir: str | None) -> Experiment:
+    """Return a recorded experiment for the devices of this machine, its data elsewhere where that is said."""
+    return dataclasses.replace(with_data(experiment, source, data_dir), mesh=config.Mesh())
+
+
+def _device_bytes() -> int:
+    """Return the memory of a device; on CPU, where the backend does not say, the machine's."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:

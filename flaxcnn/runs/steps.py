@@ -10,10 +10,10 @@ from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.choice import just_improved, stops_early
 from flaxcnn.runs.console import RunConsole
-from flaxcnn.runs.evaluate import Evaluator
-from flaxcnn.runs.stop import StopRequest
+from flaxcnn.runs.evaluate import Evaluator, StartedRow
+from flaxcnn.runs.profile import Profiler
 from flaxcnn.training import TrainState
-from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.loop import MOST_STEPS, BlockRunner, Started
 
 
 @dataclass
@@ -56,46 +56,66 @@ def run_steps(
     log: Callable[[LoggedRow], None],
     save: Callable[[], None],
     console: RunConsole,
-    stop: StopRequest,
+    profiler: Profiler | None = None,
 ) -> None:
     """Run from where `progress` stands to its end, or to the first signal, and keep `progress` up to date.
 
-    The end is the plan's, or the row at which validation says to stop.
+    The end is the plan's, or the row at which validation says to stop. A block is started, and the evaluation of a row
+    with it, before the numbers of the block before are looked at; not where the state is saved or something is chosen
+    after that block, since the next one takes the state's memory over.
 
     Args:
         progress: the run so far.
         experiment: says what is chosen by the rows.
-        runner: runs the blocks.
+        runner: runs the blocks, and says when the run is to stop.
         evaluator: of the rows' test and validation numbers.
         log: keeps a row.
         save: keeps the progress; called where the plan says, at the best row so far, and when the run stops.
         console: shows it.
-        stop: asked after each block.
+        profiler: traces some of the steps; None for none.
 
     Raises:
         Diverged: at the first step whose loss, gradient or update is not finite.
         TrainingError: a row's validation loss is not finite.
     """
     plan = runner.plan
+    chooses = experiment.checkpoint.keep_best is not None or experiment.training.patience is not None
+    if progress.step >= plan.total_steps or stops_early(progress.rows, experiment) or runner.stopping:
+        return
     since_step, since_seconds = progress.step, progress.train_seconds
-    ended, stopping = stops_early(progress.rows, experiment), stop.signal is not None
-    while progress.step < plan.total_steps and not ended and not stopping:
-        block = runner.run(progress.state, progress.step)
-        progress.state = block.state
+
+    def start(state: TrainState, step: int) -> tuple[Started, StartedRow | None]:
+        if profiler is not None and step == profiler.first:
+            profiler.start()
+        cut = None if profiler is None else profiler.next_cut(step)
+        block = runner.start(state, step, MOST_STEPS if cut is None else cut - step)
+        return block, evaluator.start_row(block.state.variables) if plan.logged(block.end - 1) else None
+
+    under_way: tuple[Started, StartedRow | None] | None = start(progress.state, progress.step)
+    while under_way is not None:
+        started, started_row = under_way
+        decides = plan.saved(started.end) or (chooses and started_row is not None)
+        traced = profiler is not None and started.end in (profiler.first, profiler.end)
+        waits = decides or traced or runner.stopping
+        under_way = None if waits else start(started.state, started.end)
+        block = runner.finish(started)
+        progress.state = (started if under_way is None else under_way[0]).state
         progress.step += len(block.losses) - (not block.finite)
         progress.train_seconds += block.seconds
         last, loss = progress.step - 1, float(block.losses[-1])
         if not block.finite:
             raise Diverged(loss)
+        if profiler is not None and started.end == profiler.end:
+            profiler.stop()
         console.advanced(progress.step, loss, len(block.losses) * plan.batch_size / block.seconds)
-        improved = False
-        if plan.logged(last):
+        improved = ended = False
+        if started_row is not None:
             images = (progress.step - since_step) * plan.batch_size
             row = LoggedRow(
                 step=last,
                 epoch=plan.epoch(last),
                 train_loss=loss,
-                **evaluator.row_numbers(progress.state.variables),
+                **evaluator.finish_row(started_row),
                 learning_rate=block.metrics["learning_rate"],
                 gradient_norm=block.metrics["gradient_norm"],
                 update_ratio=block.metrics["update_ratio"],
@@ -113,8 +133,12 @@ def run_steps(
             progress.rows.append(row)
             console.logged(len(progress.rows) - 1, row)
             improved, ended = just_improved(progress.rows, experiment), stops_early(progress.rows, experiment)
-        stopping = stop.signal is not None
+        if under_way is not None:
+            continue
+        stopping = runner.stopping
         if plan.saved(progress.step) or improved or ended or stopping:
-            started = time.perf_counter()
+            started_saving = time.perf_counter()
             save()
-            progress.save_seconds += time.perf_counter() - started
+            progress.save_seconds += time.perf_counter() - started_saving
+        if not (ended or stopping or progress.step >= plan.total_steps):
+            under_way = start(progress.state, progress.step)

@@ -3,21 +3,24 @@
 What computes, writes and prints stands elsewhere; here is the order of things.
 """
 
+import dataclasses
 import hashlib
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from flaxcnn.config import Experiment, ExperimentFile, with_data
+from flaxcnn.config import Experiment, ExperimentFile, Mesh, with_data
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
+from flaxcnn.processes import is_first, together
 from flaxcnn.runs.choice import best_row
 from flaxcnn.runs.console import RunConsole, command
 from flaxcnn.runs.crash import leave_crash
@@ -25,6 +28,7 @@ from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.lock import locked
+from flaxcnn.runs.profile import Profiler, describe, parse_steps, read_operations
 from flaxcnn.runs.record import METRICS, SUMMARY, read_config
 from flaxcnn.runs.report import comparable, draw_first_batch, write_report
 from flaxcnn.runs.sessions import Session, Times
@@ -34,17 +38,22 @@ from flaxcnn.runs.stop import StopRequest
 from flaxcnn.runs.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.weights import save_weights, sha256_of, sha256_of_state
 from flaxcnn.training.checkpoints import import_orbax
-from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.loop import BlockRunner, DeviceClock
 
 
-def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float) -> int:
+def train(
+    file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float, profile: str | None = None
+) -> int:
     """Train an experiment, or go on with it, and leave its run's folder.
+
+    Of several processes, each calls this with the same arguments; the first one makes and writes the folder.
 
     Args:
         file: the experiment's file, for its name and the values that a paper published.
         experiment: the experiment to run: the file's, with what the command line changed.
         out: the run's folder, new or of the same run; None for the next `runs/CONFIG-NNN`.
         started: `time.perf_counter()` when the command started, for `total_seconds`.
+        profile: "FIRST:END", the steps to trace; None for none.
 
     Returns:
         The exit code: 0, or 130 or 143 where a signal stopped the run.
@@ -57,75 +66,115 @@ def train(file: ExperimentFile, experiment: Experiment, out: str | None, *, star
     if experiment.logging.tensorboard:
         require_tensorboard()
     experiment = with_data(experiment)
-    setup, console = set_up(experiment), RunConsole()
-    folder = make_run_folder(out, file.name)
+    setup, console = set_up(experiment), RunConsole(speaks=is_first())
+    if profile is not None:
+        parse_steps(profile, total_steps=setup.plan.total_steps)
+    folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))
     ran = ExperimentFile(file.name, experiment, comparable(file, experiment))
-    with locked(folder.path):
+    with ExitStack() as held:
+        together(lambda: held.enter_context(locked(folder.path)))
         session = Session(folder, ran, setup, console.warn)
         progress = session.start()
         if session.complete:
             console.complete(progress.step, setup.plan.total_steps, folder.path)
             return 0
-        return _run(session, progress, console, started)
+        return _run(session, progress, console, started, profile)
 
 
-def resume(folder: RunFolder, source: str | None, data_dir: str | None, *, started: float) -> int:
-    """Go on with a run as its folder says, its data elsewhere where that is said; as `train`."""
+def resume(
+    folder: RunFolder,
+    source: str | None,
+    data_dir: str | None,
+    mesh_data: int | None,
+    mesh_model: int | None,
+    *,
+    started: float,
+) -> int:
+    """Go on with a run as its folder says, its data or the devices others where that is said; as `train`."""
     if (folder.path / "step.json").exists():
         fix = f"look into it with: {command('replay', folder.path)}"
         raise RunFolderError("the folder of a crash, not of a run", where=folder.path, fix=fix)
     file = read_config(folder).file
-    file = file._replace(experiment=with_data(file.experiment, source, data_dir))
+    before = file.experiment.mesh
+    mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)
+    file = file._replace(experiment=dataclasses.replace(with_data(file.experiment, source, data_dir), mesh=mesh))
     return train(file, file.experiment, str(folder.path), started=started)
 
 
-def _run(session: Session, progress: Progress, console: RunConsole, started: float) -> int:
+def _run(session: Session, progress: Progress, console: RunConsole, started: float, profile: str | None) -> int:
     """Run the steps that are left, and finish the run if all are done."""
     folder, setup, experiment = session.folder, session.setup, session.file.experiment
     variables = progress.state.variables
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    profiler = None if profile is None else _profiler(profile, session, progress)
     console.started(session.file, parameters, setup, device_line(), folder.path, progress.step)
-    # Orbax takes about a second to import; here it does while the programs are compiled.
-    threading.Thread(target=import_orbax, daemon=True).start()
-    runner = BlockRunner(progress.state, setup.train, setup.plan, experiment.training.seed)
-    evaluator = Evaluator(setup, setup.model, variables)
-    draw_first_batch(folder, progress.state, setup.train, runner)
-    columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
+    stop, clock = StopRequest(), DeviceClock()
+    with ExitStack() as held:
+        feeder = held.enter_context(closing(setup.feeder()))
+        runner = BlockRunner(
+            progress.state,
+            setup.plan,
+            feeder,
+            setup.placement,
+            wants_stop=lambda: stop.signal is not None,
+            clock=clock,
+        )
+        evaluator = Evaluator(setup, setup.model, variables, clock)
+        # Orbax takes about a second to import; here it does while the first steps are computed.
+        threading.Thread(target=import_orbax, daemon=True).start()
+        columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
+        if is_first():
+            examples = setup.plan.batch(experiment.training.seed, 0)
+            draw_first_batch(folder, progress.state, setup.train, examples)
 
-    def times() -> Times:
-        before = session.times_before
-        return {
-            "eval_seconds": before["eval_seconds"] + evaluator.seconds,
-            "compile_seconds": before["compile_seconds"] + runner.compile_seconds + evaluator.compile_seconds,
-            "total_seconds": before["total_seconds"] + time.perf_counter() - started,
-        }
+        def times() -> Times:
+            before = session.times_before
+            return {
+                "eval_seconds": before["eval_seconds"] + evaluator.seconds,
+                "compile_seconds": before["compile_seconds"] + runner.compile_seconds + evaluator.compile_seconds,
+                "total_seconds": before["total_seconds"] + time.perf_counter() - started,
+            }
 
-    def save() -> None:
-        session.store.save(progress.state, session.metadata(progress, times()))
+        def save() -> None:
+            session.store.save(progress.state, session.metadata(progress, times()))
 
-    with ExitStack() as open_files:
         events = None
-        if experiment.logging.tensorboard:
-            events = open_files.enter_context(EventFiles(folder.path, first_step=progress.step))
+        if experiment.logging.tensorboard and is_first():
+            events = held.enter_context(EventFiles(folder.path, first_step=progress.step))
 
         def log(row: LoggedRow) -> None:
-            folder.append_row(METRICS, row._asdict())
+            if is_first():
+                folder.append_row(METRICS, row._asdict())
             if events:
                 events.logged(row)
 
         try:
-            with StopRequest() as stop, console.training(setup.plan.total_steps, columns):
-                run_steps(progress, experiment, runner, evaluator, log=log, save=save, console=console, stop=stop)
+            if profiler is not None:
+                held.enter_context(profiler)
+            with stop, console.training(setup.plan.total_steps, columns):
+                run_steps(
+                    progress, experiment, runner, evaluator, log=log, save=save, console=console, profiler=profiler
+                )
         except Diverged as diverged:
             metadata = session.metadata(progress, times())
-            raise leave_crash(
-                folder, progress.state, metadata, diverged.loss, runner.batch(progress.step)
-            ) from diverged
-    if stop.signal is not None:
+            examples = setup.plan.batch(experiment.training.seed, progress.step)
+            raise leave_crash(folder, progress.state, metadata, diverged.loss, examples) from diverged
+    if runner.stopping:
         console.stopped(progress.step, setup.plan.total_steps, folder.path)
-        return stop.exit_code
+        return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
     _finish(session, progress, console, evaluator, columns, times)
+    if profiler is not None:
+        operations = [] if profiler.trace is None else read_operations(profiler.trace, [runner.text, *evaluator.texts])
+        console.lines(["", *describe(profiler, operations)])
     return 0
+
+
+def _profiler(profile: str, session: Session, progress: Progress) -> Profiler:
+    """Return what traces the steps that are asked for; each process its own programs."""
+    path = session.folder.path / "profile"
+    if not is_first():
+        path /= f"process-{jax.process_index()}"
+    return Profiler(path, *parse_steps(profile, total_steps=session.setup.plan.total_steps, done=progress.step))
 
 
 def _finish(
@@ -142,11 +191,13 @@ def _finish(
     if file.experiment.checkpoint.final == "best":
         step = progress.rows[best_row(progress.rows, str(file.experiment.checkpoint.keep_best))].step + 1
         try:
-            state = session.store.restore(step, jax.eval_shape(lambda: state)).state
+            state = session.store.restore(step, session.setup.state_target()).state
         except RunFolderError as error:
             fix = "train anew, with another --out; or with --checkpoint.final last"
             raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
+    placement = session.setup.placement
     model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)
+    variables = jax.device_put(variables, placement.of_tree(variables))
     final = evaluator
     if model != session.setup.model:  # what is measured at the end is what is kept
         final = Evaluator(session.setup, model, variables)
@@ -162,8 +213,11 @@ def _finish(
                 found=numbers[name],
                 fix="train anew, with a smaller learning rate",
             )
+    variables, whole_state = placement.whole(variables), placement.whole(progress.state)
+    if not is_first():
+        return
     save_weights(folder, variables)
-    write_report(folder, file, session.setup.dataset, progress.rows, columns, np.asarray(logits))
+    write_report(folder, file, session.setup.dataset, progress.rows, columns, logits)
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
@@ -180,7 +234,7 @@ def _finish(
         "device": device_line(),
         "seed": file.experiment.training.seed,
         "weights_sha256": sha256_of(variables["params"]),
-        "state_sha256": sha256_of_state(progress.state),
+        "state_sha256": sha256_of_state(whole_state),
         "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
     }
     folder.write_json(SUMMARY, summary)

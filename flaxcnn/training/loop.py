@@ -1,95 +1,55 @@
 """The driver: blocks of steps, cut where something is logged and short enough that a signal is answered soon.
 
-It knows nothing of files or terminals. Where the cuts fall changes no bit of the result, so they may follow the clock.
+A block is started while the one before it is computed, so that the devices never wait for the host. It knows nothing of
+files or terminals. Where the cuts fall changes no bit of the result, so they may follow the clock.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
-from flaxcnn.data import Split, epoch_order
-from flaxcnn.errors import ConfigError
+from flaxcnn.training.feed import Feeder
+from flaxcnn.training.placement import Placement, single_device
+from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
-from flaxcnn.training.step import batch_indices, train_block
+from flaxcnn.training.step import train_block
 
 MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
-BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C is answered well within a second
+BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C, with two of them under way, is answered in time
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Where a run's steps, epochs and logged rows fall. Steps are counted from 0.
+class Started(NamedTuple):
+    """A block of steps that is being computed.
 
     Attributes:
-        examples: training examples in an epoch.
-        batch_size: examples a step.
-        total_steps: steps of the whole run.
-        log_every: the steps 0, log_every, 2 log_every, … are logged, each after its update.
-        save_every: the state is saved when so many steps are done, and twice as many, …, and at the end.
+        state: after the block.
+        first: its first step.
+        end: the step before which it ends.
+        losses: of its steps, on the device.
+        metrics: of its last step, on the device.
+        at: when it was started, by `time.perf_counter`.
     """
 
-    examples: int
-    batch_size: int
-    total_steps: int
-    log_every: int
-    save_every: int
-
-    @classmethod
-    def of(
-        cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
-    ) -> "Plan":
-        """Return the plan of so many epochs, ended after `steps` where that is not None and comes first.
-
-        Raises:
-            ConfigError: a batch holds more examples than there are.
-        """
-        if batch_size > examples:
-            raise ConfigError(
-                "batch larger than the data",
-                where="training.batch_size",
-                expected=f"at most the {examples:,} training images",
-                found=batch_size,
-            )
-        total = epochs * (examples // batch_size)
-        return cls(examples, batch_size, total if steps is None else min(steps, total), log_every, save_every)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
-        return self.examples // self.batch_size
-
-    def epoch(self, step: int) -> int:
-        """Return the epoch, counted from 0, that a step belongs to."""
-        return step // self.steps_per_epoch
-
-    def logged(self, step: int) -> bool:
-        """Return whether a step is logged."""
-        return step % self.log_every == 0
-
-    def saved(self, steps: int) -> bool:
-        """Return whether the state is saved when so many steps are done."""
-        return steps % self.save_every == 0 or steps == self.total_steps
-
-    def next_cut(self, step: int) -> int:
-        """Return where a block that starts with `step` ends at the latest: before which step."""
-        after_logged = -(-step // self.log_every) * self.log_every + 1
-        epoch_end = (self.epoch(step) + 1) * self.steps_per_epoch
-        save = (step // self.save_every + 1) * self.save_every
-        return min(after_logged, epoch_end, save, self.total_steps)
+    state: TrainState
+    first: int
+    end: int
+    losses: jax.Array
+    metrics: Mapping[str, jax.Array]
+    at: float
 
 
 class Block(NamedTuple):
     """What a block of steps leaves.
 
     Attributes:
-        state: after the block.
-        losses: of its steps, float32; the last one may be the faulty one.
-        metrics: of its last step, as `train_step` gives them.
-        finite: whether all losses, gradients and updates are; where not, the state is the one before the faulty step.
+        state: after the block; used up where another one was started after it.
+        losses: of the steps that it made, float32; the last one may be the faulty one.
+        metrics: of the last of them, as `train_step` gives them.
+        finite: whether all losses, gradients and updates are; where not, the state is the one before the faulty step,
+            and so is that of a block that was started after it.
         seconds: that the block took.
     """
 
@@ -100,61 +60,122 @@ class Block(NamedTuple):
     seconds: float
 
 
+class DeviceClock:
+    """Tells how long each of the things that the devices do one after the other took."""
+
+    def __init__(self) -> None:
+        self._idle_since = 0.0
+
+    def lap(self, started: float) -> float:
+        """Return the seconds of what ends now: since it was started, or since what was before it ended."""
+        now = time.perf_counter()
+        seconds = now - max(started, self._idle_since)
+        self._idle_since = now
+        return seconds
+
+
 class BlockRunner:
-    """Runs blocks of steps of one plan, on training data that lies on the device.
+    """Runs blocks of steps of one plan.
 
     The program is compiled once, when the runner is made: no block can compile anything, whatever its length.
 
     Args:
         state: any state of the run, for its shapes.
-        train: the training split.
         plan: the run's plan.
-        seed: of the order of examples.
+        feeder: gives the batches.
+        placement: of the state and the batches; None for the first device alone.
+        wants_stop: whether this process wants the run to end.
+        clock: of the devices; None for one of its own.
     """
 
-    def __init__(self, state: TrainState, train: Split, plan: Plan, seed: int):
-        self.plan, self.seed = plan, seed
-        self._images, self._labels = jnp.asarray(train.images), jnp.asarray(train.labels)
-        self._epoch, self._order = -1, jnp.zeros((plan.examples,), jnp.int32)
-        self._step_seconds = BLOCK_SECONDS  # until one is measured: the first block is a single step
+    def __init__(
+        self,
+        state: TrainState,
+        plan: Plan,
+        feeder: Feeder,
+        placement: Placement | None = None,
+        *,
+        wants_stop: Callable[[], bool] = lambda: False,
+        clock: DeviceClock | None = None,
+    ):
+        self.plan, self._wants_stop = plan, wants_stop
+        self._placement = single_device() if placement is None else placement
+        self._feeder = feeder
+        self._clock = DeviceClock() if clock is None else clock
+        self._several = self._placement.processes > 1
+        self._finite: Any = self._placement.put(np.bool_(True))  # of the block that was started last
+        # A step's, until one is measured: the first block is a single step. The same in all processes.
+        self._step_seconds = self._measured = BLOCK_SECONDS
+        self._agreed_stop = False
         started = time.perf_counter()
-        self._block: Any = train_block.lower(
-            state,
-            self._images,
-            self._labels,
-            self._order,
-            jnp.int32(1),
-            batch_size=plan.batch_size,
-            most_steps=MOST_STEPS,
-        ).compile()
+        self._block = self._compile(state)
         self.compile_seconds = time.perf_counter() - started
 
-    def run(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Block:
-        """Run the next block and wait for its end.
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is to end: as this process wants it or, of several, as all know that one of them does."""
+        return self._agreed_stop if self._several else self._wants_stop()
+
+    def start(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Started:
+        """Start the next block, and return at once.
 
         Args:
             state: the state at `step`; its memory is taken over.
             step: the number of the block's first step.
             most: the longest block that is wanted.
         """
-        self._enter(self.plan.epoch(step))
+        fed = self._feeder.feed(step)
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
-        steps = min(self.plan.next_cut(step) - step, affordable, most, MOST_STEPS)
-        started = time.perf_counter()
-        state, losses, metrics = self._block(state, self._images, self._labels, self._order, jnp.int32(steps))
-        losses, numbers = np.asarray(losses), {name: float(value) for name, value in metrics.items()}
-        seconds = time.perf_counter() - started
-        self._step_seconds = seconds / steps
-        finite = bool(numbers.pop("finite"))
-        if not finite:
-            steps = int(state.step) - step + 1
-        return Block(state, losses[:steps], numbers, finite, seconds)
+        end = min(self.plan.next_cut(step), fed.end, step + min(affordable, most, MOST_STEPS))
+        at = time.perf_counter()
+        state, losses, metrics = self._block(state, fed.feed, np.int32(end - step), self._finite, self._votes())
+        self._finite = metrics["finite"]
+        return Started(state, step, end, losses, metrics, at)
 
-    def batch(self, step: int) -> np.ndarray:
-        """Return the indices of the training examples that a step sees, int32 (batch_size,)."""
-        self._enter(self.plan.epoch(step))
-        return np.asarray(batch_indices(self._order, jnp.int32(step), self.plan.batch_size))
+    def finish(self, started: Started) -> Block:
+        """Wait for the end of the block that was started first."""
+        losses = np.asarray(started.losses)
+        numbers = {name: np.asarray(value) for name, value in started.metrics.items()}
+        seconds = self._clock.lap(started.at)
+        self._step_seconds = self._measured = seconds / (started.end - started.first)
+        if self._several:
+            slowest, stop = numbers.pop("votes")
+            self._step_seconds, self._agreed_stop = slowest / 1e6, bool(stop)
+        finite, steps = bool(numbers.pop("finite")), int(numbers.pop("steps"))
+        metrics = {name: float(value) for name, value in numbers.items()}
+        return Block(started.state, losses[:steps], metrics, finite, seconds)
 
-    def _enter(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, jnp.asarray(epoch_order(self.seed, epoch, self.plan.examples))
+    def run(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Block:
+        """Run the next block and wait for its end; arguments as for `start`."""
+        return self.finish(self.start(state, step, most))
+
+    @property
+    def text(self) -> str:
+        """The compiled program, as XLA prints it."""
+        return self._block.as_text()
+
+    def _compile(self, state: TrainState) -> Any:
+        replicated = self._placement.replicated
+        jitted = jax.jit(
+            train_block.__wrapped__,  # type: ignore[attr-defined]
+            donate_argnums=0,
+            static_argnames="most_steps",
+            out_shardings=(self._placement.of_tree(state), replicated, replicated),
+        )
+        feed = self._feeder.feed(min(int(state.step), self.plan.total_steps - 1)).feed
+        votes = self._votes()
+        lowered = jitted.lower(
+            self._placement.targets(state), feed, np.int32(1), self._finite, votes, most_steps=MOST_STEPS
+        )
+        return lowered.compile()
+
+    def _votes(self) -> jax.Array | None:
+        """Return what this process tells the others with a block: a step's microseconds, and whether to stop.
+
+        The answer comes with the block's metrics: nothing else is sent, and no process decides anything alone.
+        """
+        if not self._several:
+            return None
+        vote = [min(int(self._measured * 1e6), 2**31 - 1), int(self._wants_stop())]
+        mine = np.array([vote] * len(self._placement.mesh.local_devices), np.int32)
+        return jax.make_array_from_process_local_data(self._placement.each, mine)

@@ -12,6 +12,7 @@ from jax import lax
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix
 from flaxcnn.layers.pixels import to_float
+from flaxcnn.training.feed import Feed
 from flaxcnn.training.hyperparameters import example_losses
 from flaxcnn.training.optimizer import RuntimeOptimizer
 from flaxcnn.training.state import TrainState, as_variables
@@ -187,15 +188,14 @@ def _next_average(state: TrainState, variables: Any) -> Any:
     return optax.incremental_update(variables, state.average, 1 - decay)
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames=("batch_size", "most_steps"))
+@partial(jax.jit, donate_argnums=0, static_argnames="most_steps")
 def train_block(
     state: TrainState,
-    images_NHWC: jax.Array,
-    labels_N: jax.Array,
-    order_N: jax.Array,
+    feed: Feed,
     steps: jax.Array,
+    finite: jax.Array | bool = True,
+    votes: jax.Array | None = None,
     *,
-    batch_size: int,
     most_steps: int,
 ) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
     """Make several steps in one program, each on the batch that the state's own step says.
@@ -206,16 +206,17 @@ def train_block(
 
     Args:
         state: as for `train_step`; its memory is taken over.
-        images_NHWC: all training images, uint8, on the device.
-        labels_N: all training labels.
-        order_N: the order of examples in the epoch that `state.step` is in, int32 indices.
-        steps: how many, an int32 scalar, at most `most_steps` and not past the epoch's end.
-        batch_size: images a step; static.
+        feed: has the batches of the block's steps.
+        steps: how many, an int32 scalar, at most `most_steps` and not past the feed's end.
+        finite: whether the block before this one was; where not, no step is made. So a block can be started before it
+            is known how the one before it ends.
+        votes: what each process has to tell the others, int32 (devices, K); None where there is only one.
         most_steps: the longest block; static.
 
     Returns:
         The state after the block; the loss of each step, (most_steps,) float32, NaN after the last; and the metrics of
-        the last step, as `train_step` gives them. Where its `finite` is False, the state is the one before that step.
+        the last step, as `train_step` gives them. Where their `finite` is False, the state is the one before that step.
+        With them `steps`, how many were made, the faulty one included, and the largest of each column of the votes.
     """
 
     def go_on(carry: _Carry) -> jax.Array:
@@ -224,19 +225,15 @@ def train_block(
 
     def one(carry: _Carry) -> _Carry:
         index, state, losses, _ = carry
-        batch = batch_indices(order_N, state.step, batch_size)
-        next_state, metrics = train_step(state, images_NHWC[batch], labels_N[batch])
+        next_state, metrics = train_step(state, *feed.batch(state.step))
         next_state = jax.tree.map(partial(jnp.where, metrics["finite"]), next_state, state)
         return index + 1, next_state, losses.at[index].set(metrics["loss"]), metrics
 
-    kinds = jax.eval_shape(train_step, state, images_NHWC[:batch_size], labels_N[:batch_size])[1]
-    nothing = {**jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds), "finite": jnp.bool(True)}
+    kinds = jax.eval_shape(lambda: train_step(state, *feed.batch(state.step)))[1]
+    nothing = {**jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds), "finite": jnp.asarray(finite)}
     start = (jnp.int32(0), state, jnp.full((most_steps,), jnp.nan), nothing)
-    _, state, losses, metrics = lax.while_loop(go_on, one, start)
+    made, state, losses, metrics = lax.while_loop(go_on, one, start)
+    metrics["steps"] = made
+    if votes is not None:
+        metrics["votes"] = votes.max(0)
     return state, losses, metrics
-
-
-def batch_indices(order_N: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
-    """Return which examples a step sees: its part of its epoch's order, int32 (batch_size,)."""
-    steps_per_epoch = order_N.shape[0] // batch_size
-    return lax.dynamic_slice_in_dim(order_N, (step % steps_per_epoch) * batch_size, batch_size)

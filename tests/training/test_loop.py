@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from flaxcnn.data import Split, epoch_order
 from flaxcnn.errors import ConfigError
 from flaxcnn.models.paper_cnn import PaperCNN
-from flaxcnn.training import adam, create_state, train_step
-from flaxcnn.training.loop import MOST_STEPS, BlockRunner, Plan
+from flaxcnn.training import adam, create_state, loop, train_step
+from flaxcnn.training.feed import ResidentFeeder
+from flaxcnn.training.loop import MOST_STEPS, BlockRunner
+from flaxcnn.training.placement import single_device
+from flaxcnn.training.plan import Plan
 
 
 def test_the_papers_plan_has_1200_steps_and_24_rows():
@@ -64,6 +67,10 @@ def train_split(small_split):
     return Split(*small_split)
 
 
+def runner_of(state, train, plan, seed):
+    return BlockRunner(state, plan, ResidentFeeder(train, plan, seed, single_device()))
+
+
 def new_state():
     return create_state(PaperCNN(), adam(), (28, 28, 1), seed=5)
 
@@ -71,10 +78,10 @@ def new_state():
 def test_epochs_visit_the_examples_in_the_orders_of_the_seed(train_split):
     plan = Plan.of(1000, batch_size=300, epochs=2, steps=None, log_every=2, save_every=1000)
     state = new_state()
-    runner, step, losses = BlockRunner(state, train_split, plan, seed=5), 0, []
+    runner, step, losses = runner_of(state, train_split, plan, 5), 0, []
     while step < plan.total_steps:
         block = runner.run(state, step)
-        np.testing.assert_array_equal(runner.batch(step), epoch_order(5, step // 3, 1000)[step % 3 * 300 :][:300])
+        np.testing.assert_array_equal(plan.batch(5, step), epoch_order(5, step // 3, 1000)[step % 3 * 300 :][:300])
         state, step = block.state, step + len(block.losses)
         losses.extend(block.losses)
         assert block.seconds > 0
@@ -100,7 +107,7 @@ def test_no_block_compiles_anything(train_split):
     assert compilations, "JAX reports no compilations under this name: the next check would pass on nothing"
     plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=7, save_every=9)
     state = new_state()
-    runner = BlockRunner(state, train_split, plan, seed=0)
+    runner = runner_of(state, train_split, plan, 0)
     before, step, lengths = len(compilations), 0, set()
     while step < plan.total_steps:
         block = runner.run(state, step)
@@ -113,7 +120,7 @@ def test_no_block_compiles_anything(train_split):
 def test_the_first_block_is_one_step_and_a_block_is_never_longer_than_wanted(train_split):
     plan = Plan.of(1000, batch_size=50, epochs=100, steps=None, log_every=10_000, save_every=10_000)
     state = new_state()
-    runner, lengths, step = BlockRunner(state, train_split, plan, seed=0), [], 1
+    runner, lengths, step = runner_of(state, train_split, plan, 0), [], 1
     for most in (MOST_STEPS, 3, MOST_STEPS):
         block = runner.run(state, step, most)
         state, step = block.state, step + len(block.losses)
@@ -121,3 +128,30 @@ def test_the_first_block_is_one_step_and_a_block_is_never_longer_than_wanted(tra
     assert lengths[0] == 1
     assert lengths[1] <= 3
     assert lengths[2] <= 20  # the epoch's end
+
+
+def test_a_block_that_was_started_before_a_fault_was_known_changes_nothing(small_split, monkeypatch):
+    monkeypatch.setattr(loop, "BLOCK_SECONDS", 1000.0)  # blocks of the wanted length on a slow machine too
+    images, labels = small_split[0].copy(), small_split[1]
+    plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=1000, save_every=1000)
+    floats = images.astype(np.float32) / 255
+    floats[plan.batch(5, 7)[3], 5, 5, 0] = np.nan  # seen in step 7
+    placement = single_device()
+
+    class Floats(ResidentFeeder):
+        def feed(self, step):
+            fed = super().feed(step)
+            return fed._replace(feed=fed.feed.replace(images=placement.put(floats)))
+
+    state = new_state()
+    runner = BlockRunner(state, plan, Floats(Split(images, labels), plan, 5, placement))
+    good = runner.run(state, 0, 1)
+    faulty = runner.start(good.state, 1, 19)
+    after = runner.start(faulty.state, faulty.end, 19)  # from the end that the faulty one does not reach
+    found, nothing = runner.finish(faulty), runner.finish(after)
+    assert faulty.end == 20
+    assert not found.finite
+    assert len(found.losses) == 7  # the steps 1 to 7, the faulty one the last
+    assert not nothing.finite
+    assert len(nothing.losses) == 0
+    assert int(nothing.state.step) == 7

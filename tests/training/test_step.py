@@ -12,6 +12,7 @@ from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import RandomCrop, augment
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_block, train_step
+from flaxcnn.training.feed import Resident
 from flaxcnn.training.loop import MOST_STEPS
 
 
@@ -121,30 +122,37 @@ def test_another_learning_rate_compiles_nothing_and_counts():
 @pytest.fixture(scope="module")
 def resident(small_split):
     order = np.random.default_rng(3).permutation(1000).astype(np.int32)
-    return jnp.asarray(small_split[0]), jnp.asarray(small_split[1]), jnp.asarray(order)
+    return Resident(*map(jnp.asarray, (*small_split, order)), jnp.int32(0), batch_size=50)
 
 
-def in_blocks(resident, lengths):
+def in_blocks(feed, lengths):
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     losses = []
     for steps in lengths:
-        state, found, metrics = train_block(state, *resident, jnp.int32(steps), batch_size=50, most_steps=MOST_STEPS)
+        state, found, metrics = train_block(state, feed, jnp.int32(steps), most_steps=MOST_STEPS)
         assert metrics["finite"]
+        assert int(metrics["steps"]) == steps
         losses.append(np.asarray(found)[:steps])
         assert np.isnan(np.asarray(found)[steps:]).all()
     return state, np.concatenate(losses)
 
 
-@pytest.mark.parametrize("lengths", [[1] * 20, [7, 7, 6], [1, 19], [3, 0, 17]])
-def test_any_cut_into_blocks_gives_the_same_bits(resident, lengths):
-    whole, whole_losses = in_blocks(resident, [20])
-    state, losses = in_blocks(resident, lengths)
+@pytest.fixture(scope="module")
+def steps_200(resident):
+    feed = resident.replace(batch_size=5)
+    return feed, in_blocks(feed, [200])
+
+
+@pytest.mark.parametrize("lengths", [[1] * 200, [7] * 28 + [4], [50] * 4, [3, 0, 117, 1, 1, 50, 28]])
+def test_any_cut_into_blocks_gives_the_same_bits(steps_200, lengths):
+    feed, (whole, whole_losses) = steps_200
+    state, losses = in_blocks(feed, lengths)
     leaves_equal(state, whole)
     np.testing.assert_array_equal(losses, whole_losses)
 
 
 def test_a_block_makes_the_steps_of_train_step_on_the_batches_of_the_order(resident):
-    images, labels, order = map(np.asarray, resident)
+    images, labels, order = (np.asarray(each) for each in (resident.images, resident.labels, resident.order))
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     for step in range(20):
         batch = order[50 * step : 50 * (step + 1)]
@@ -154,25 +162,42 @@ def test_a_block_makes_the_steps_of_train_step_on_the_batches_of_the_order(resid
 
 def test_a_blocks_program_talks_to_nobody(resident):
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
-    lowered = train_block.lower(state, *resident, jnp.int32(1), batch_size=50, most_steps=MOST_STEPS)
+    lowered = train_block.lower(state, resident, jnp.int32(1), most_steps=MOST_STEPS)
     text = lowered.compile().as_text()
     assert not [word for word in ("infeed", "outfeed", "send(", "recv(", "callback") if word in text]
 
 
 def test_a_block_ends_before_the_update_that_is_not_finite(resident):
-    images, labels, order = resident
-    flawed = images.astype(jnp.float32).at[order[7 * 50 + 3], 5, 5, 0].set(jnp.nan) / 255  # seen in step 7
+    images = resident.images.astype(jnp.float32) / 255
+    flawed = resident.replace(images=images.at[resident.order[7 * 50 + 3], 5, 5, 0].set(jnp.nan))  # seen in step 7
 
     def block(steps):
         state = create_state(PaperCNN(), adam(), (28, 28, 1))
-        return train_block(state, flawed, labels, order, jnp.int32(steps), batch_size=50, most_steps=20)
+        return train_block(state, flawed, jnp.int32(steps), most_steps=20)
 
     state, losses, metrics = block(20)
     assert not metrics["finite"]
     assert int(state.step) == 7
+    assert int(metrics["steps"]) == 8
     assert np.isfinite(losses[:7]).all()
     assert np.isnan(losses[7:]).all()
     leaves_equal(state, block(7)[0])
+
+
+def test_after_a_block_that_was_not_finite_no_step_is_made(resident):
+    state = create_state(PaperCNN(), adam(), (28, 28, 1))
+    before = jax.device_get(state)
+    state, losses, metrics = train_block(state, resident, jnp.int32(5), jnp.bool(False), most_steps=20)
+    assert not metrics["finite"]
+    assert int(metrics["steps"]) == 0
+    assert np.isnan(losses).all()
+    leaves_equal(jax.device_get(state), before)
+
+
+def test_of_what_the_processes_tell_each_other_the_largest_comes_back(resident):
+    state, votes = create_state(PaperCNN(), adam(), (28, 28, 1)), jnp.asarray([[7, 0], [9, 0], [8, 1]])
+    _, _, metrics = train_block(state, resident, jnp.int32(1), votes=votes, most_steps=20)
+    assert metrics["votes"].tolist() == [9, 1]
 
 
 class Random(nn.Module):

@@ -5,17 +5,22 @@
                               manifest.json   size and SHA-256 of every other file
 
 A checkpoint is filled under a name that starts with `.partial-`, flushed to the disk, and renamed: killed at any
-instant, a save leaves the earlier checkpoints as they were and the new one either whole or absent. Only one process may
+instant, a save leaves the earlier checkpoints as they were and the new one either whole or absent. Only one run may
 save at a time; the caller sees to that.
+
+Of a run in several processes, all save and restore together, in a folder that all of them see: each writes and reads
+its own part of the arrays, and all else is the first process's. They leave a call with the same result or error.
 """
 
-import dataclasses
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flaxcnn import processes
 from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.files import cannot_write, sync, sync_tree
 from flaxcnn.training.checkpoints.arrays import check_fits, describe, read_arrays, write_arrays
@@ -96,7 +101,7 @@ class CheckpointStore:
         return sorted(int(match[1]) for match in matches if match)
 
     def save(self, state: Any, metadata: Metadata) -> None:
-        """Save a checkpoint, and delete those that need not be kept once it is on the disk.
+        """Save a checkpoint, and delete those that need not be kept once it is on the disk; called by all processes.
 
         What an earlier save left unfinished is removed first. A step that has an intact checkpoint keeps it, and
         nothing is written; a damaged one is replaced.
@@ -106,20 +111,20 @@ class CheckpointStore:
             metadata: names the step.
 
         Raises:
-            RunFolderError: no space, no permission, or another reason for which the system would not write. The
-                earlier checkpoints stay.
+            RunFolderError: no space, no permission, or another reason for which the system would not write, in any of
+                the processes. The earlier checkpoints stay.
+            ProcessError: a process was lost. The earlier checkpoints stay.
         """
-        final = self.path(metadata.step)
-        try:
-            if not self.folder.is_dir():
-                self.folder.mkdir(parents=True)
-                sync(self.folder.parent)
-            self._remove_partials()
-            if not self._is_intact(metadata.step):
-                self._write(final, state, metadata)
-            self._prune(metadata.step)
-        except OSError as error:
-            raise cannot_write(final, error) from error
+        if processes.together(lambda: self._begin(metadata.step)):
+            try:
+                processes.in_each(lambda: self._write_arrays(metadata.step, state))
+                processes.together(lambda: self._complete(state, metadata))
+            except BaseException:
+                # What cannot be removed now is removed by the next save; the error that led here is the one to tell.
+                if processes.is_first():
+                    shutil.rmtree(self._partial(metadata.step), ignore_errors=True)
+                raise
+        processes.together(lambda: self._prune(metadata.step))
 
     def read_metadata(self, step: int) -> Metadata:
         """Return what was saved with a checkpoint, without its arrays.
@@ -140,9 +145,7 @@ class CheckpointStore:
             DamagedCheckpointError: it is missing, or a file of it changed.
             ContractError: it holds other arrays than `target`; names the first.
         """
-        metadata, arrays = self._check(step)
-        check_fits(arrays, target, self.path(step))
-        return Restored(read_arrays(self.path(step) / "state", target), metadata)
+        return self._restore(processes.together(lambda: self._found(step)), target)
 
     def restore_newest(self, target: Any) -> Restored | None:
         """Restore the newest checkpoint that is intact.
@@ -159,14 +162,17 @@ class CheckpointStore:
             RunFolderError: there are checkpoints, and none is intact; says why for each.
             ContractError: the newest intact one holds other arrays than `target`; names the first.
         """
+        found = processes.together(self._find_newest)
+        return None if found is None else self._restore(found, target)
+
+    def _find_newest(self) -> dict[str, Any] | None:
+        """Return what `_found` does of the newest intact checkpoint, and why each newer one is none."""
         rejected: list[str] = []
         for step in reversed(self.steps()):
             try:
-                restored = self.restore(step, target)
+                return {**self._found(step), "rejected": rejected}
             except DamagedCheckpointError as error:
                 rejected.append(str(error))
-                continue
-            return dataclasses.replace(restored, rejected=tuple(rejected))
         if rejected:
             raise RunFolderError(
                 f"no intact checkpoint among {len(rejected)}: {' | '.join(rejected)}",
@@ -175,11 +181,43 @@ class CheckpointStore:
             )
         return None
 
-    def _write(self, final: Path, state: Any, metadata: Metadata) -> None:
-        partial = self._partial(final)
-        try:
-            partial.mkdir()
-            write_arrays(partial / "state", state)
+    def _found(self, step: int) -> dict[str, Any]:
+        """Return what is to know of an intact checkpoint to restore it; made of what JSON has, to be shared."""
+        metadata, arrays = self._check(step)
+        return {"metadata": metadata.to_json(), "arrays": arrays, "rejected": []}
+
+    def _restore(self, found: dict[str, Any], target: Any) -> Restored:
+        metadata = Metadata.from_json(found["metadata"])
+        path = self.path(metadata.step)
+        check_fits(found["arrays"], target, path)
+        state = processes.in_each(lambda: self._read_arrays(path, target))
+        return Restored(state, metadata, tuple(found["rejected"]))
+
+    def _read_arrays(self, path: Path, target: Any) -> Any:
+        _require_seen(path)
+        return read_arrays(path / "state", target)
+
+    def _begin(self, step: int) -> bool:
+        """Make room for a checkpoint; return whether there is one to be written."""
+        with self._writing(step):
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True)
+                sync(self.folder.parent)
+            self._remove_partials()
+            if self._is_intact(step):
+                return False
+            self._partial(step).mkdir()
+            return True
+
+    def _write_arrays(self, step: int, state: Any) -> None:
+        _require_seen(self._partial(step))
+        with self._writing(step):
+            write_arrays(self._partial(step) / "state", state)
+
+    def _complete(self, state: Any, metadata: Metadata) -> None:
+        """Add to the arrays what else belongs to a checkpoint, and give it its name."""
+        partial, final = self._partial(metadata.step), self.path(metadata.step)
+        with self._writing(metadata.step):
             fields = {"schema": SCHEMA, **metadata.to_json(), "arrays": describe(state)}
             write_json(partial / "metadata.json", fields)
             write_manifest(partial)
@@ -188,10 +226,13 @@ class CheckpointStore:
                 self._delete(final, self.folder / f"{_PARTIAL}damaged-{final.name}")
             partial.rename(final)
             sync(self.folder)
-        except BaseException:
-            # What cannot be removed now is removed by the next save; the error that led here is the one to tell.
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.path(step), error) from error
 
     def _check(self, step: int) -> tuple[Metadata, dict[str, str]]:
         """Return an intact checkpoint's metadata and the description of its arrays; raises DamagedCheckpointError."""
@@ -225,9 +266,10 @@ class CheckpointStore:
         # Later steps than the newest are damaged ones that a run went back before: they must not push out good ones.
         steps = [step for step in self.steps() if step <= newest]
         kept = {*steps[-self.keep :], *self._best(steps)}
-        for step in steps:
-            if step not in kept:
-                self._delete(self.path(step), self._partial(self.path(step)))
+        with self._writing(newest):
+            for step in steps:
+                if step not in kept:
+                    self._delete(self.path(step), self._partial(step))
 
     def _best(self, steps: list[int]) -> list[int]:
         """Return the steps of the best metrics; of equal ones the earlier."""
@@ -241,8 +283,8 @@ class CheckpointStore:
                 ranked.append((-metric if self.higher_is_better else metric, step))
         return [step for _, step in sorted(ranked)[: self.keep_best]]
 
-    def _partial(self, final: Path) -> Path:
-        return self.folder / f"{_PARTIAL}{final.name}"
+    def _partial(self, step: int) -> Path:
+        return self.folder / f"{_PARTIAL}{self.path(step).name}"
 
     def _delete(self, path: Path, partial: Path) -> None:
         # Renamed first: half deleted, it no longer looks like a checkpoint.
@@ -252,3 +294,13 @@ class CheckpointStore:
     def _remove_partials(self) -> None:
         for each in self.folder.glob(f"{_PARTIAL}*"):
             shutil.rmtree(each)
+
+
+def _require_seen(folder: Path) -> None:
+    """Raise RunFolderError where the first process's folder is not there for this one."""
+    if not folder.is_dir():
+        raise RunFolderError(
+            f"process {processes.index()} does not see this folder of process 0",
+            where=folder,
+            fix="name a folder on a disk that all processes share with --out",
+        )

@@ -1,0 +1,174 @@
+"""Being one of the processes of a run: to join, to work guarded against the loss of another, to leave."""
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from flaxcnn import __version__
+from flaxcnn.errors import ConfigError, FlaxcnnError
+from flaxcnn.processes.channel import Channel, Ending, end_process, wait
+from flaxcnn.processes.meeting import come_to, receive_all
+from flaxcnn.processes.options import Processes, split_address
+from flaxcnn.processes.relay import LOOPBACK
+
+JOIN_SECONDS = 300.0
+_VERDICT_SECONDS = 2.0  # after JAX's error that a connection broke, to hear from process 0 which process was lost
+
+_channel: Channel | None = None
+
+
+def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
+    """Join the other processes of a run, before anything else is done with JAX; alone, do nothing.
+
+    From then on JAX's devices are those of all processes, and the process ends, `channel.GRACE_SECONDS` later at the
+    latest, when another one is lost.
+
+    Args:
+        options: which processes there are.
+        timeout: in seconds, for all to come.
+
+    Raises:
+        ConfigError: the options of the processes, or their versions of jax and flaxcnn, do not fit together; no cluster
+            was found; or the port cannot be listened on.
+        ProcessError: not all processes came in time, or one was lost again.
+    """
+    global _channel
+    found = _find(options, timeout)
+    if found is None:
+        return
+    coordinator, count, index, local_devices = found
+    host, port = split_address(coordinator)
+    versions = {"flaxcnn": __version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
+    _channel = channel = Channel(index, count)
+    with guarded():
+        meet = receive_all if index == 0 else come_to
+        jax_port = meet(channel, host, port, versions, timeout)
+        os.environ.setdefault("no_grpc_proxy", LOOPBACK)  # JAX's client speaks to its own process
+        import jax
+
+        jax.config.update("jax_check_proxy_envs", False)
+        # It takes SIGTERM, which is the run's own to answer.
+        jax.config.update("jax_enable_preemption_service", False)
+        jax.distributed.initialize(
+            f"{LOOPBACK}:{jax_port}",
+            count,
+            index,
+            local_devices,
+            cluster_detection_method="deactivate",
+            coordinator_bind_address=f"{LOOPBACK}:{jax_port}",
+            initialization_timeout=max(1, round(timeout)),
+        )
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes and prints."""
+    return index() == 0
+
+
+def index() -> int:
+    """Return which of the processes this one is, counted from 0."""
+    return _channel.index if _channel else 0
+
+
+def count() -> int:
+    """Return how many processes there are."""
+    return _channel.count if _channel else 1
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """End all processes when the work of this one, or of another, ends with an error.
+
+    An error that another process caused, such as JAX's that a connection broke, becomes a ProcessError that says so.
+    Any other stays, and the other processes are told; they end with a ProcessError, and the same exit code.
+
+    Raises:
+        ProcessError: another process ended or was lost.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if _channel is None:
+            raise
+        code = _exit_code(error)
+        foreign = isinstance(error, Exception) and not isinstance(error, FlaxcnnError)
+        if foreign:
+            wait(_channel, lambda: False, _VERDICT_SECONDS)
+        caused = foreign and _channel.ending is not None
+        _channel.told = True
+        _channel.end(Ending(_channel.index, _line(error), code))
+        assert _channel.ending is not None
+        # The last to be registered is the first to be called: before JAX's own, which waits for the other processes.
+        atexit.register(end_process, _channel.ending.exit_code if caused else code)
+        if caused:
+            raise _channel.ending.error(_channel.count) from error
+        raise
+
+
+def leave() -> None:
+    """Leave the other processes once all are done, so that none misses another; alone, do nothing.
+
+    Raises:
+        ProcessError: a process was lost before it was done.
+    """
+    global _channel
+    if _channel is None:
+        return
+    from flaxcnn.processes.agreement import barrier
+
+    with guarded():
+        barrier("leave")
+        import jax
+
+        jax.distributed.shutdown()
+        _channel.close()
+    _channel = None
+
+
+def channel() -> Channel | None:
+    """Return the connections to the other processes; None where there are none."""
+    return _channel
+
+
+def _find(options: Processes, timeout: float) -> tuple[str, int, int, list[int] | None] | None:
+    """Return coordinator, count, index and the devices of this process (None for all); None for a single process."""
+    if options.auto:
+        from jax._src.clusters import ClusterEnv  # what `jax.distributed.initialize` without arguments asks
+
+        try:
+            coordinator, count, index, devices = ClusterEnv.auto_detect_unset_distributed_params(
+                os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None, round(timeout)
+            )
+        except Exception as error:  # of each kind of cluster, its own
+            raise ConfigError(f"JAX cannot read this cluster: {error}", where="processes.auto") from error
+        if coordinator is None or count is None or index is None:
+            raise ConfigError(
+                "JAX finds no cluster here",
+                where="processes.auto",
+                expected="SLURM, Kubernetes, Open MPI or Cloud TPU",
+                fix="give processes.coordinator, processes.count and processes.index",
+            )
+        local_devices = None if devices is None else list(devices)
+        return None if count == 1 else (coordinator, count, index, local_devices)
+    if options.coordinator is None or options.count is None or options.index is None or options.count == 1:
+        return None
+    return options.coordinator, options.count, options.index, None
+
+
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code that the command gives to an error."""
+    if isinstance(error, FlaxcnnError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, SystemExit) and error.code is not None:
+        return error.code if isinstance(error.code, int) else 1
+    return 1
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, FlaxcnnError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -1,0 +1,56 @@
+"""Which processes make a run together: options of the command, no part of the experiment."""
+
+from dataclasses import dataclass
+
+from flaxcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, each started with the same command and its own index; alone by default."""
+
+    coordinator: str | None = None
+    """HOST:PORT of process 0, which listens there, and which the others reach under this name."""
+    count: int | None = None
+    """How many processes."""
+    index: int | None = None
+    """Which of them this one is, counted from 0."""
+    auto: bool = False
+    """Let JAX find the other processes: SLURM, Kubernetes, Open MPI, Cloud TPU."""
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("coordinator", "count", "index")}
+        named = [name for name, value in given.items() if value is not None]
+        if self.auto and named:
+            expected = "either processes.auto or the others"
+            raise ConfigError("given twice", where=f"processes.{named[0]}", expected=expected, found="both")
+        if not named:
+            return
+        for name, value in given.items():
+            if value is None:
+                fix = "give all of processes.coordinator, processes.count and processes.index, or processes.auto alone"
+                raise ConfigError("missing", where=f"processes.{name}", fix=fix)
+        if self.count is not None and self.count < 1:
+            raise ConfigError("out of range", where="processes.count", expected="at least 1", found=self.count)
+        if self.index is not None and self.count is not None and not 0 <= self.index < self.count:
+            expected = f"0 to {self.count - 1}, for {self.count} processes"
+            raise ConfigError("out of range", where="processes.index", expected=expected, found=self.index)
+        if self.coordinator is not None:
+            split_address(self.coordinator)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT; an IPv6 host may stand in brackets.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(
+            "no address of a port",
+            where="processes.coordinator",
+            expected="HOST:PORT with a port from 1 to 65535",
+            found=repr(address),
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,187 @@
+"""What a block of steps takes its batches from: all training images on the device, or a few batches brought to it.
+
+A feed is a pytree that a program indexes by the number of a step; a feeder makes them. Which examples are in the batch
+of a step follows from seed and step alone, so both give the same batches.
+"""
+
+import math
+from typing import NamedTuple, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding
+
+from flaxcnn.data import Split, epoch_order
+from flaxcnn.data.loader import Loader
+from flaxcnn.training.placement import Placement
+from flaxcnn.training.plan import Plan
+
+CHUNK_BYTES = 32 * 2**20  # of streamed batches that are handed over at once, at most
+MOST_CHUNK_STEPS = 64
+
+
+class Feed(Protocol):
+    """A pytree that has the batches of some steps."""
+
+    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return images (B, H, W, C) and labels (B,) of a step."""
+        ...
+
+
+class Fed(NamedTuple):
+    """A feed, and the step before which it ends."""
+
+    feed: Feed
+    end: int
+
+
+class Feeder(Protocol):
+    """Makes feeds for steps that follow one another."""
+
+    def feed(self, step: int) -> Fed:
+        """Return a feed that has the batch of a step, and of at least as many as follow before the end it names."""
+        ...
+
+    def close(self) -> None:
+        """End whatever runs in the background."""
+        ...
+
+
+@flax.struct.dataclass
+class Resident:
+    """All training images, and the order in which an epoch visits them.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int32 (N,).
+        order: of an epoch, positions of images, int32 (N,).
+        first: the step with which the epoch begins, an int32 scalar.
+        batch_size: examples a step.
+        sharding: how a batch lies on several devices; None for wherever XLA puts it.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    order: jax.Array
+    first: jax.Array | np.int32
+    batch_size: int = flax.struct.field(pytree_node=False)
+    sharding: NamedSharding | None = flax.struct.field(pytree_node=False, default=None)
+
+    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return images (B, H, W, C) and labels (B,) of a step: its part of the epoch's order."""
+        indices = lax.dynamic_slice_in_dim(self.order, (step - self.first) * self.batch_size, self.batch_size)
+        if self.sharding is not None:  # each device gathers its own
+            indices = lax.with_sharding_constraint(indices, self.sharding)
+        return self.images[indices], self.labels[indices]
+
+
+@flax.struct.dataclass
+class Streamed:
+    """The batches of a few steps.
+
+    Attributes:
+        images: uint8 (steps, B, H, W, C).
+        labels: int32 (steps, B).
+        first: the first one's step, an int32 scalar.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    first: jax.Array | np.int32
+
+    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return images (B, H, W, C) and labels (B,) of a step."""
+        index = step - self.first
+        images = lax.dynamic_index_in_dim(self.images, index, keepdims=False)
+        return images, lax.dynamic_index_in_dim(self.labels, index, keepdims=False)
+
+
+class ResidentFeeder:
+    """Feeds from training images that lie on every device, whole.
+
+    Args:
+        train: the training split.
+        plan: the run's plan.
+        seed: of the order of examples.
+        placement: of the devices.
+    """
+
+    def __init__(self, train: Split, plan: Plan, seed: int, placement: Placement):
+        self._plan, self._seed, self._placement = plan, seed, placement
+        self._images, self._labels = placement.put(np.asarray(train.images)), placement.put(train.labels)
+        self._epoch, self._order = -1, jnp.zeros(0)
+
+    def feed(self, step: int) -> Fed:
+        """Return a feed for the rest of a step's epoch."""
+        epoch, steps = self._plan.epoch(step), self._plan.steps_per_epoch
+        if epoch != self._epoch:
+            self._order = self._placement.put(epoch_order(self._seed, epoch, self._plan.examples))
+            self._epoch = epoch
+        first, batch_size = np.int32(epoch * steps), self._plan.batch_size
+        sharding = self._placement.batch if self._placement.data > 1 else None
+        feed = Resident(self._images, self._labels, self._order, first, batch_size, sharding)
+        return Fed(feed, (epoch + 1) * steps)
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
+
+class StreamedFeeder:
+    """Feeds from training images that are too many for the devices, a few batches at a time.
+
+    Each process reads the part of each batch that its devices work on. The next batches are decoded, and handed to the
+    devices, while the ones before are computed with.
+
+    Args:
+        train: the training split.
+        plan: the run's plan.
+        seed: of the order of examples.
+        placement: of the devices.
+        workers: processes that read and decode; 0 to do it here.
+    """
+
+    def __init__(self, train: Split, plan: Plan, seed: int, placement: Placement, workers: int):
+        self._train, self._plan, self._seed, self._placement, self._workers = train, plan, seed, placement, workers
+        self._part = placement.part(plan.batch_size)
+        rows = self._part[1] - self._part[0]
+        batch_bytes = rows * math.prod(train.images.shape[1:])
+        self._chunk_steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // batch_bytes))
+        self._loader: Loader | None = None
+        self._fed: Fed | None = None
+        self._first = -1
+
+    def feed(self, step: int) -> Fed:
+        """Return a feed for a step and the few after it."""
+        if self._fed is not None and self._first <= step < self._fed.end:
+            return self._fed
+        if self._loader is None or self._fed is None or step != self._fed.end:
+            self._open(step)
+        assert self._loader is not None
+        chunk, batch_size = self._loader.next(), self._plan.batch_size
+        images, labels = (self._placement.put_batches(each, batch_size) for each in (chunk.images, chunk.labels))
+        self._first = chunk.first
+        self._fed = Fed(Streamed(images, labels, np.int32(chunk.first)), chunk.first + chunk.steps)
+        return self._fed
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+
+    def _open(self, step: int) -> None:
+        self.close()
+        self._loader = Loader(
+            self._train.images,
+            self._train.labels,
+            seed=self._seed,
+            batch_size=self._plan.batch_size,
+            first_step=step,
+            total_steps=self._plan.total_steps,
+            chunk_steps=self._chunk_steps,
+            part=self._part,
+            workers=self._workers,
+        )

@@ -1,0 +1,77 @@
+"""Where a run's steps, epochs, logged rows and checkpoints fall."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flaxcnn.data import epoch_order
+from flaxcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a run's steps, epochs and logged rows fall. Steps are counted from 0.
+
+    Attributes:
+        examples: training examples in an epoch.
+        batch_size: examples a step.
+        total_steps: steps of the whole run.
+        log_every: the steps 0, log_every, 2 log_every, … are logged, each after its update.
+        save_every: the state is saved when so many steps are done, and twice as many, …, and at the end.
+    """
+
+    examples: int
+    batch_size: int
+    total_steps: int
+    log_every: int
+    save_every: int
+
+    @classmethod
+    def of(
+        cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
+    ) -> "Plan":
+        """Return the plan of so many epochs, ended after `steps` where that is not None and comes first.
+
+        Raises:
+            ConfigError: a batch holds more examples than there are.
+        """
+        if batch_size > examples:
+            raise ConfigError(
+                "batch larger than the data",
+                where="training.batch_size",
+                expected=f"at most the {examples:,} training images",
+                found=batch_size,
+            )
+        total = epochs * (examples // batch_size)
+        return cls(examples, batch_size, total if steps is None else min(steps, total), log_every, save_every)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return self.examples // self.batch_size
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch, counted from 0, that a step belongs to."""
+        return step // self.steps_per_epoch
+
+    def logged(self, step: int) -> bool:
+        """Return whether a step is logged."""
+        return step % self.log_every == 0
+
+    def saved(self, steps: int) -> bool:
+        """Return whether the state is saved when so many steps are done."""
+        return steps % self.save_every == 0 or steps == self.total_steps
+
+    def batch(self, seed: int, step: int) -> npt.NDArray[np.int32]:
+        """Return the positions of the training examples that a step sees, int32 (batch_size,)."""
+        order = epoch_order(seed, self.epoch(step), self.examples)
+        first = step % self.steps_per_epoch * self.batch_size
+        return order[first : first + self.batch_size]
+
+    def next_cut(self, step: int) -> int:
+        """Return where a block that starts with `step` ends at the latest: before which step."""
+        after_logged = -(-step // self.log_every) * self.log_every + 1
+        epoch_end = (self.epoch(step) + 1) * self.steps_per_epoch
+        save = (step // self.save_every + 1) * self.save_every
+        return min(after_logged, epoch_end, save, self.total_steps)

@@ -1,0 +1,88 @@
+"""The devices never wait for the host, but where what was computed decides about what comes next."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from flaxcnn.config import Checkpoint, Data, Experiment, Logging, Training
+from flaxcnn.runs.console import RunConsole
+from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.steps import Progress, run_steps
+from flaxcnn.training.loop import BlockRunner
+
+
+class Recorded(BlockRunner):
+    """A runner that writes down what it is asked for."""
+
+    def start(self, state, step, most=256):
+        started = super().start(state, step, most)
+        self.events.append(("start", step))
+        return started
+
+    def finish(self, started):
+        self.events.append(("finish", started.first))
+        return super().finish(started)
+
+
+def run(small_mnist, *, stop_after=None, **sections):
+    experiment = Experiment(
+        data=sections.pop("data", Data(f"idx:{small_mnist}")),
+        training=Training(epochs=3, batch_size=50),
+        logging=Logging(every=7, test_examples=100),
+        checkpoint=sections.pop("checkpoint", Checkpoint(every=25)),
+    )
+    setup = set_up(dataclasses.replace(experiment, **sections))
+    progress, events = Progress(setup.first_state()), []
+    runner = Recorded(
+        progress.state, setup.plan, setup.feeder(), wants_stop=lambda: len(events) > (stop_after or 10_000)
+    )
+    runner.events = events
+    evaluator = Evaluator(setup, setup.model, progress.state.variables)
+
+    def save():
+        events.append(("save", progress.step))
+        assert int(progress.state.step) == progress.step  # the state is there to be read
+
+    run_steps(
+        progress,
+        setup.experiment,
+        runner,
+        evaluator,
+        log=lambda row: events.append(("log", row.step)),
+        save=save,
+        console=RunConsole(speaks=False),
+    )
+    return events, progress, setup
+
+
+def test_the_next_block_is_started_before_the_numbers_of_the_last_one_are_read(small_mnist):
+    events, progress, setup = run(small_mnist)
+    assert progress.step == setup.plan.total_steps == 60
+    starts = [step for event, step in events if event == "start"]
+    assert [step for event, step in events if event == "finish"] == starts
+    for this, following in itertools.pairwise(starts):
+        ahead = events.index(("start", following)) < events.index(("finish", this))
+        assert ahead == (not setup.plan.saved(following)), f"block from {this} to {following}"
+    assert [step for event, step in events if event == "save"] == [25, 50, 60]
+    assert [step for event, step in events if event == "log"] == list(range(0, 60, 7))
+
+
+def test_where_a_row_decides_nothing_is_started_before_it_is_known(small_mnist):
+    events, progress, _ = run(
+        small_mnist,
+        data=Data(f"idx:{small_mnist}", validation=0.1),
+        checkpoint=Checkpoint(every=1000, keep_best="validation_loss"),
+    )
+    for position, (event, step) in enumerate(events):
+        if event == "log" and step + 1 < progress.step:
+            assert ("start", step + 1) in events[position:]
+
+
+@pytest.mark.parametrize("after", [2, 3, 8, 9, 10])
+def test_a_stop_ends_with_a_saved_state_and_at_most_one_more_block(small_mnist, after):
+    events, progress, _ = run(small_mnist, stop_after=after)
+    assert len([event for event, _ in events[after + 1 :] if event == "start"]) <= 1
+    assert events[-1] == ("save", progress.step)
+    assert 0 < progress.step < 60

@@ -1,0 +1,160 @@
+"""Run by `test_placement.py` with eight virtual devices: does one task and prints what it found as JSON."""
+
+import json
+import re
+import sys
+from collections import Counter
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxcnn.data import load
+from flaxcnn.errors import ConfigError
+from flaxcnn.evaluation import evaluate
+from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomRotation
+from flaxcnn.models import create
+from flaxcnn.training import Hyperparameters, adam, create_state, train_step
+from flaxcnn.training.feed import ResidentFeeder, StreamedFeeder
+from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.placement import Placement, single_device
+from flaxcnn.training.plan import Plan
+
+BATCH_SIZE = 48
+# The paper's rate is ten times this one. At that, the losses are within 1e-6 for 50 steps; then a pixel's ReLU or the
+# winner of a pool turns over somewhere, and they part, as two runs on one device do whose weights differ by a bit.
+RATE = 1e-4
+
+
+class Wide(nn.Module):
+    """Three layers with kernels wide enough to be divided."""
+
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = nn.tanh(nn.Conv(32, (3, 3), strides=4)(images))
+        x = nn.tanh(nn.Conv(256, (3, 3), strides=2)(x))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.tanh(nn.Dense(256)(x))
+        x = nn.tanh(nn.Dense(512)(x))
+        return nn.Dense(self.classes)(x), {}
+
+
+def trained(placement, steps, *, model=None, streamed=False, **options):
+    """Return the losses of a training, and its runner."""
+    train = load("mnist").train
+    plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=steps, log_every=50, save_every=10_000)
+
+    def create_one():
+        chosen = create("paper_cnn", classes=10) if model is None else model
+        return create_state(chosen, adam(RATE), (28, 28, 1), seed=0, **options)
+
+    state = jax.jit(create_one, out_shardings=placement.of_tree(jax.eval_shape(create_one)))()
+    feeder = StreamedFeeder(train, plan, 0, placement, 2) if streamed else ResidentFeeder(train, plan, 0, placement)
+    runner, losses, step = BlockRunner(state, plan, feeder, placement), [], 0
+    while step < steps:
+        block = runner.run(state, step)
+        state, step = block.state, step + len(block.losses)
+        losses.extend(map(float, block.losses))
+    feeder.close()
+    return losses, runner, state
+
+
+def paper():
+    """The paper's model on one device and on eight."""
+    one, *_ = trained(single_device(), 100)
+    eight, runner, _ = trained(Placement.of(BATCH_SIZE, 8), 100)
+    kinds = re.findall(r" (all-\w+|collective-\w+|reduce-scatter)(?:-start)?\(", runner.text)
+    return {"one": one, "8 × 1": eight, "collectives": dict(Counter(kinds))}
+
+
+def wide():
+    """Layers divided along the axis "model"."""
+    one, *_ = trained(single_device(), 20, model=Wide())
+    placement = Placement.of(BATCH_SIZE, 2, 4)
+    divided, _, state = trained(placement, 20, model=Wide())
+    return {"one": one, "2 × 4": divided, "divided": placement.divided((state.params, state.opt_state))}
+
+
+def statistics():
+    """The running mean after one step of a model that normalises its input."""
+
+    class Normalised(nn.Module):
+        @nn.compact
+        def __call__(self, images, *, train=False):
+            x = images.reshape(images.shape[0], -1)
+            x = nn.BatchNorm(not train, momentum=0.0, name="norm")(x)
+            return nn.Dense(10)(x), {}
+
+    _, _, state = trained(Placement.of(BATCH_SIZE, 8), 1, model=Normalised())
+    train = load("mnist").train
+    plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=1, log_every=50, save_every=10_000)
+    pixels = train.images[plan.batch(0, 0)].reshape(BATCH_SIZE, -1) / 255
+    return {
+        "8 × 1": np.asarray(state.batch_stats["norm"]["mean"]).tolist(),
+        "by hand": pixels.mean(0).tolist(),
+        "of a part": pixels[:6].mean(0).tolist(),
+    }
+
+
+def random():
+    """Everything that is drawn in a step, in a batch that is cut into parts."""
+    options = {
+        "augmentations": (RandomCrop(2), RandomRotation(10.0)),
+        "mixup": MixUp(0.3),
+        "hyperparameters": Hyperparameters.of(0.1, 0.2, None, 0.99),
+        "accumulate": 2,
+    }
+    return {
+        "one": trained(single_device(), 10, **options)[0],
+        "8 × 1": trained(Placement.of(BATCH_SIZE, 8), 10, **options)[0],
+    }
+
+
+def streamed():
+    """Batches from worker processes."""
+    placement = Placement.of(BATCH_SIZE, 4)
+    return {
+        "resident": trained(placement, 30)[0],
+        "streamed": trained(placement, 30, streamed=True)[0],
+    }
+
+
+def refused():
+    """Meshes that cannot be."""
+    found = []
+    for arguments in ((48, 9, 1), (48, None, 16), (50, 8, 1)):
+        try:
+            Placement.of(*arguments)
+        except ConfigError as error:
+            found.append(str(error))
+    return found
+
+
+def default():
+    """How many devices a batch is divided among where nothing is asked for."""
+    return {str(size): Placement.of(size).data for size in (50, 64, 7, 11)}
+
+
+def evaluation():
+    """All of 997 examples, a number that nothing divides."""
+    test, model = load("mnist").test, create("paper_cnn", classes=10)
+    images, labels = test.images[:997], test.labels[:997]
+    state = create_state(model, adam(1e-3), (28, 28, 1))
+    for first in range(0, 500, 100):
+        state, _ = train_step(state, images[first : first + 100], labels[first : first + 100])
+    one, logits = evaluate(model, state.variables, jnp.asarray(images), jnp.asarray(labels))
+    placement = Placement.of(8, 8)
+    variables = jax.device_put(state.variables, placement.of_tree(state.variables))
+    eight, divided = evaluate(model, variables, placement.put(images), placement.put(labels), sharding=placement.batch)
+    return {
+        **{name: [float(getattr(each, name)) for each in (one, eight)] for name in ("examples", "correct", "loss")},
+        "largest difference of a logit": float(np.abs(np.asarray(logits) - np.asarray(divided)).max()),
+    }
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 8
+    print(json.dumps(globals()[sys.argv[1]]()))
