@@ -21,7 +21,7 @@ from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
-from flaxcnn.training.loop import DeviceClock
+from flaxcnn.training.timeline import Timeline
 
 _PIECE_BYTES = 32 * 2**20  # of images that are brought to the devices to be evaluated, at once
 
@@ -53,13 +53,14 @@ class Evaluator:
         setup: the data, where they go, and how many test images a row looks at.
         model: the setup's, or what it is folded into.
         variables: any of the model's variables, for their shapes.
-        clock: of the devices, shared with what else they do; None for one of its own.
+        timeline: of the devices, shared with what else they do; None for one of its own.
     """
 
-    def __init__(self, setup: Setup, model: nn.Module, variables: Any, clock: DeviceClock | None = None):
+    def __init__(self, setup: Setup, model: nn.Module, variables: Any, timeline: Timeline | None = None):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.seconds = self.compile_seconds = 0.0  # so far
-        self._setup, self._model, self._clock = setup, model, DeviceClock() if clock is None else clock
+        self._setup, self._model = setup, model
+        self._timeline = Timeline(setup.placement) if timeline is None else timeline
         self._variables = setup.placement.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
         self._test = self._place(setup.dataset.test)
@@ -80,7 +81,7 @@ class Evaluator:
     def finish_row(self, started: StartedRow) -> dict[str, float | None]:
         """Wait for a row's evaluation, and return its numbers by its fields' names."""
         test, validation = jax.device_get((started.test, started.validation))
-        self.seconds += self._clock.lap(started.at)
+        self.seconds += self._timeline.lap(started.at)
         return {
             "test_accuracy": None if test is None else test.accuracy,
             "validation_accuracy": None if validation is None else validation.accuracy,
@@ -122,7 +123,7 @@ class Evaluator:
             "generalization_gap": train.accuracy - test.accuracy,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
-        self.seconds += self._clock.lap(at) - (self.compile_seconds - compiled)
+        self.seconds += self._timeline.lap(at) - (self.compile_seconds - compiled)
         return numbers, logits
 
     def _place(self, split: Split) -> list[_Piece]:
@@ -159,7 +160,7 @@ class Evaluator:
             self._variables,
             images,
             labels,
-            np.int32(0),
+            self._timeline.after_last(np.int32(0)),
             sharding=placement.batch if placement.data > 1 else None,
         )
         self._programs[shape[0]] = lowered.compile()
@@ -173,7 +174,9 @@ class Evaluator:
             if examples == 0:
                 break
             images, labels = piece.bring()
-            sums, logits = self._programs[len(images)](variables, images, labels, np.int32(examples))
+            counted = self._timeline.after_last(np.int32(examples))
+            sums, logits = self._programs[len(images)](variables, images, labels, counted)
+            self._timeline.started(sums.examples)
             yield sums, logits, examples
             left -= examples
 

@@ -38,7 +38,8 @@ from flaxcnn.runs.stop import StopRequest
 from flaxcnn.runs.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.weights import save_weights, sha256_of, sha256_of_state
 from flaxcnn.training.checkpoints import import_orbax
-from flaxcnn.training.loop import BlockRunner, DeviceClock
+from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.timeline import Timeline
 
 
 def train(
@@ -108,7 +109,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     profiler = None if profile is None else _profiler(profile, session, progress)
     console.started(session.file, parameters, setup, device_line(), folder.path, progress.step)
-    stop, clock = StopRequest(), DeviceClock()
+    stop, timeline = StopRequest(), Timeline(setup.placement)
     with ExitStack() as held:
         feeder = held.enter_context(closing(setup.feeder()))
         runner = BlockRunner(
@@ -117,9 +118,9 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
             feeder,
             setup.placement,
             wants_stop=lambda: stop.signal is not None,
-            clock=clock,
+            timeline=timeline,
         )
-        evaluator = Evaluator(setup, setup.model, variables, clock)
+        evaluator = Evaluator(setup, setup.model, variables, timeline)
         # Orbax takes about a second to import; here it does while the first steps are computed.
         threading.Thread(target=import_orbax, daemon=True).start()
         columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)

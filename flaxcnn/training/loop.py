@@ -16,6 +16,7 @@ from flaxcnn.training.placement import Placement, single_device
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import train_block
+from flaxcnn.training.timeline import Timeline
 
 MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
 BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C, with two of them under way, is answered in time
@@ -60,20 +61,6 @@ class Block(NamedTuple):
     seconds: float
 
 
-class DeviceClock:
-    """Tells how long each of the things that the devices do one after the other took."""
-
-    def __init__(self) -> None:
-        self._idle_since = 0.0
-
-    def lap(self, started: float) -> float:
-        """Return the seconds of what ends now: since it was started, or since what was before it ended."""
-        now = time.perf_counter()
-        seconds = now - max(started, self._idle_since)
-        self._idle_since = now
-        return seconds
-
-
 class BlockRunner:
     """Runs blocks of steps of one plan.
 
@@ -85,7 +72,7 @@ class BlockRunner:
         feeder: gives the batches.
         placement: of the state and the batches; None for the first device alone.
         wants_stop: whether this process wants the run to end.
-        clock: of the devices; None for one of its own.
+        timeline: of the devices, shared with what else they do; None for one of its own.
     """
 
     def __init__(
@@ -96,12 +83,12 @@ class BlockRunner:
         placement: Placement | None = None,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
-        clock: DeviceClock | None = None,
+        timeline: Timeline | None = None,
     ):
         self.plan, self._wants_stop = plan, wants_stop
         self._placement = single_device() if placement is None else placement
         self._feeder = feeder
-        self._clock = DeviceClock() if clock is None else clock
+        self._timeline = Timeline(self._placement) if timeline is None else timeline
         self._several = self._placement.processes > 1
         self._finite: Any = self._placement.put(np.bool_(True))  # of the block that was started last
         # A step's, until one is measured: the first block is a single step. The same in all processes.
@@ -128,15 +115,17 @@ class BlockRunner:
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
         end = min(self.plan.next_cut(step), fed.end, step + min(affordable, most, MOST_STEPS))
         at = time.perf_counter()
-        state, losses, metrics = self._block(state, fed.feed, np.int32(end - step), self._finite, self._votes())
+        steps = self._timeline.after_last(np.int32(end - step))
+        state, losses, metrics = self._block(state, fed.feed, steps, self._finite, self._votes())
         self._finite = metrics["finite"]
+        self._timeline.started(metrics["steps"])
         return Started(state, step, end, losses, metrics, at)
 
     def finish(self, started: Started) -> Block:
         """Wait for the end of the block that was started first."""
         losses = np.asarray(started.losses)
         numbers = {name: np.asarray(value) for name, value in started.metrics.items()}
-        seconds = self._clock.lap(started.at)
+        seconds = self._timeline.lap(started.at)
         self._step_seconds = self._measured = seconds / (started.end - started.first)
         if self._several:
             slowest, stop = numbers.pop("votes")
@@ -165,7 +154,12 @@ class BlockRunner:
         feed = self._feeder.feed(min(int(state.step), self.plan.total_steps - 1)).feed
         votes = self._votes()
         lowered = jitted.lower(
-            self._placement.targets(state), feed, np.int32(1), self._finite, votes, most_steps=MOST_STEPS
+            self._placement.targets(state),
+            feed,
+            self._timeline.after_last(np.int32(1)),
+            self._finite,
+            votes,
+            most_steps=MOST_STEPS,
         )
         return lowered.compile()
 

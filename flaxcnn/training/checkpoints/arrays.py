@@ -6,10 +6,12 @@ Orbax is imported by the first call, which takes about a second; `import_orbax` 
 import logging
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import jax
@@ -42,7 +44,7 @@ def write_arrays(path: Path, tree: Any) -> None:
     # Where arrays lay is the reader's choice, not the writer's: `read_arrays` always says it.
     context.array.saving.enable_write_sharding_file = False
     try:
-        with context, _quiet():
+        with context, _quiet(), _no_late_answers():
             ocp.save(path.absolute(), tree)
     except Exception as error:
         code = _OS_ERROR.search(str(error))
@@ -109,3 +111,21 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _no_late_answers() -> Iterator[None]:
+    """Keep TensorStore, after a save that failed, from printing that nobody waits any longer for its other writes.
+
+    Their answers come from its own threads, at any time after the error, so that this then stays.
+    """
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        late = str(error) == "Event loop is closed" and threading.current_thread() is not threading.main_thread()
+        if not late:
+            before(kind, error, trace)
+
+    sys.excepthook = hook
+    yield
+    sys.excepthook = before
