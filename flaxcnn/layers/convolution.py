@@ -17,11 +17,15 @@ from jax import lax
 
 _CANONICAL = ("NHWC", "HWIO", "NHWC")
 # When a matrix product of patches is the faster forward on CPU: measured on 2 cores, jax 0.12, batches of 10 to 2,000.
-_PATCH_CHANNELS = 4  # up to so many input channels,
-_PATCH_LENGTH = 50  # values in a patch: 0.45 of the time at 25, 0.8 to 0.9 at 50, 1.05 at 75, 1.4 to 1.6 at 100,
-_PATCH_BYTES = (
-    16 * 2**20
-)  # and bytes in all patches: 0.7 of the time at 15 MB, 1.5 above 20 MB of memory not touched yet
+_PATCH_CHANNELS = 4  # up to so many input channels, and
+_PATCH_LENGTH = 50  # values in a patch: 0.45 of the time at 25, 0.8 to 0.9 at 50, 1.05 at 75, 1.4 to 1.6 at 100
+_PATCH_BYTES = 16 * 2**20  # of all patches at once, at most: 0.7 of the time at 15 MB, 1.5 above 20 MB; above it,
+_PATCH_PART_BYTES = 4 * 2**20  # in parts of the batch of so many bytes
+# A kernel's gradient is summed over parts of the batch where the output's gradient has more bytes than this: XLA:CPU
+# reads it once for a few of the kernel's values, and slows down as it leaves the cache (docs/performance.md).
+_GRADIENT_BYTES = 5 * 2**19  # for up to
+_GRADIENT_CHANNELS = 16  # input channels; more for more, since more is computed with each byte
+_PART_IMAGES = 20  # of such a part, where half as many bytes are not more
 
 _Pair = tuple[int, int]
 
@@ -208,15 +212,30 @@ def _plain(images: jax.Array, kernel: jax.Array, window: _Window) -> jax.Array:
 
 
 def _patches_pay(images: jax.Array, kernel: jax.Array, window: _Window) -> bool:
-    batch, channels = images.shape[0], images.shape[3]
+    channels = images.shape[3]
     height, width = _output_size(images.shape, kernel.shape, window)
     length = math.prod(kernel.shape[:3])
-    size = batch * height * width * length * images.dtype.itemsize
     few = channels <= _PATCH_CHANNELS and length <= _PATCH_LENGTH
-    return window.groups == 1 and few and 0 < size <= _PATCH_BYTES
+    of_one = height * width * length * images.dtype.itemsize
+    return window.groups == 1 and few and 0 < of_one <= _PATCH_BYTES // 8
 
 
 def _product_of_patches(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
+    """Convolve parts of the batch whose patches stay in the cache, one after the other."""
+    batch, (height, width) = images_BHWC.shape[0], _output_size(images_BHWC.shape, kernel_HWIF.shape, window)
+    size = batch * height * width * math.prod(kernel_HWIF.shape[:3]) * images_BHWC.dtype.itemsize
+    if size <= _PATCH_BYTES:
+        return _product_of_patches_at_once(images_BHWC, kernel_HWIF, window)
+    part = _part(batch, max(8, _PATCH_PART_BYTES * batch // size))
+    parts = -(-batch // part)
+    missing = [(0, parts * part - batch, 0)] + [(0, 0, 0)] * 3
+    padded = lax.pad(images_BHWC, jnp.zeros((), images_BHWC.dtype), missing)
+    one = partial(_product_of_patches_at_once, kernel_HWIF=kernel_HWIF, window=window)
+    outputs = lax.map(one, padded.reshape(parts, part, *images_BHWC.shape[1:]))
+    return outputs.reshape(parts * part, *outputs.shape[2:])[:batch]
+
+
+def _product_of_patches_at_once(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
     """Convolve as one matrix product: (B·H·W, kernel height · kernel width · C) × (the same, F).
 
     The fast convolution of XLA:CPU packs its patches channel by channel and is slow where those are few, as they are in
@@ -277,6 +296,43 @@ def _canonical_images_gradient(
 
 
 def _canonical_kernel_gradient(
+    images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
+) -> jax.Array:
+    """Sum the kernel's gradient over parts of the batch that stay in the cache."""
+    batch, size = images_BHWC.shape[0], gradient_BHWF.size * gradient_BHWF.dtype.itemsize
+    most = _GRADIENT_BYTES * max(1, images_BHWC.shape[3] // _GRADIENT_CHANNELS)
+    if size <= most:
+        return _kernel_gradient_at_once(images_BHWC, kernel_HWIF, gradient_BHWF, window)
+    part = _part(batch, max(_PART_IMAGES, most // 2 * batch // size))
+    parts = -(-batch // part)
+    missing = [(0, parts * part - batch, 0)] + [(0, 0, 0)] * 3  # images of zeros, which add nothing
+    split = [
+        lax.pad(array, jnp.zeros((), array.dtype), missing).reshape(part, parts, *array.shape[1:])
+        for array in (images_BHWC, gradient_BHWF)
+    ]
+
+    def add(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        # Every so-manieth image, and not neighbours: a batch that is divided among devices stays where it is.
+        images, gradient = (lax.dynamic_index_in_dim(array, number, 1, keepdims=False) for array in split)
+        return total + _kernel_gradient_at_once(images, kernel_HWIF, gradient, window).astype(total.dtype), None
+
+    zero = jnp.zeros(kernel_HWIF.shape, jnp.promote_types(kernel_HWIF.dtype, jnp.float32))
+    return lax.scan(add, zero, jnp.arange(parts))[0].astype(kernel_HWIF.dtype)
+
+
+def _part(batch: int, most: int) -> int:
+    """Return how many images of a batch to take at once: a divisor of it, a multiple of 4 or at least even.
+
+    Where there is none, a multiple of 4: the last part is filled up.
+    """
+    for multiple in (4, 2):
+        whole = [part for part in range(8, most + 1, multiple) if batch % part == 0]
+        if whole:
+            return whole[-1]
+    return most // 4 * 4
+
+
+def _kernel_gradient_at_once(
     images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
 ) -> jax.Array:
     """The images, their channels as the batch, convolved with the output's gradient as a kernel over the batch.

@@ -364,7 +364,8 @@ def test_in_a_loop_on_cpu_every_compiled_convolution_is_canonical(problem):
     [
         ((50, 28, 28, 1), (5, 5, 1, 16), "dot"),  # the paper's first layer, twice as fast as a product
         ((50, 14, 14, 16), (5, 5, 16, 32), "convolution"),  # its second
-        ((500, 28, 28, 1), (5, 5, 1, 16), "convolution"),  # the patches would take 39 MB
+        ((500, 28, 28, 1), (5, 5, 1, 16), "dot"),  # 39 MB of patches, made in parts
+        ((1, 3000, 3000, 1), (5, 5, 1, 16), "convolution"),  # an image alone has 900 MB of them
         ((10, 28, 28, 4), (5, 5, 4, 16), "convolution"),  # and here have 100 values each
     ],
 )
@@ -375,3 +376,29 @@ def test_few_short_patches_are_multiplied_and_others_convolved(images, kernel, o
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images, kernel)]
     text = jax.jit(forward).trace(*shapes).lower(lowering_platforms=("cpu",)).as_text()
     assert [name for name in ("dot", "convolution") if f"stablehlo.{name}" in text] == [operation]
+
+
+# Batches that are taken in parts: 240 has divisors that are multiples of 4, 130 only even ones, 211 none.
+@pytest.mark.parametrize("batch", [240, 130, 211])
+@pytest.mark.parametrize(("size", "channels", "features"), [(28, 1, 16), (14, 16, 32)])
+def test_large_batches_are_taken_in_parts_and_agree_with_xla(batch, size, channels, features):
+    images, kernel = arrays(0, (batch, size, size, channels), (5, 5, channels, features))
+    ours = lambda images, kernel: convolution(images, kernel, (1, 1), "SAME", dimension_numbers=CANONICAL)  # noqa: E731
+    agree(ours, lambda images, kernel: plain(images, kernel, (1, 1), "SAME"), images, kernel)
+    text = jax.jit(jax.grad(lambda kernel: jnp.sum(ours(images, kernel) ** 2))).lower(kernel).compile().as_text()
+    assert " while(" in text, "it was computed at once: nothing was tested"
+
+
+def test_the_sum_over_parts_of_a_batch_is_rounded_to_half_precision_once():
+    images, kernel, weights = (
+        jnp.abs(each) for each in arrays(0, (400, 14, 14, 16), (5, 5, 16, 32), (400, 14, 14, 32), dtype=jnp.bfloat16)
+    )
+
+    def weighted(kernel, images, weights):
+        outputs = convolution(images, kernel, (1, 1), "SAME", dimension_numbers=CANONICAL)
+        return jnp.sum(outputs.astype(jnp.float32) * weights.astype(jnp.float32))
+
+    found = jax.jit(jax.grad(weighted))(kernel, images, weights)
+    exact = jax.jit(jax.grad(weighted))(*(each.astype(jnp.float32) for each in (kernel, images, weights)))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(found, np.float64), np.asarray(exact, np.float64), rtol=2**-7)
