@@ -47,13 +47,14 @@ lint: ## check style, formatting, types and the direction of imports
 	'$(VENV)/bin/mypy'
 	'$(VENV)/bin/lint-imports' --no-logo
 
-bench: ## time an epoch of this library, of a plain Flax program and of PyTorch (TORCH_PYTHON=PATH)
+bench: ## time every workload beside plain Flax, Keras and PyTorch, and rewrite the README's table (some 25 minutes)
 	$(setup) $(EXTRAS)
-	'$(VENV)/bin/python' -m benchmarks.epoch $(ARGS)
+	@sh scripts/bench_environment.sh
+	'$(VENV)/bin/python' -m benchmarks --json docs/benchmarks.json --picture docs/images/benchmarks.png --readme $(ARGS)
 
 results: ## train every config over its seeds and rewrite docs/results.md (hours; ARGS=mnist_fast for one)
 	$(setup) $(EXTRAS)
 	'$(VENV)/bin/python' -m benchmarks.results $(ARGS)
 
 clean: ## remove the environments and caches that make wrote; runs/ stays
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-bench-keras .venv-bench-torch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -57,16 +57,20 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
     from flaxcnn.data import Split, load
     from flaxcnn.models import create
     from flaxcnn.training import adam, create_state
-    from flaxcnn.training.loop import BlockRunner, Plan
+    from flaxcnn.training.feed import ResidentFeeder
+    from flaxcnn.training.loop import BlockRunner
+    from flaxcnn.training.placement import single_device
+    from flaxcnn.training.plan import Plan
 
     train = load("mnist").train
     examples = BATCH_SIZE * BATCHES
     split = Split(train.images[:examples], train.labels[:examples])
     plan = Plan(examples, BATCH_SIZE, total_steps=10**9, log_every=10**9, save_every=10**9)
+    feeder = ResidentFeeder(split, plan, 0, single_device())
     runners, states, done, seconds = {}, {}, {}, {}
     for name, augmentations in variants().items():
         states[name] = create_state(create("paper_cnn", classes=10), adam(1e-3), (28, 28, 1), 0, augmentations)
-        runners[name], done[name], seconds[name] = BlockRunner(states[name], split, plan, seed=0), 0, []
+        runners[name], done[name], seconds[name] = BlockRunner(states[name], plan, feeder), 0, []
 
     def take(name: str) -> float:
         """Return what a step took, over `steps` of them in as many blocks as the runner makes of them."""

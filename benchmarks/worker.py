@@ -1,4 +1,4 @@
-"""What stands between the harness and a program that it times: lines of JSON on standard input and output.
+"""What stands between the harness and a program that it times: the data, the job, and lines of JSON.
 
 NumPy and the standard library are all that it needs, so that it runs in another library's environment too.
 """
@@ -9,51 +9,107 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+ROWS = (
+    "metrics.jsonl"  # in the folder of a whole process, one line of JSON a logged row; this library's own name for it
+)
+Measure = Callable[[], dict[str, Any]]
 
 
-class Epoch(NamedTuple):
-    """What every program trains on, batch by batch in the given order."""
+class Data(NamedTuple):
+    """What every program trains on, in the given order, and evaluates on."""
 
-    images: np.ndarray  # uint8 (N, H, W, 1)
-    labels: np.ndarray  # int32 (N,)
-    order: np.ndarray  # int32 (N,)
-    batch_size: int
+    train_images: np.ndarray  # uint8 (N, H, W, 1)
+    train_labels: np.ndarray  # int32 (N,)
+    test_images: np.ndarray  # uint8 (M, H, W, 1)
+    test_labels: np.ndarray  # int32 (M,)
+    order: np.ndarray  # int32 (N,), positions of the training images
 
     def save(self, file: Path) -> None:
-        """Write the epoch for `load`."""
+        """Write the data for `load`."""
         np.savez(file, **self._asdict())
 
     @classmethod
-    def load(cls, file: str) -> "Epoch":
+    def load(cls, file: str) -> "Data":
         """Read what `save` wrote."""
         with np.load(file) as arrays:
-            return cls(arrays["images"], arrays["labels"], arrays["order"], int(arrays["batch_size"]))
+            return cls(*(arrays[name] for name in cls._fields))
 
-    @property
-    def batches(self) -> list[np.ndarray]:
-        """The positions of each batch's examples."""
-        whole = len(self.order) // self.batch_size * self.batch_size
-        return list(self.order[:whole].reshape(-1, self.batch_size))
+    def batches(self, steps: int, batch_size: int) -> list[np.ndarray]:
+        """Return the positions of each step's examples, within one epoch."""
+        return list(self.order[: steps * batch_size].reshape(steps, batch_size))
 
 
-def serve(about: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
-    """Say what the program is, then answer each line of standard input with one measurement.
+class Job(NamedTuple):
+    """What a program that stays alive is to do, again and again.
+
+    Attributes:
+        task: "train" makes `steps` steps from fresh weights; "evaluate" looks at every test image once.
+        steps: of a training.
+        batch_size: images a step.
+        width: multiplies the paper's 16 and 32 filters.
+        evaluate_every: a training evaluates at the steps 0, evaluate_every, …, each after its update; 0 for never.
+        evaluated: test images that such an evaluation looks at, the first ones.
+    """
+
+    task: str
+    steps: int = 0
+    batch_size: int = 50
+    width: int = 1
+    evaluate_every: int = 0
+    evaluated: int = 2000
+
+    def evaluates(self, step: int) -> bool:
+        """Return whether the training evaluates after a step."""
+        return self.evaluate_every > 0 and step % self.evaluate_every == 0
+
+
+def answer(library: str, prepare: Callable[[Data, Job], Measure], run: Callable[[str, Path, Job], None] | None) -> None:
+    """Be the program that the command line asks for: `serve FILE`, or `run FILE FOLDER JOB`.
 
     Args:
-        about: versions and settings, for the report.
-        measure: runs one epoch from fresh weights, everything compiled before, and returns its `seconds`.
+        library: what is timed, with its version, for the report.
+        prepare: compiles and warms up for a job, and returns what does it and says its `seconds`; and, of images that
+            it didn't train on, the fraction that is right, `accuracy`.
+        run: does a whole training: reads the file, trains as the job says, logs its rows in the folder, and saves the
+            weights there.
+    """
+    mode, file, *rest = sys.argv[1:]
+    if mode == "serve":
+        serve({"library": library}, partial(prepare, Data.load(file)))
+    elif run is not None:
+        folder, job = rest
+        Path(folder).mkdir(parents=True)
+        run(file, Path(folder), Job(**json.loads(job)))
+
+
+def serve(about: dict[str, Any], prepare: Callable[[Job], Measure]) -> None:
+    """Say what the program is, then answer each job on standard input with one measurement.
+
+    Only the last job stays prepared.
     """
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # a library's own prints must not come between the answers
         print(json.dumps(about), file=answers, flush=True)
-        for _ in sys.stdin:
+        prepared, measure = None, None
+        for line in sys.stdin:
+            job = Job(**json.loads(line))
+            if measure is None or job != prepared:
+                measure = None  # its memory goes before the next one's comes
+                prepared, measure = job, prepare(job)
             print(json.dumps(measure()), file=answers, flush=True)
+
+
+def log_row(folder: Path, step: int, loss: float, accuracy: float | None) -> None:
+    """Add a row to the folder of a whole process, under the names that this library's rows have."""
+    with open(folder / ROWS, "a") as file:
+        file.write(json.dumps({"step": step, "train_loss": loss, "test_accuracy": accuracy}) + "\n")
 
 
 class Worker:
@@ -77,10 +133,10 @@ class Worker:
         )
         self.about = self._answer()
 
-    def measure(self) -> dict[str, Any]:
-        """Run one measurement and wait for its end."""
+    def measure(self, job: Job) -> dict[str, Any]:
+        """Do a job once and wait for its end; the first time, it is prepared before."""
         assert self._process.stdin is not None
-        self._process.stdin.write("measure\n")
+        self._process.stdin.write(json.dumps(job._asdict()) + "\n")
         self._process.stdin.flush()
         return self._answer()
 

@@ -1,5 +1,5 @@
-"""The programs that are timed: each trains the paper's CNN by one library, and imports nothing of the others.
+"""The programs that are timed: each does a job by one library, and imports nothing of the others.
 
-A program runs in a process of its own, with a Python of its own where it needs one, and answers `benchmarks.epoch`
-through `benchmarks.worker`.
+A program runs in a process of its own, with a Python of its own where it needs one, and answers the harness through
+`benchmarks.worker`. All draw their weights the same way, and train on the same images in batches of the same size.
 """

@@ -3,17 +3,20 @@
 Source: https://github.com/google/flax, examples/mnist/train.py; with the paper's model, loss and optimizer.
 """
 
-import sys
 import time
+from pathlib import Path
 
 import flax.linen as nn
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from benchmarks.worker import Epoch, serve
+from benchmarks.worker import Data, Job, Measure, answer, log_row
+
+EVALUATION_BATCH = 500  # the fastest of 50 to 2,000
 
 
 def drawn(fan_in: int) -> dict[str, nn.initializers.Initializer]:
@@ -26,13 +29,15 @@ def drawn(fan_in: int) -> dict[str, nn.initializers.Initializer]:
 
 
 class CNN(nn.Module):
-    """The paper's CNN in Flax's plain layers."""
+    """The paper's CNN in Flax's plain layers, its filters multiplied."""
+
+    width: int = 1
 
     @nn.compact
     def __call__(self, x):
         """Return the logits of images (B, 28, 28, 1)."""
         for filters in (16, 32):
-            x = nn.Conv(filters, (5, 5), **drawn(5 * 5 * x.shape[-1]))(x)
+            x = nn.Conv(filters * self.width, (5, 5), **drawn(5 * 5 * x.shape[-1]))(x)
             x = nn.relu(x)
             x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
         x = x.reshape((x.shape[0], -1))
@@ -49,27 +54,77 @@ def train_step(state, images, labels):
     return state.apply_gradients(grads=gradients), loss
 
 
-def main() -> None:
-    epoch = Epoch.load(sys.argv[1])
-    images, labels = epoch.images.astype(np.float32) / 255, epoch.labels
-    model, optimizer, batches = CNN(), optax.adam(1e-3), epoch.batches
+@jax.jit
+def eval_step(state, images, labels):
+    return (state.apply_fn({"params": state.params}, images).argmax(-1) == labels).sum()
 
-    def fresh():
-        params = model.init(jax.random.key(0), jnp.zeros((1, *images.shape[1:])))["params"]
-        return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
 
-    def measure(batches: list[np.ndarray] = batches) -> dict[str, float]:
-        state, losses = jax.block_until_ready(fresh()), []
+def create_state(width: int) -> TrainState:
+    """Return the state before the first step."""
+    model = CNN(width)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    return TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(1e-3))
+
+
+def evaluate(state: TrainState, images: np.ndarray, labels: np.ndarray) -> float:
+    """Return the fraction of images that is classified correctly."""
+    parts = [slice(start, start + EVALUATION_BATCH) for start in range(0, len(images), EVALUATION_BATCH)]
+    correct = [eval_step(state, images[part], labels[part]) for part in parts]
+    return sum(map(int, correct)) / len(images)
+
+
+def train(data: Data, job: Job, state: TrainState, folder: Path | None = None) -> tuple[TrainState, float | None]:
+    """Return the state after a job's steps, and the accuracy of the last evaluation; log the rows in the folder.
+
+    Args:
+        data: its images as floats.
+        job: how many steps, and when to evaluate.
+        state: before the first step.
+        folder: for the rows of a whole process.
+    """
+    accuracy = None
+    for step, batch in enumerate(data.batches(job.steps, job.batch_size)):
+        state, loss = train_step(state, data.train_images[batch], data.train_labels[batch])
+        if job.evaluates(step):
+            if job.evaluated:
+                accuracy = evaluate(state, data.test_images[: job.evaluated], data.test_labels[: job.evaluated])
+            if folder is not None:
+                log_row(folder, step, float(loss), accuracy)
+    return jax.block_until_ready(state), accuracy
+
+
+def as_floats(data: Data) -> Data:
+    """Return the data with images in [0, 1]."""
+    return data._replace(
+        train_images=data.train_images.astype(np.float32) / 255, test_images=data.test_images.astype(np.float32) / 255
+    )
+
+
+def prepare(data: Data, job: Job) -> Measure:
+    """Compile and return what does a job."""
+    data = as_floats(data)
+    first = jax.block_until_ready(create_state(job.width))
+
+    def measure(job: Job = job) -> dict[str, float | None]:
         started = time.perf_counter()
-        for batch in batches:
-            state, loss = train_step(state, images[batch], labels[batch])
-            losses.append(loss)
-        jax.block_until_ready(state)
-        return {"seconds": time.perf_counter() - started, "last_loss": float(np.mean(losses[-100:]))}
+        if job.task == "evaluate":
+            accuracy = evaluate(first, data.test_images, data.test_labels)
+            return {"seconds": time.perf_counter() - started, "accuracy": accuracy}
+        state, accuracy = train(data, job, first)
+        seconds = time.perf_counter() - started
+        if accuracy is None:
+            accuracy = evaluate(state, data.test_images[:EVALUATION_BATCH], data.test_labels[:EVALUATION_BATCH])
+        return {"seconds": seconds, "accuracy": accuracy}
 
-    measure(batches[:20])
-    serve({"library": f"plain Flax on jax {jax.__version__}"}, measure)
+    measure(job._replace(steps=min(job.steps, 5)))
+    return measure
+
+
+def run(file: str, folder: Path, job: Job) -> None:
+    """Train as a whole process does."""
+    state, _ = train(as_floats(Data.load(file)), job, create_state(job.width), folder)
+    (folder / "weights.msgpack").write_bytes(flax.serialization.to_bytes(state.params))
 
 
 if __name__ == "__main__":
-    main()
+    answer(f"plain Flax on jax {jax.__version__}", prepare, run)

@@ -1,38 +1,126 @@
-"""This library as `flaxcnn train` runs it: blocks of steps on data that lies on the device."""
+"""This library as `flaxcnn train` runs it: blocks of steps on data that lies on the device.
 
-import sys
+A whole process is that command itself.
+"""
 
+import time
+from typing import Any
+
+import flax.linen as nn
 import jax
+import numpy as np
 
-from benchmarks.worker import Epoch, serve
-from flaxcnn.data import Split
-from flaxcnn.models import create
-from flaxcnn.training import adam, create_state
-from flaxcnn.training.loop import BlockRunner, Plan
+import flaxcnn
+from benchmarks.worker import Data, Job, Measure, answer
+from flaxcnn.layers import MaxPool
+from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
+from flaxcnn.training import TrainState
+from flaxcnn.training.feed import ResidentFeeder
+from flaxcnn.training.loop import BlockRunner, Started
+from flaxcnn.training.placement import Placement, single_device
+from flaxcnn.training.plan import Plan
+
+CHECKED = 500  # test images that are looked at, beside the clock, after a training without evaluations
 
 
-def main() -> None:
-    epoch = Epoch.load(sys.argv[1])
-    images = len(epoch.images)
-    plan = Plan.of(images, batch_size=epoch.batch_size, epochs=1, steps=None, log_every=50, save_every=images)
-    model, optimizer = create("paper_cnn", classes=10), adam(1e-3)
+class WideCNN(nn.Module):
+    """The paper's CNN with its filters multiplied, as a user of this library would write it."""
 
-    def fresh():
-        return create_state(model, optimizer, epoch.images.shape[1:], seed=0)
+    width: int
 
-    runner = BlockRunner(fresh(), Split(epoch.images, epoch.labels), plan, seed=0)
+    @nn.compact
+    def __call__(self, images_BHWC, *, train=False):
+        """Return the logits and the endpoints of images (B, 28, 28, 1)."""
+        x = images_BHWC
+        for filters in (16 * self.width, 32 * self.width):
+            conv = nn.Conv(
+                filters,
+                (5, 5),
+                padding=2,
+                kernel_init=fan_in_uniform(),
+                bias_init=fan_in_uniform_bias(5 * 5 * x.shape[-1]),
+                conv_general_dilated=flaxcnn.convolution,
+            )
+            x = MaxPool((2, 2))(nn.relu(conv(x)))
+        x = x.reshape(x.shape[0], -1)
+        bias_init = fan_in_uniform_bias(x.shape[-1])
+        return nn.Dense(10, kernel_init=fan_in_uniform(), bias_init=bias_init)(x), {}
 
-    def measure() -> dict[str, float]:
-        state, step, seconds, losses = jax.block_until_ready(fresh()), 0, 0.0, []
-        while step < plan.total_steps:
-            block = runner.run(state, step)
-            state, step, seconds = block.state, step + len(block.losses), seconds + block.seconds
-            losses.extend(block.losses)
-        return {"seconds": seconds, "last_loss": float(sum(losses[-100:])) / 100}
 
-    measure()
-    serve({"library": f"flaxcnn on jax {jax.__version__}"}, measure)
+class Evaluated:
+    """The test images on the device, and the program that evaluates the first ones, as a run compiles it."""
+
+    def __init__(self, model: nn.Module, state: TrainState, data: Data, placement: Placement):
+        self._images, self._labels = placement.put(data.test_images), placement.put(data.test_labels)
+        variables = placement.targets(state.variables)
+        self._program: Any = flaxcnn.evaluate.lower(model, variables, self._images, self._labels, np.int32(0)).compile()
+
+    def start(self, state: TrainState, examples: int) -> flaxcnn.Sums:
+        """Start to evaluate the first test images, and return at once."""
+        return self._program(state.variables, self._images, self._labels, np.int32(examples))[0]
+
+    def measure(self, state: TrainState) -> dict[str, float]:
+        """Evaluate all test images."""
+        started = time.perf_counter()
+        accuracy = self.start(state, len(self._images)).accuracy
+        return {"seconds": time.perf_counter() - started, "accuracy": accuracy}
+
+
+def train(
+    runner: BlockRunner, state: TrainState, steps: int, job: Job, evaluated: Evaluated
+) -> tuple[TrainState, float | None]:
+    """Return the state after some steps, and the accuracy of the last evaluation: all that is known of the driver.
+
+    As `flaxcnn.runs.steps` has it: a block is started, and the evaluation after it, before the numbers of the block
+    before are looked at.
+    """
+
+    def start(state: TrainState, step: int) -> tuple[Started, flaxcnn.Sums | None]:
+        block = runner.start(state, step, most=steps - step)
+        evaluates = job.evaluates(block.end - 1)
+        return block, evaluated.start(block.state, job.evaluated) if evaluates else None
+
+    accuracy, under_way = None, start(state, 0)
+    while under_way is not None:
+        block, sums = under_way
+        under_way = start(block.state, block.end) if block.end < steps else None
+        runner.finish(block)
+        if sums is not None:
+            accuracy = sums.accuracy
+    return block.state, accuracy
+
+
+def prepare(data: Data, job: Job) -> Measure:
+    """Compile and return what does a job."""
+    model = flaxcnn.create("paper_cnn", classes=10) if job.width == 1 else WideCNN(job.width)
+    placement = single_device()
+
+    def fresh() -> TrainState:
+        return flaxcnn.create_state(model, flaxcnn.adam(1e-3), data.train_images.shape[1:], seed=0)
+
+    evaluated = Evaluated(model, fresh(), data, placement)
+    if job.task == "evaluate":
+        state = fresh()
+        evaluated.measure(state)
+        return lambda: evaluated.measure(state)
+    cut = job.evaluate_every or 50  # where `flaxcnn train` logs the paper's run
+    plan = Plan.of(len(data.order), batch_size=job.batch_size, epochs=1, steps=None, log_every=cut, save_every=10**9)
+    feeder = ResidentFeeder(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, placement)
+    runner = BlockRunner(fresh(), plan, feeder, placement)
+
+    def measure(steps: int = job.steps) -> dict[str, float]:
+        state = jax.block_until_ready(fresh())
+        started = time.perf_counter()
+        state, accuracy = train(runner, state, steps, job, evaluated)
+        jax.block_until_ready(state.params)
+        seconds = time.perf_counter() - started
+        if accuracy is None:
+            accuracy = evaluated.start(state, CHECKED).accuracy
+        return {"seconds": seconds, "accuracy": accuracy}
+
+    measure(min(job.steps, 5))
+    return measure
 
 
 if __name__ == "__main__":
-    main()
+    answer(f"flaxcnn {flaxcnn.__version__} on jax {jax.__version__}", prepare, run=None)

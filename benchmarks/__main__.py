@@ -1,0 +1,78 @@
+"""Times this library beside its peers and the machine's limit, on CPU: `make bench`.
+
+    python -m benchmarks [--workloads a,b] [--rounds N] [--json FILE] [--picture FILE] [--readme [FILE]] [--check]
+
+Within a row every program takes its turn in each round, so that a machine that grows slower meanwhile is slower for all
+of them. Programs of jobs are processes that compile, warm up and then wait: only the work is timed. Whole processes are
+timed from start to exit. A peer without an interpreter here is left out, and a line says so.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from benchmarks import measure, peers, picture, report
+from benchmarks.worker import ROOT
+from benchmarks.workloads import ROWS, WORKLOADS
+
+README = ROOT / "README.md"
+
+
+def main() -> int:
+    """Measure, print, write, and return the exit code."""
+    options = _options()
+    unknown = [name for name in options.workloads if name not in WORKLOADS]
+    if unknown:
+        print(f"error: no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}", file=sys.stderr)
+        return 2
+    if options.readme:
+        try:  # before the minutes that it takes
+            report.with_table(options.readme.read_text(encoding="utf-8"), "")
+        except (OSError, report.MissingMarkersError) as error:
+            print(f"error: no place for the table in {options.readme}: {error}", file=sys.stderr)
+            return 2
+    os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
+    pythons, left_out = peers.pythons()
+    for line in left_out:
+        print(line, file=sys.stderr)
+    rows = [row for row in ROWS if row.workload in options.workloads]
+    figures = {"left_out": left_out, **measure.measure(rows, pythons, rounds=options.rounds, steps=options.steps)}
+    summary = report.summarize(figures)
+    print(report.as_text(figures, summary))
+    if options.json:
+        options.json.write_text(json.dumps({**figures, "summary": summary}, indent=1) + "\n")
+    if options.picture:
+        picture.draw(figures, summary, options.picture)
+    if options.readme:
+        link = os.path.relpath(options.picture, options.readme.parent) if options.picture else None
+        text = options.readme.read_text(encoding="utf-8")
+        table = report.as_markdown(figures, summary, link)
+        options.readme.write_text(report.with_table(text, table), encoding="utf-8")
+    held = summary["not_judged"] or all(target["met"] for target in summary["targets"])
+    return 1 if options.check and not held else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--workloads",
+        type=lambda words: words.split(","),
+        default=WORKLOADS,
+        metavar="A,B",
+        help=f"only these of {', '.join(WORKLOADS)}",
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="measurements of each program (default 3 to 9)")
+    parser.add_argument("--steps", type=int, metavar="N", help="at most so many steps a training, for a quick look")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios there")
+    parser.add_argument(
+        "--readme", type=Path, nargs="?", const=README, metavar="FILE", help="rewrite the table there (README.md)"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed or not measured")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
