@@ -7,7 +7,9 @@ an error, and nothing is allocated on the word of a header. The images of a larg
 """
 
 import hashlib
+import itertools
 import math
+import mmap
 import os
 import stat
 import struct
@@ -178,17 +180,29 @@ def _parse(chunks: Iterator[bytes], rank: int, path: Path, length: int | None) -
         head += chunk
     shape = _check_length(_header(head, rank, path), path, length)
     declared = header_size + math.prod(shape)
-    parts, total = [head], len(head)
-    while total <= declared and (chunk := next(chunks, b"")):
-        parts.append(chunk)
+    content, digest, total = _memory(math.prod(shape), path), hashlib.sha256(head[:header_size]), header_size
+    for chunk in itertools.chain([head[header_size:]], chunks):
+        if total + len(chunk) > declared:
+            # A stream that goes on is not read to its end, which may be far: what it holds is known to be too much.
+            raise DataError(_fault(declared + 1, declared), where=path, expected=_described(shape), found="more")
+        digest.update(chunk)
+        content[total - header_size : total - header_size + len(chunk)] = chunk
         total += len(chunk)
     if total != declared:
-        # A stream that goes on is not read to its end, which may be far: what it holds is known to be too much.
-        found = f"{total} bytes" if total < declared else "more"
-        raise DataError(_fault(total, declared), where=path, expected=_described(shape), found=found)
-    content = b"".join(parts)
-    array = np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
-    return IdxFile(array, hashlib.sha256(content).hexdigest())
+        raise DataError(_fault(total, declared), where=path, expected=_described(shape), found=f"{total} bytes")
+    array = np.frombuffer(memoryview(content).toreadonly(), np.uint8).reshape(shape)
+    return IdxFile(array, digest.hexdigest())
+
+
+def _memory(size: int, path: Path) -> mmap.mmap:
+    """Return memory of its own, taken as it is filled, that begins where a page does.
+
+    So JAX on a CPU computes with it as it is; what begins elsewhere, it copies.
+    """
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise DataError("too large for the memory", where=path, found=f"{size:,} bytes") from error
 
 
 def _header(head: bytes, rank: int, path: Path) -> tuple[int, ...]:
