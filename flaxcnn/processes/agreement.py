@@ -119,8 +119,7 @@ def _share(star: Channel, name: str, value: Any) -> Any:
     if star.index != 0:
         return star.hear(0, number, name)
     value = json.loads(json.dumps(value))
-    for process in star.peers:
-        star.say(process, number, name, value)
+    star.say_to_all(number, name, value)
     return value
 
 
@@ -131,8 +130,7 @@ def _gather(star: Channel, name: str, value: Any) -> list[Any]:
         star.say(0, number, name, value)
         return star.hear(0, number, name)
     values = [value, *(star.hear(process, number, name) for process in star.peers)]
-    for process in star.peers:
-        star.say(process, number, name, values)
+    star.say_to_all(number, name, values)
     return values
 
 
@@ -150,8 +148,7 @@ def _first_error(star: Channel, number: int, own: dict[str, Any]) -> dict[str, A
         return None
     star.require_all()
     error = errors()[0] if errors() else None
-    for process in star.peers:
-        star.say(process, number, "in each", error)
+    star.say_to_all(number, "in each", error)
     return error
 
 

@@ -77,7 +77,6 @@ class Channel:
         self.changed = threading.Condition()
         self._peers: dict[int, _Peer] = {}
         self._operation = 0
-        self._ends = False
 
     @property
     def peers(self) -> list[int]:
@@ -108,6 +107,12 @@ class Channel:
     def say(self, process: int, number: int, name: str, value: Any) -> None:
         """Send a value, made of what JSON has, as a part of an operation."""
         self._send(process, {"kind": "say", "number": number, "name": name, "value": value})
+
+    def say_to_all(self, number: int, name: str, value: Any) -> None:
+        """Send a value to all others, none of whom hears before it what the first of them does about it."""
+        with self.changed:
+            for process in self.peers:
+                self.say(process, number, name, value)
 
     def hear(self, process: int, number: int, name: str) -> Any:
         """Return what a process says in an operation, once it does.
@@ -145,15 +150,12 @@ class Channel:
     def end(self, ending: Ending) -> None:
         """End the run in all processes; of several reasons the first holds."""
         with self.changed:
-            if self._ends:
-                self.changed.wait_for(lambda: self.ending)
+            if self.ending is not None:
                 return
-            self._ends = True
-        for process in self.peers:
-            if process != ending.process and (self.index == 0 or ending.process == self.index):
-                self._send(process, {"kind": "end", **asdict(ending)})
-        with self.changed:  # only now, since who waits for it may end this process
-            self.ending = ending
+            for process in self.peers:
+                if process != ending.process and (self.index == 0 or ending.process == self.index):
+                    self._send(process, {"kind": "end", **asdict(ending)})
+            self.ending = ending  # only now, since who sees it may end this process
             self.changed.notify_all()
         threading.Thread(target=self._end_after_grace, args=(ending,), daemon=True).start()
 

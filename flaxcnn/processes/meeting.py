@@ -83,8 +83,7 @@ def receive_all(channel: Channel, host: str, port: int, versions: dict[str, str]
             found=f"{len(channel.peers) + 1}, without {missing}",
             fix="start all of them within that time, each with its own processes.index",
         )
-    for process in channel.peers:
-        channel.say(process, number, "joined", None)
+    channel.say_to_all(number, "joined", None)
     return jax_port
 
 

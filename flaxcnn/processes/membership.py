@@ -4,9 +4,9 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 
-from flaxcnn import __version__
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes.channel import Channel, Ending, end_process, wait
 from flaxcnn.processes.meeting import come_to, receive_all
@@ -40,7 +40,7 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
         return
     coordinator, count, index, local_devices = found
     host, port = split_address(coordinator)
-    versions = {"flaxcnn": __version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
+    versions = {"flaxcnn": import_module("flaxcnn").__version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
     _channel = channel = Channel(index, count)
     with guarded():
         meet = receive_all if index == 0 else come_to

@@ -7,11 +7,10 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -119,13 +118,12 @@ def _no_late_answers() -> Iterator[None]:
 
     Their answers come from its own threads, at any time after the error, so that this then stays.
     """
-    before = sys.excepthook
+    before = sys.unraisablehook
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        late = str(error) == "Event loop is closed" and threading.current_thread() is not threading.main_thread()
-        if not late:
-            before(kind, error, trace)
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
     yield
-    sys.excepthook = before
+    sys.unraisablehook = before

@@ -1,0 +1,172 @@
+"""Real processes that make a run together, started fast: forked from one that has imported JAX but not started it.
+
+A forked process runs its program to the end of the interpreter, exit handlers included. A program is Python; it finds
+`index`, `count` and `port`, and is the main program of its process: what it prints goes to files.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+FORK = """
+import json, os, select, sys
+import jax.numpy, flaxcnn.processes, flaxcnn.training.checkpoints
+flaxcnn.training.checkpoints.import_orbax()
+
+def serve():
+    rest = b""
+    while True:
+        if select.select([0], [], [], 0.02)[0]:
+            data = os.read(0, 65536)
+            if not data:
+                os._exit(0)
+            *lines, rest = (rest + data).split(b"\\n")
+            for line in lines:
+                asked = json.loads(line)
+                pid = os.fork()
+                if pid == 0:
+                    return asked
+                print(json.dumps({"name": asked["name"], "pid": pid}), flush=True)
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                print(json.dumps({"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])}), flush=True)
+        except ChildProcessError:
+            pass
+
+asked = serve()
+for number, name in ((1, "out"), (2, "err")):
+    os.dup2(os.open(f"{asked['files']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+os.environ.update(asked["environment"])
+exec(asked["program"], {"__name__": "__main__", **asked["names"]})
+"""
+
+# What each program begins with; it says "at NAME" for the test to wait for.
+JOINED = """
+import sys, time
+from flaxcnn import processes
+from flaxcnn.errors import FlaxcnnError, RunFolderError
+from flaxcnn.processes import Processes, barrier, channel, gather, guarded, in_each
+from flaxcnn.processes import is_first, join, leave, share, together
+
+def at(name):
+    print(f"at {name}", flush=True)
+
+def run(work, timeout=60.0):
+    code = 0
+    try:
+        join(Processes(f"127.0.0.1:{port}", count, index) if count > 1 else Processes(), timeout)
+        with guarded():
+            work()
+        leave()
+    except FlaxcnnError as error:
+        print(f"flaxcnn: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
+"""
+
+
+@dataclass
+class Started:
+    """One of the processes."""
+
+    name: str
+    files: Path
+    pid: int = 0
+    code: int | None = None
+
+    @property
+    def out(self) -> str:
+        """What it printed, without what Gloo prints."""
+        lines = self.files.with_suffix(".out").read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("[Gloo]"))
+
+    @property
+    def err(self) -> str:
+        return self.files.with_suffix(".err").read_text()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+
+class Fork:
+    """The process that the others are forked from."""
+
+    def __init__(self, environment: dict[str, str]):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
+        )
+        self._rest = b""
+        self._started: list[Started] = []
+
+    def start(self, program: str, count: int, out: Path, *, devices: int = 1, **names: object) -> list[Started]:
+        """Start a program in so many processes; each finds the names, and has so many devices."""
+        out.mkdir(parents=True, exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        started = [Started(f"{port}-{index}", out / f"{port}-{index}") for index in range(count)]
+        self._started += started
+        for index, each in enumerate(started):
+            asked = {
+                "name": each.name,
+                "files": str(each.files),
+                "program": JOINED + program,
+                "names": {"index": index, "count": count, "port": port, **names},
+                "environment": {"XLA_FLAGS": flags},
+            }
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._until(lambda: all(each.pid for each in started), 30)
+        return started
+
+    def wait_until_at(self, name: str, started: list[Started], seconds: float = 60) -> None:
+        """Return once all of the processes said that they are there."""
+        self._until(lambda: all(f"at {name}\n" in each.out or each.code is not None for each in started), seconds)
+        assert all(f"at {name}\n" in each.out for each in started), [each.out + each.err for each in started]
+
+    def wait(self, started: list[Started], seconds: float = 60) -> float:
+        """Return once all of the processes ended, and after how many seconds."""
+        begun = time.monotonic()
+        self._until(lambda: all(each.code is not None for each in started), seconds)
+        return time.monotonic() - begun
+
+    def run(self, program: str, count: int, out: Path, **names: object) -> list[str]:
+        """Run a program in so many processes that end without an error, and return what each printed."""
+        started = self.start(program, count, out, **names)
+        self.wait(started)
+        assert [(each.code, each.err) for each in started] == [(0, "")] * count
+        return [each.out for each in started]
+
+    def close(self) -> None:
+        """End what still runs."""
+        for each in self._started:
+            if each.pid and each.code is None:
+                with contextlib.suppress(ProcessLookupError):
+                    each.kill()
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _until(self, holds, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, [(each.name, each.code, each.out, each.err) for each in self._started]
+            if select.select([self._process.stdout], [], [], 0.02)[0]:
+                data = os.read(self._process.stdout.fileno(), 65536)
+                assert data, "the process to fork from ended"
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in map(json.loads, lines):
+                    for each in self._started:
+                        if each.name == line.get("name"):
+                            each.pid = line["pid"]
+                        elif each.pid == line["pid"] and each.code is None and "code" in line:
+                            each.code = line["code"]
