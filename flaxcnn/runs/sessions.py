@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from flaxcnn.config import ExperimentFile
-from flaxcnn.errors import ConfigError, ContractError, RunFolderError
+from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
 from flaxcnn.models import contract_path
-from flaxcnn.processes import together
+from flaxcnn.processes import gather, together
 from flaxcnn.runs.changes import Change, allowed_changes
 from flaxcnn.runs.choice import higher_is_better
 from flaxcnn.runs.environment import environment, hardware, versions
@@ -27,6 +27,7 @@ from flaxcnn.runs.record import (
 from flaxcnn.runs.setup import Setup
 from flaxcnn.runs.steps import Progress
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
+from flaxcnn.training.placement import Placement
 
 Times = dict[str, float]  # of the sessions before this one, by their names in the summary
 
@@ -62,6 +63,8 @@ class Session:
             DataError, ContractError: its data or its model changed since.
             RunFolderError: its files are damaged, no checkpoint is intact, or the folder cannot be written to.
         """
+        if any(digests != dict(self.setup.dataset.digests) for digests in gather(dict(self.setup.dataset.digests))):
+            raise DataError("not the same data in all processes", where=self.setup.dataset.source)
         if together(self._begin):
             return Progress(self.setup.first_state())
         restored = self.store.restore_newest(self.setup.state_target())
@@ -184,7 +187,7 @@ class Session:
 
     def _hardware(self) -> dict[str, str]:
         placement = self.setup.placement
-        return {**hardware(), "mesh": f"{placement.data} × {placement.model} in {placement.processes}"}
+        return {**hardware(), "mesh": _described(placement)}
 
     def _record_environment(self, step: int) -> None:
         recorded = self.folder.read_json(ENVIRONMENT)
@@ -192,6 +195,11 @@ class Session:
         differs = {name: value for name, value in now.items() if recorded.get(name) != value}
         recorded["resumed"] = [*recorded.get("resumed", []), {"step": step, **differs}]
         self.folder.write_json(ENVIRONMENT, recorded)
+
+
+def _described(placement: Placement) -> str:
+    processes = "" if placement.processes == 1 else f" of {placement.processes} processes"
+    return f"{placement.data} × {placement.model} devices{processes}"
 
 
 def _as_json(changed: list[Change], step: int) -> list[dict[str, Any]]:

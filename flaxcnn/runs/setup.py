@@ -25,6 +25,7 @@ from flaxcnn.layers.augmentation import (
     RandomShift,
 )
 from flaxcnn.models import create_checked
+from flaxcnn.processes import share
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -44,6 +45,7 @@ class Setup(NamedTuple):
     plan: Plan
     model: nn.Module
     placement: Placement
+    device_bytes: int  # that the images of a split may take on each device
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -63,9 +65,7 @@ class Setup(NamedTuple):
 
     def fits(self, split: Split) -> bool:
         """Return whether the images of a split may lie on each device, whole."""
-        mebibytes = self.experiment.data.device_memory
-        allowed = _device_bytes() // 4 if mebibytes is None else mebibytes * 2**20
-        return split.images.nbytes <= allowed
+        return split.images.nbytes <= self.device_bytes
 
     def _create(self) -> TrainState:
         training, mixup = self.experiment.training, self.experiment.augmentation.mixup
@@ -137,7 +137,9 @@ def set_up(experiment: Experiment) -> Setup:
         )
     model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
-    setup = Setup(experiment, dataset, train, validation, plan, model, placement)
+    mebibytes = experiment.data.device_memory
+    allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
+    setup = Setup(experiment, dataset, train, validation, plan, model, placement, allowed)
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if placement.model > 1 and not placement.divided(target.params):
         raise ConfigError(
