@@ -2,7 +2,7 @@
 
     python -m benchmarks.streaming [--rounds N] [--steps N]
 
-MNIST's training images seven times over, 420,000 in a raw file of 329 MB, which is too large to be held in memory: whole
+MNIST's training images seven times over, 420,000 in a raw file of 329 MB, too large to be held in memory: whole
 processes of `flaxcnn train`, interleaved, the seconds of the steps alone. Both see the same batches and end with the
 same weights.
 """
