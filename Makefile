@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train test test-faults test-processes test-lowest lint bench results clean
+.PHONY: help train test test-faults test-devices test-lowest lint bench results clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -24,17 +24,17 @@ train: ## train the paper's CNN on MNIST for one epoch
 # Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
 PARALLEL = -n 2 --dist loadfile
 
-test: ## run the tests, but for those that start many processes
+test: ## run the tests, but for those of several devices and processes
 	$(setup) test $(EXTRAS)
-	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m 'not processes' $(ARGS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m 'not devices' $(ARGS)
 
-test-processes: ## run the tests that train in two and in four processes (some 5 minutes)
+test-devices: ## run the tests that train on eight devices, in two and in four processes (some 5 minutes)
 	$(setup) test $(EXTRAS)
-	'$(VENV)/bin/python' -m pytest -m processes $(ARGS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m devices $(ARGS)
 
 test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
-	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not processes' $(ARGS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not devices' $(ARGS)
 
 test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
 	$(setup) test $(EXTRAS)

@@ -141,12 +141,13 @@ def _import_file(source: str) -> ModuleType:
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
         name = f"_{name}"  # a file jax.py is not the library of that name
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ConfigError("cannot be imported", where=source)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
     try:
-        spec.loader.exec_module(module)
+        # As `python FILE`, not the loader's kept bytecode: that is told apart by size and second of the last change.
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except BaseException:  # as an import statement that fails leaves nothing behind
         sys.modules.pop(name, None)
         raise

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from flaxcnn.contracts import check_variables, derive_contract
-from flaxcnn.data import Split
+from flaxcnn.data import Split, choose
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
@@ -115,7 +115,7 @@ class Evaluator:
         seen = self._setup.train
         count = min(len(seen), len(self._setup.dataset.test))
         compiled = self.compile_seconds
-        train = self._sums(variables, self._place(Split(seen.images[:count], seen.labels[:count])))
+        train = self._sums(variables, self._place(Split(choose(seen.images, np.arange(count)), seen.labels[:count])))
         numbers |= {
             "train_accuracy": train.accuracy,
             "train_loss": train.mean_loss,
@@ -169,19 +169,22 @@ class Evaluator:
     def _run(self, variables: Any, pieces: list[_Piece], first: int | None) -> Iterator[tuple[Sums, jax.Array, int]]:
         """Yield sums, logits and number of images of each piece of which any of the first images is part."""
         left = sum(piece.examples for piece in pieces) if first is None else first
+        before: Sums | None = None
         for piece in pieces:
             examples = min(left, piece.examples)
             if examples == 0:
                 break
+            if before is not None:  # no more than two pieces lie on the devices, since one waits for the other
+                jax.block_until_ready(before)
             images, labels = piece.bring()
             counted = self._timeline.after_last(np.int32(examples))
             sums, logits = self._programs[len(images)](variables, images, labels, counted)
             self._timeline.started(sums.examples)
             yield sums, logits, examples
-            left -= examples
+            left, before = left - examples, sums
 
     def _sums(self, variables: Any, pieces: list[_Piece], first: int | None = None) -> Sums:
-        """Return the sums over the first images, all where `first` is None; nothing is waited for."""
+        """Return the sums over the first images, all where `first` is None; those of one piece are not waited for."""
         return reduce(partial(jax.tree.map, operator.add), (sums for sums, *_ in self._run(variables, pieces, first)))
 
     def _numbers(self, variables: Any, pieces: list[_Piece]) -> Numbers:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flaxcnn.config import Experiment
@@ -13,7 +13,7 @@ from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator, StartedRow
 from flaxcnn.runs.profile import Profiler
 from flaxcnn.training import TrainState
-from flaxcnn.training.loop import MOST_STEPS, BlockRunner, Started
+from flaxcnn.training.loop import MOST_STEPS, Block, BlockRunner, Started
 
 
 @dataclass
@@ -111,23 +111,8 @@ def run_steps(
         improved = ended = False
         if started_row is not None:
             images = (progress.step - since_step) * plan.batch_size
-            row = LoggedRow(
-                step=last,
-                epoch=plan.epoch(last),
-                train_loss=loss,
-                **evaluator.finish_row(started_row),
-                learning_rate=block.metrics["learning_rate"],
-                gradient_norm=block.metrics["gradient_norm"],
-                update_ratio=block.metrics["update_ratio"],
-                images_per_second=round(images / (progress.train_seconds - since_seconds), 1),
-            )
-            if row.validation_loss is not None and not math.isfinite(row.validation_loss):
-                raise TrainingError(
-                    "the validation loss is not finite",
-                    where=f"step {last:,}, epoch {row.epoch}",
-                    found=row.validation_loss,
-                    fix="train anew, with a smaller learning rate",
-                )
+            rate = images / (progress.train_seconds - since_seconds)
+            row = _row(last, plan.epoch(last), block, evaluator.finish_row(started_row), rate)
             since_step, since_seconds = progress.step, progress.train_seconds
             log(row)
             progress.rows.append(row)
@@ -142,3 +127,27 @@ def run_steps(
             progress.save_seconds += time.perf_counter() - started_saving
         if not (ended or stopping or progress.step >= plan.total_steps):
             under_way = start(progress.state, progress.step)
+
+
+def _row(
+    step: int, epoch: int, block: Block, evaluated: Mapping[str, float | None], images_per_second: float
+) -> LoggedRow:
+    """Return the row of a block's last step; raises TrainingError where its validation loss is not finite."""
+    row = LoggedRow(
+        step=step,
+        epoch=epoch,
+        train_loss=float(block.losses[-1]),
+        **evaluated,
+        learning_rate=block.metrics["learning_rate"],
+        gradient_norm=block.metrics["gradient_norm"],
+        update_ratio=block.metrics["update_ratio"],
+        images_per_second=round(images_per_second, 1),
+    )
+    if row.validation_loss is not None and not math.isfinite(row.validation_loss):
+        raise TrainingError(
+            "the validation loss is not finite",
+            where=f"step {step:,}, epoch {epoch}",
+            found=row.validation_loss,
+            fix="train anew, with a smaller learning rate",
+        )
+    return row

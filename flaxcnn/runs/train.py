@@ -164,7 +164,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
         console.stopped(progress.step, setup.plan.total_steps, folder.path)
         return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
     _finish(session, progress, console, evaluator, columns, times)
-    if profiler is not None:
+    if profiler is not None and is_first():
         operations = [] if profiler.trace is None else read_operations(profiler.trace, [runner.text, *evaluator.texts])
         console.lines(["", *describe(profiler, operations)])
     return 0

@@ -52,7 +52,8 @@ class Placement:
         if data is None:
             data = most if processes > 1 else max(n for n in range(1, most + 1) if batch_size % n == 0)
         if data > most or (processes > 1 and data < most):
-            expected = f"{'' if processes > 1 else 'at most '}{most}, {len(devices)} devices / mesh.model {model}"
+            limit = "exactly" if processes > 1 else "at most"
+            expected = f"{limit} {most}: JAX sees {len(devices)}, mesh.model is {model}"
             raise ConfigError("not a number of devices", where="mesh.data", expected=expected, found=data)
         if batch_size % data:
             raise ConfigError(

@@ -235,5 +235,7 @@ def train_block(
     made, state, losses, metrics = lax.while_loop(go_on, one, start)
     metrics["steps"] = made
     if votes is not None:
-        metrics["votes"] = votes.max(0)
+        # Made to need the loop's result: XLA:CPU keeps the order of the sums over processes of one computation, but not
+        # with those of a loop in it, and takes one for the other. A barrier would not do, since XLA removes it before.
+        metrics["votes"] = jnp.where(made >= 0, votes, 0).max(0)
     return state, losses, metrics

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.devices
+
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.devices
 
 RATE = "1e-4"  # at which losses stay within rounding for a hundred steps: tests/training/on_eight_devices.py
 SECONDS = 60  # within which all end when one is lost

@@ -12,6 +12,8 @@ import pytest
 from flaxcnn.errors import ConfigError
 from flaxcnn.training.placement import Placement, single_device
 
+pytestmark = pytest.mark.devices
+
 PROGRAM = Path(__file__).with_name("on_eight_devices.py")
 
 
@@ -65,7 +67,7 @@ def test_images_that_are_streamed_give_the_bits_of_those_on_the_devices(on_eight
 
 def test_a_mesh_that_does_not_fit_is_refused(on_eight_devices):
     assert on_eight_devices("refused") == [
-        "mesh.data: not a number of devices; expected at most 8, 8 devices / mesh.model 1, found 9",
+        "mesh.data: not a number of devices; expected at most 8: JAX sees 8, mesh.model is 1, found 9",
         "mesh.model: too many devices; expected at most 8, the devices that JAX sees, found 16",
         "training.batch_size: a batch that the devices cannot divide; expected a multiple of mesh.data, 8, found 50",
     ]
