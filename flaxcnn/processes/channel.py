@@ -74,6 +74,7 @@ class Channel:
         self.index, self.count = index, count
         self.ending: Ending | None = None
         self.told = False  # the user of this process was told, or is about to be
+        self.abort_handler: Any = None  # kept here, since C does not keep it
         self.changed = threading.Condition()
         self._peers: dict[int, _Peer] = {}
         self._operation = 0

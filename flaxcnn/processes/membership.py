@@ -1,7 +1,9 @@
 """Being one of the processes of a run: to join, to work guarded against the loss of another, to leave."""
 
 import atexit
+import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -42,6 +44,7 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
     host, port = split_address(coordinator)
     versions = {"flaxcnn": import_module("flaxcnn").__version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
     _channel = channel = Channel(index, count)
+    _answer_abort(channel)
     with guarded():
         meet = receive_all if index == 0 else come_to
         jax_port = meet(channel, host, port, versions, timeout)
@@ -130,6 +133,25 @@ def leave() -> None:
 def channel() -> Channel | None:
     """Return the connections to the other processes; None where there are none."""
     return _channel
+
+
+def _answer_abort(channel: Channel) -> None:
+    """End this process in words where XLA's collectives abort it because another one was lost.
+
+    Gloo throws in a thread of its own when the others, each at another point of its failure, no longer send what fits
+    together; nothing can catch that but a handler of the signal that follows. An abort of another cause goes on.
+    """
+
+    def handle(number: int) -> None:
+        wait(channel, lambda: False, _VERDICT_SECONDS)
+        if channel.ending is None:
+            return
+        if not channel.told:
+            os.write(2, f"flaxcnn: {channel.ending.error(channel.count)}\n".encode(errors="replace"))
+        end_process(channel.ending.exit_code)
+
+    channel.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), channel.abort_handler)
 
 
 def _find(options: Processes, timeout: float) -> tuple[str, int, int, list[int] | None] | None:
