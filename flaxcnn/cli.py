@@ -8,17 +8,25 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar
 
 from tyro.conf import Positional, arg
 
 from flaxcnn import __version__
 from flaxcnn.command_line import parse, unchecked
-from flaxcnn.config import Experiment, load_experiment
+from flaxcnn.config import Experiment, ExperimentFile, load_experiment
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 from flaxcnn.processes import Processes
+from flaxcnn.sweeps import SweepFile, load_sweep_file
+from flaxcnn.sweeps.options import Execution
+from flaxcnn.sweeps.schedulers import SCHEDULERS
+from flaxcnn.sweeps.searchers import SEARCHERS
+
+T = TypeVar("T")
+File = TypeVar("File", ExperimentFile, SweepFile)
+BatchSize = int | Literal["auto"] | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class TrainOptions:
     config: Positional[str] = "paper_mnist"
     """Name of a config of the library, or path of a .py file."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    batch_size: BatchSize = None
+    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds, or what
+    the run in --out began with."""
     out: str | None = None
     """Folder of the run; that of the same run goes on where it stood. None for the next runs/CONFIG-NNN."""
     profile: str | None = None
@@ -41,14 +52,99 @@ class TrainOptions:
 def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     """Train an experiment: the paper's CNN on MNIST by default."""
     started = time.perf_counter()
-    asked = [word for word in arguments if word not in ("-h", "--help")]
-    name = parse(unchecked(TrainOptions), asked, program=program).config  # wherever it stands among the options
-    file = load_experiment(name)
-    options = parse(TrainOptions, arguments, program=program, default=TrainOptions(name, file.experiment))
+    file, options = _parse_experiment(TrainOptions, arguments, program)
     with _computing(options.processes):
         from flaxcnn.runs.train import train
 
-        return train(file, options.experiment, options.out, started=started, profile=options.profile)
+        experiment = _with_batch_size(options.experiment, options.batch_size, options.out)
+        return train(file, experiment, options.out, started=started, profile=options.profile)
+
+
+@dataclass(frozen=True)
+class LrFindOptions:
+    """Make one step at each of many rising learning rates, draw the losses, and suggest a learning rate.
+
+    No schedule moves the rate meanwhile; what is suggested is its peak. The test images are not looked at.
+    """
+
+    config: Positional[str] = "paper_mnist"
+    """Name of a config of the library, or path of a .py file."""
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    batch_size: BatchSize = None
+    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds."""
+    low: float = 1e-6
+    """The first learning rate."""
+    high: float = 10.0
+    """The last one; the test ends sooner where the loss grows out of bounds."""
+    steps: int = 200
+    """How many rates, from one to the next by the same factor."""
+    out: str = "lr_find.png"
+    """Where the picture goes, and beside it the points as .csv."""
+
+
+def lr_find(arguments: Sequence[str]) -> int:
+    """Find a learning rate by one step at each of many."""
+    file, options = _parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find")
+    with _computing():
+        from flaxcnn.runs.range_test import lr_find
+
+        experiment = _with_batch_size(options.experiment, options.batch_size)
+        low, high, steps = options.low, options.high, options.steps
+        return lr_find(file, experiment, options.config, low=low, high=high, steps=steps, out=options.out)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Search for the best settings of an experiment: many trainings, few of them to the end.
+
+    The same command goes on with a sweep that was stopped or killed; several of them, on several machines, share it.
+    """
+
+    config: Positional[str] = "mnist_lr"
+    """Name of a sweep or config of the library, or path of a .py file: it binds `experiment`, and perhaps `sweep`."""
+    experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
+    search: str | None = None
+    """Name or path of the sweep file that binds `sweep`; None for the config itself."""
+    batch_size: BatchSize = None
+    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds."""
+    trials: int | None = None
+    """How many trials; None for what the sweep file says, as for the three below."""
+    searcher: Literal["grid", "random", "sobol", "tpe", "cmaes", "gp"] | None = None
+    """What proposes the trials, with its defaults."""
+    scheduler: Literal["none", "halving", "hyperband", "asha", "pbt"] | None = None
+    """What says how far each is trained, with its defaults."""
+    seed: int | None = None
+    """Of the proposals; that of the trainings is --training.seed."""
+    execution: Annotated[Execution, arg(name="")] = field(default_factory=Execution)
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Search for the best settings of an experiment."""
+    file, options = _parse_experiment(SweepOptions, arguments, "flaxcnn sweep", _load_searched)
+    asked, name = file.sweep, file.name
+    if options.search is not None:
+        found = load_sweep_file(options.search)
+        asked, name = found.sweep, f"{file.name}-{found.name}"
+    if asked is None:
+        where = options.search or options.config
+        raise ConfigError("no sweep in this file", where=where, fix="name a file that binds `sweep` with --search")
+    changes: dict[str, Any] = {"trials": options.trials, "seed": options.seed}
+    for each, kinds in (("searcher", SEARCHERS), ("scheduler", SCHEDULERS)):
+        chosen = getattr(options, each)
+        changes[each] = None if chosen is None else kinds[chosen]()
+    asked = replace(asked, **{key: value for key, value in changes.items() if value is not None})
+    with _computing():
+        from flaxcnn.sweeps.sweep import sweep
+
+        return sweep(name, asked, _with_batch_size(options.experiment, options.batch_size), options.execution)
+
+
+def _load_searched(name: str) -> SweepFile:
+    file = load_sweep_file(name)
+    if file.experiment is None:
+        fix = f"bind one, or name a config and give this file as --search {name}"
+        raise ConfigError("no experiment in this sweep file", where=name, fix=fix)
+    return file
 
 
 @dataclass(frozen=True)
@@ -275,6 +371,36 @@ def contract(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _parse_experiment(
+    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], File] = load_experiment
+) -> tuple[File, T]:
+    """Return the config file that the arguments name, wherever among them, and the options over what stands in it."""
+    asked = [word for word in arguments if word not in ("-h", "--help")]
+    first = parse(unchecked(kind), asked, program=program)
+    file, words, batch_size = load(first.config), list(arguments), first.batch_size
+    if batch_size is not None:
+        training, spelt = first.experiment.training, "--training.batch_size"
+        given = any(word.partition("=")[0].replace("-", "_") == spelt.replace("-", "_") for word in asked)
+        if given and training.batch_size != batch_size:
+            found = f"{training.batch_size} and {batch_size}"
+            raise ConfigError("given twice", where=f"{spelt} and --batch_size", expected="one of them", found=found)
+        if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
+            batch_size = training.accumulate * file.experiment.training.accumulate
+        words += [] if given else [spelt, str(batch_size)]
+    default: Any = kind(config=first.config, experiment=file.experiment)
+    return file, parse(kind, words, program=program, default=default)
+
+
+def _with_batch_size(experiment: Experiment, asked: BatchSize, out: str | None = None) -> Experiment:
+    """Return the experiment with the batch size that is found where `auto` asks for one."""
+    if asked != "auto":
+        return experiment
+    from flaxcnn.runs.batch_size import auto_batch_size
+
+    training = replace(experiment.training, batch_size=auto_batch_size(experiment, out))
+    return replace(experiment, training=training)
+
+
 @contextmanager
 def _computing(options: Processes | None = None) -> Iterator[None]:
     """While entered, this process is one of those that compute together, and keeps what it compiles for later ones."""
@@ -294,6 +420,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": evaluate,
     "reproduce": reproduce,
     "compare": compare,
+    "sweep": sweep,
+    "lr-find": lr_find,
     "data": data,
     "contract": contract,
     "replay": replay,

@@ -58,7 +58,7 @@ class RunFolderError(FlaxcnnError):
 
 
 class TrainingError(FlaxcnnError):
-    """A training that cannot go on: its numbers are no longer finite."""
+    """A training that cannot go on since its numbers are no longer finite, or a sweep of which every trial failed."""
 
     exit_code = 1
 

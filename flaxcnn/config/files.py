@@ -1,4 +1,4 @@
-"""Experiment files: Python that binds `experiment`, and what is to be compared with its results.
+"""Config files: Python that binds `experiment`, and what is to be compared with its results.
 
 `published` holds what a paper printed for logged rows, `expected` what the mean over seeds has to be.
 """
@@ -7,13 +7,14 @@ import math
 import os
 import runpy
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flaxcnn.config.experiment import Experiment
 from flaxcnn.errors import ConfigError, nearest
 
+Bound = TypeVar("Bound")
 Row = TypeVar("Row", "PublishedRow", "Expectation")
 
 
@@ -44,10 +45,19 @@ class ExperimentFile(NamedTuple):
 
 def experiments() -> dict[str, Path]:
     """Return the experiment files that come with the library, by name."""
+    return library_files(".")
+
+
+def library_files(folder: str) -> dict[str, Path]:
+    """Return the config files that come with the library, by name.
+
+    Args:
+        folder: within `configs`.
+    """
     package = Path(__file__).parent.parent
     # In an installed wheel `configs` lies in the package, in a checkout beside it.
-    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.py"))}
+    root = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), None)
+    return {} if root is None else {path.stem: path for path in sorted((root / folder).glob("*.py"))}
 
 
 def load_experiment(name_or_path: str) -> ExperimentFile:
@@ -56,36 +66,11 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
     Raises:
         ConfigError: there is no such file, it fails to run, or it binds no `experiment`.
     """
-    known = experiments()
-    path = Path(name_or_path).expanduser()
-    if name_or_path in known:
-        path = known[name_or_path]
-    elif path.suffix != ".py" and os.sep not in name_or_path:
-        raise ConfigError(
-            "unknown config",
-            where=name_or_path,
-            expected="the name of a config or the path of a .py file",
-            fix=nearest(name_or_path, known),
-        )
-    elif not path.is_file():
-        raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
-    try:
-        bound = runpy.run_path(str(path))
-    except ConfigError as error:
-        raise ConfigError(f"in this config file: {error}", where=path) from error
-    except Exception as error:  # whatever the user's own Python raises
-        line = f"line {_line_in(path, error)}: " if _line_in(path, error) else ""
-        raise ConfigError(
-            f"{line}{type(error).__name__}: {error}", where=path, fix="correct the config file"
-        ) from error
-    experiment = bound.get("experiment")
-    if not isinstance(experiment, Experiment):
-        raise ConfigError(
-            "no experiment in this config file",
-            where=path,
-            expected="experiment = Experiment(...)",
-            found="nothing of that name" if experiment is None else type(experiment).__name__,
-        )
+    path, bound = run_file(name_or_path, experiments())
+    form = "experiment = Experiment(...)"
+    experiment = bound_to(bound, "experiment", Experiment, form, path)
+    if experiment is None:
+        raise ConfigError("no experiment in this config file", where=path, expected=form, found="nothing of that name")
     published = _rows(
         bound.get("published", ()),
         PublishedRow,
@@ -101,6 +86,59 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         path,
     )
     return ExperimentFile(path.stem, experiment, published, expected)
+
+
+def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[str, Any]]:
+    """Run a config file and return its path and what it binds, by name.
+
+    Args:
+        name_or_path: the name of a file of the library's, or the path of one.
+        known: the library's, by name.
+
+    Raises:
+        ConfigError: there is no such file, or it fails to run; the line is named where there is one.
+    """
+    path = Path(name_or_path).expanduser()
+    if name_or_path in known:
+        path = known[name_or_path]
+    elif path.suffix != ".py" and os.sep not in name_or_path:
+        raise ConfigError(
+            "unknown config",
+            where=name_or_path,
+            expected="the name of a config or the path of a .py file",
+            fix=nearest(name_or_path, known),
+        )
+    elif not path.is_file():
+        raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
+    try:
+        return path, runpy.run_path(str(path))
+    except ConfigError as error:
+        raise ConfigError(f"in this config file: {error}", where=path) from error
+    except Exception as error:  # whatever the user's own Python raises
+        line = f"line {_line_in(path, error)}: " if _line_in(path, error) else ""
+        raise ConfigError(
+            f"{line}{type(error).__name__}: {error}", where=path, fix="correct the config file"
+        ) from error
+
+
+def bound_to(bound: Mapping[str, Any], name: str, kind: type[Bound], form: str, path: Path) -> Bound | None:
+    """Return what a config file binds to a name, or None where it binds nothing to it.
+
+    Args:
+        bound: as `run_file` gave it.
+        name: the name.
+        kind: of which it has to be.
+        form: what the file should say, for the error.
+        path: of the file, for the error.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    value = bound.get(name)
+    if value is not None and not isinstance(value, kind):
+        found = type(value).__name__
+        raise ConfigError(f"no {name} in this config file", where=path, expected=form, found=found)
+    return value
 
 
 def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, path: Path) -> tuple[Row, ...]:

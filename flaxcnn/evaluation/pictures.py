@@ -1,4 +1,4 @@
-"""The pictures of a run: augmented images, learning curves, confusion matrix, most confident mistakes.
+"""The pictures of a run: augmented images, learning curves, confusion matrix, most confident mistakes; and range tests.
 
 Matplotlib is imported where it draws, and without pyplot: no window, no global state.
 """
@@ -79,6 +79,44 @@ def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None
     accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
     _draw_papers(((loss_axes, losses), (accuracy_axes, accuracies)))
     loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_range_test(
+    rates: np.ndarray,
+    losses: np.ndarray,
+    mean_rates: np.ndarray,
+    mean_losses: np.ndarray,
+    marked: Mapping[str, float],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw the losses of a learning-rate range test and their running mean over the rate, with some rates marked.
+
+    Args:
+        rates: the learning rates, (N,).
+        losses: in nats, (N,); what lies above one and a half times the first one is cut off.
+        mean_rates: of the running mean, (N,).
+        mean_losses: likewise, (N,).
+        marked: rates by what they are called.
+        title: of the picture.
+        path: where it goes.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    figure = _figure(7.5, 4.2)
+    axes = figure.subplots()
+    axes.plot(rates, losses, ".-", color=_OURS, alpha=0.35, label="each step's batch")
+    axes.plot(mean_rates, mean_losses, color=_OURS, label="running mean")
+    for (name, rate), color in zip(marked.items(), (_PAPER, _VALIDATION), strict=False):
+        axes.axvline(rate, color=color, linestyle="--", label=f"{name}: {rate:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss of the batch (nats)", title=title)
+    if len(losses):
+        axes.set_ylim(0, 1.5 * losses[0])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend()
+    axes.grid(alpha=0.3)
     figure.savefig(path, dpi=_DPI)
 
 

@@ -63,7 +63,8 @@ class Evaluator:
         self._timeline = Timeline(setup.placement) if timeline is None else timeline
         self._variables = setup.placement.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
-        self._test = self._place(setup.dataset.test)
+        # Where no row looks at the test images, they are placed when all of them are measured, at the end.
+        self._test = self._place(setup.dataset.test) if self.first else None
         self._validation = None if setup.validation is None else self._place(setup.validation)
 
     @property
@@ -74,7 +75,7 @@ class Evaluator:
     def start_row(self, variables: Any) -> StartedRow:
         """Start to evaluate what a logged row shows: the first test images, and all validation images."""
         at = time.perf_counter()
-        test = self._sums(variables, self._test, self.first) if self.first else None
+        test = None if self._test is None else self._sums(variables, self._test, self.first)
         validation = None if self._validation is None else self._sums(variables, self._validation)
         return StartedRow(test, validation, at)
 
@@ -94,8 +95,8 @@ class Evaluator:
         The training images are the first ones, as many as there are test images and none of them changed: what the
         model does better on them than on the test images is the generalisation gap.
         """
-        at = time.perf_counter()
-        test, logits = self._numbers(variables, self._test)
+        at, compiled = time.perf_counter(), self.compile_seconds
+        test, logits = self._numbers(variables, self._test or self._place(self._setup.dataset.test))
         numbers = {
             "test_accuracy": test.accuracy,
             "test_accuracy_interval_95": list(binomial_interval(int(test.correct), int(test.examples))),
@@ -114,7 +115,6 @@ class Evaluator:
             }
         seen = self._setup.train
         count = min(len(seen), len(self._setup.dataset.test))
-        compiled = self.compile_seconds
         train = self._sums(variables, self._place(Split(choose(seen.images, np.arange(count)), seen.labels[:count])))
         numbers |= {
             "train_accuracy": train.accuracy,

@@ -57,11 +57,17 @@ class Setup(NamedTuple):
         return self.placement.targets(jax.eval_shape(self._create))
 
     def feeder(self) -> Feeder:
-        """Return what gives the batches: from the devices' memory if the images fit there, else from the host's."""
-        seed, data = self.experiment.training.seed, self.experiment.data
+        """Return what gives the batches."""
+        return self.feeder_for(self.plan, self.experiment.training.seed)
+
+    def feeder_for(self, plan: Plan, seed: int) -> Feeder:
+        """Return what gives the batches of another training on these data.
+
+        They come from the devices' memory if the images fit there, else from the host's.
+        """
         if self.fits(self.train):
-            return ResidentFeeder(self.train, self.plan, seed, self.placement)
-        return StreamedFeeder(self.train, self.plan, seed, self.placement, data.workers)
+            return ResidentFeeder(self.train, plan, seed, self.placement)
+        return StreamedFeeder(self.train, plan, seed, self.placement, self.experiment.data.workers)
 
     def fits(self, split: Split) -> bool:
         """Return whether the images of a split may lie on each device, whole."""
@@ -91,18 +97,36 @@ class Setup(NamedTuple):
         return np.asarray(weights)
 
 
-def set_up(experiment: Experiment) -> Setup:
+class Loaded(NamedTuple):
+    """The data of an experiment, or of several that have the same section `data`."""
+
+    dataset: Dataset
+    train: Split
+    validation: Split | None
+
+
+def load(experiment: Experiment) -> Loaded:
+    """Load and verify the data that an experiment asks for; raises as `set_up`."""
+    dataset = data.load(experiment.data.source, experiment.data.dir)
+    train, validation = dataset.train, None
+    if experiment.data.validation:
+        train, validation = split_validation(dataset.train, experiment.data.validation)
+    return Loaded(dataset, train, validation)
+
+
+def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
     """Load and check what an experiment needs; nothing is written.
+
+    Args:
+        experiment: the experiment.
+        loaded: its data, where they are loaded already.
 
     Raises:
         ConfigError: an unknown source or model, or a value that does not go with the data.
         DataError: the data are missing or damaged, or too small for the model.
         ContractError: the model drifted from its contract.
     """
-    dataset = data.load(experiment.data.source, experiment.data.dir)
-    train, validation = dataset.train, None
-    if experiment.data.validation:
-        train, validation = split_validation(dataset.train, experiment.data.validation)
+    dataset, train, validation = load(experiment) if loaded is None else loaded
     weights = experiment.training.class_weights
     if isinstance(weights, tuple) and len(weights) != dataset.classes:
         raise ConfigError(

@@ -1,0 +1,162 @@
+"""The compiled programs of a sweep: one for all trials that differ in values alone, and how its lanes are run."""
+
+import time
+from collections.abc import Hashable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from flaxcnn.config import Experiment
+from flaxcnn.errors import RunFolderError
+from flaxcnn.runs.environment import device_line
+from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.setup import Setup
+from flaxcnn.training.lanes import CohortLanes, How, Lanes, OneLane, Position
+
+_MOST_PROGRAMS = 4  # that are kept in memory, with the states of their lanes
+_TRIAL_SECONDS = 1.5  # that each way of running lanes is tried for
+_CHOICE = "executor.json"
+
+
+class Program(NamedTuple):
+    """What trains and evaluates trials of one bucket."""
+
+    lanes: Lanes
+    evaluator: Evaluator
+
+
+def bucket_of(setup: Setup) -> Hashable:
+    """Return what two trials have in common if and only if one compiled program serves both."""
+    leaves, structure = jax.tree.flatten(setup.state_target())
+    shapes = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+    return structure, shapes, setup.plan.batch_size, data_of(setup.experiment), setup.experiment.mesh
+
+
+def data_of(experiment: Experiment) -> Hashable:
+    """Return what two experiments have in common if and only if their images are the same."""
+    return experiment.data.source, experiment.data.dir, experiment.data.validation
+
+
+class Cohorts:
+    """Makes the programs that are asked for, and keeps those that were used last.
+
+    Args:
+        folder: the sweep's, where it is written which way of running lanes was found to be the faster one.
+        how: "map" or "vmap"; "auto" to try both on the first bucket that has several lanes to run.
+        most: trials that are trained side by side, at most.
+    """
+
+    def __init__(self, folder: RunFolder, how: How | Literal["auto"], most: int):
+        self.most = most
+        self.buckets = 0  # that were met so far
+        self.compilations = 0  # of a training program, those for the choice included
+        self.compile_seconds = 0.0
+        self._folder, self._how = folder, how
+        self._programs: dict[Hashable, Program] = {}
+        self._images: dict[Hashable, tuple[jax.Array, jax.Array]] = {}
+        self._met: set[Hashable] = set()
+
+    def program(self, setup: Setup, wanted: int) -> Program:
+        """Return the program for trials of a setup's bucket, with as many lanes as are wanted or more.
+
+        A lane that has nothing to do costs no time where lanes run one after the other: there is one program, of the
+        most lanes. All at once, the number is rounded up to a power of two, which bounds the programs there are.
+        """
+        bucket = bucket_of(setup)
+        if bucket not in self._met:
+            self._met.add(bucket)
+            self.buckets += 1
+        alone = not setup.fits(setup.train) or setup.placement.mesh.size > 1
+        how: How = "map" if alone or self.most == 1 else self._chosen(setup)
+        count = 1 if alone else self.most if how == "map" else min(self.most, 1 << (wanted - 1).bit_length())
+        key = (bucket, how, count)
+        program = self._programs.pop(key, None) or self._make(setup, how, count, alone)
+        while len(self._programs) >= _MOST_PROGRAMS:
+            self._programs.pop(next(iter(self._programs)))
+        self._programs[key] = program  # the last one is the one used last
+        return program
+
+    def forget(self) -> None:
+        """Let go of all programs, and so of the memory of their lanes."""
+        self._programs.clear()
+
+    def _make(self, setup: Setup, how: How, count: int, alone: bool) -> Program:
+        started = time.perf_counter()
+        state = setup.first_state()
+        lanes: Lanes
+        if alone:
+            lanes = OneLane(setup.placement, lambda position: setup.feeder_for(position.plan, position.seed))
+        else:
+            lanes = self._cohort(setup, state, how, count)
+        evaluator = Evaluator(setup, setup.model, state.variables)
+        self.compile_seconds += time.perf_counter() - started
+        return Program(lanes, evaluator)
+
+    def _cohort(self, setup: Setup, state: Any, how: How, count: int) -> CohortLanes:
+        self.compilations += 1
+        images, labels = self._on_device(setup)
+        return CohortLanes(state, setup.plan.batch_size, images, labels, count, how, setup.placement)
+
+    def _on_device(self, setup: Setup) -> tuple[jax.Array, jax.Array]:
+        key = data_of(setup.experiment)
+        if key not in self._images:
+            train, placement = setup.train, setup.placement
+            self._images = {key: (placement.put(np.asarray(train.images)), placement.put(train.labels))}
+        return self._images[key]
+
+    def _chosen(self, setup: Setup) -> How:
+        """Return how to run lanes: as asked, as was found before on such a device, or as is found now."""
+        if self._how != "auto":
+            return self._how
+        known = self._read()
+        self._how = self._try_both(setup) if known is None else known
+        return self._how
+
+    def _read(self) -> How | None:
+        try:
+            found = self._folder.read_json(_CHOICE)
+        except RunFolderError:  # nobody chose yet
+            return None
+        return found["executor"] if found.get("device") == device_line() and found.get("lanes") == self.most else None
+
+    def _try_both(self, setup: Setup) -> How:
+        """Time a step of a lane both ways, write down what was found, and return the faster one."""
+        milliseconds: dict[How, float] = {}
+        for how in ("map", "vmap"):
+            state = setup.first_state()
+            lanes = self._cohort(setup, state, how, self.most)
+            self.compile_seconds += lanes.compile_seconds
+            milliseconds[how] = 1e3 * _seconds_a_step(lanes, setup, state)
+            del lanes
+        best = min(milliseconds, key=lambda how: milliseconds[how])
+        self._folder.write_json(
+            _CHOICE,
+            {
+                "executor": best,
+                "device": device_line(),
+                "lanes": self.most,
+                "milliseconds_a_lane_and_step": {name: round(value, 3) for name, value in milliseconds.items()},
+            },
+        )
+        return best
+
+
+def _seconds_a_step(lanes: CohortLanes, setup: Setup, state: Any) -> float:
+    """Return what a step of one lane takes, the first block of the program left aside."""
+    for lane in range(lanes.count):
+        lanes.put(lane, state)
+    steps, seconds, step, total = 0, 0.0, 0, setup.plan.total_steps
+    began = time.perf_counter()
+    while seconds == 0 or time.perf_counter() - began < _TRIAL_SECONDS:
+        if step >= total:
+            step = 0  # a lane may go on past its end, since only the time counts
+        position = Position(setup.plan, setup.experiment.training.seed, step, total)
+        started = time.perf_counter()
+        blocks = lanes.run([position] * lanes.count)
+        if step or total == 1:
+            seconds += time.perf_counter() - started
+            steps += sum(len(block.losses) for block in blocks if block)
+        step += len(blocks[0].losses) if blocks[0] else 0
+    return seconds / max(1, steps)

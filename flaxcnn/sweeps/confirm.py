@@ -1,0 +1,119 @@
+"""`--confirm K`: the best settings of a sweep and the config's own, trained anew with the same fresh seeds.
+
+It is a search of its own, over a list of settings and seeds, so that it goes on where it was interrupted.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flaxcnn.config import Experiment
+from flaxcnn.errors import TrainingError
+from flaxcnn.sweeps.files import Sweep
+from flaxcnn.sweeps.intervals import confirmation_report, confirmed
+from flaxcnn.sweeps.listed import Listed
+from flaxcnn.sweeps.results import measured, ranked, short_names, shown_params
+from flaxcnn.sweeps.search import Search
+from flaxcnn.sweeps.space import Int
+from flaxcnn.sweeps.trials import Status, Trial, Value
+
+_SEED = "training.seed"
+
+
+class Result(NamedTuple):
+    """What fresh seeds say."""
+
+    report: str  # Markdown
+    best: Trial  # of the sweep, by its mean over fresh seeds
+    words: str  # about it
+
+
+class Confirmation(NamedTuple):
+    """The search that trains the best settings anew.
+
+    Attributes:
+        search: over settings and seeds, the config's own setting first.
+        candidates: the trials whose settings they are, the best first.
+        seeds: the fresh ones.
+    """
+
+    search: Search
+    candidates: Sequence[Trial]
+    seeds: Sequence[int]
+
+    @property
+    def introduction(self) -> list[str]:
+        """Lines that say what will be trained."""
+        settings = "setting" if len(self.candidates) == 1 else f"{len(self.candidates)} settings"
+        return [f"confirming the best {settings} and the config's own with the fresh seeds {_listed(self.seeds)}"]
+
+    def results(self) -> Result:
+        """Return what the trained settings say.
+
+        Raises:
+            TrainingError: one of them could not be trained.
+        """
+        trials, metric = self.search.open().trials(), self.search.sweep.metric
+        for trial in trials:
+            if trial.status is not Status.COMPLETE:
+                raise TrainingError(
+                    f"could not be trained anew: {trial.reason or trial.status}", where=f"--confirm, {trial.params}"
+                )
+        values = [measured(trial, metric) or 0.0 for trial in trials]
+        count = len(self.seeds)
+        reference, *rest = [values[first : first + count] for first in range(0, len(values), count)]
+        found = confirmed(reference, rest, self.search.sweep.higher_is_better)
+        names = short_names(dict.fromkeys(path for trial in self.candidates for path in trial.params))
+        settings = [f"trial {each.number}: {shown_params(each.params, names)}" for each in self.candidates]
+        report = confirmation_report(self.search.name.rpartition(_SUFFIX)[0], metric, reference, settings, found)
+        sign = 1 if self.search.sweep.higher_is_better else -1
+        place = max(range(len(found)), key=lambda index: (sign * found[index].over_seeds.mean, -index))
+        mean = found[place].over_seeds
+        spread = f"({mean.low:.4f} to {mean.high:.4f}) over {count} fresh seeds"
+        words = f"{metric.replace('_', ' ')} {mean.mean:.4f} {spread}"
+        return Result(report, self.candidates[place], words)
+
+
+_SUFFIX = "-confirm"
+
+
+def confirmation_of(
+    search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int
+) -> Confirmation:
+    """Return the search that trains the best settings of a finished one anew.
+
+    Args:
+        search: the finished one.
+        experiment: that was searched.
+        trials: of it.
+        settings: how many of the best.
+        seeds: how many fresh ones; they follow the highest that any trial had.
+    """
+    complete = [trial for trial in ranked(trials) if trial.status is Status.COMPLETE]
+    candidates: list[Trial] = []
+    for trial in complete:  # seeds aside, each setting once
+        if all(_setting(trial) != _setting(other) for other in candidates):
+            candidates.append(trial)
+    candidates = candidates[:settings]
+    used = [experiment.training.seed, *(trial.params.get(_SEED) for trial in trials)]
+    first = 1 + max(seed for seed in used if isinstance(seed, int))
+    fresh = [(first + index) % 2**32 for index in range(seeds)]
+    points = tuple({**_setting(trial), _SEED: seed} for trial in [None, *candidates] for seed in fresh)
+    space = {**search.sweep.space, _SEED: Int(0, 2**32 - 1)}
+    sweep = Sweep(space, Listed(points), trials=len(points), metric=search.sweep.metric, seed=search.sweep.seed)
+    lanes = max(search.lanes, 8)
+    again = search._replace(
+        name=f"{search.name}{_SUFFIX}-{settings}x{seeds}",
+        sweep=sweep,
+        folder=search.folder / f"confirm-{settings}x{seeds}",
+        lanes=lanes,
+    )
+    again.folder.mkdir(exist_ok=True)
+    return Confirmation(again, candidates, fresh)
+
+
+def _setting(trial: Trial | None) -> dict[str, Value]:
+    return {} if trial is None else {path: value for path, value in trial.params.items() if path != _SEED}
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

@@ -1,0 +1,184 @@
+"""What a process of a sweep takes on next, and what it tells the study of how it went.
+
+A decision is made under the study's lock and written down before it is carried out, so a process may be killed
+anywhere: whoever decides next carries out what is left of it, and goes on with the trials of the dead one before
+anything new is decided. So one process that is killed and started again makes the decisions of one that was not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flaxcnn.config import Experiment
+from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.files import Sweep
+from flaxcnn.sweeps.population import PopulationBased
+from flaxcnn.sweeps.space import perturb, with_params
+from flaxcnn.sweeps.study import LostTrialError, Study
+from flaxcnn.sweeps.trainer import Assignment, Outcome
+from flaxcnn.sweeps.trials import Action, GoOn, New, Proposal, Scheduler, Status, Stop, Trial
+
+_MOST_TAKEOVERS = 5  # of a trial without a report between them: then it is the trial that ends its processes
+
+_Step = dict[str, Any]  # of a plan, as JSON has it
+
+
+def scheduler_of(sweep: Sweep, experiment: Experiment) -> Scheduler:
+    """Return a sweep's scheduler, which knows the space where it has to."""
+    scheduler = sweep.scheduler
+    if isinstance(scheduler, PopulationBased):
+        return scheduler.bound(lambda params, rng: perturb(sweep.space, experiment, params, rng), sweep.seed)
+    return scheduler
+
+
+def budget_of(sweep: Sweep, experiment: Experiment) -> int:
+    """Return how many trials a sweep has: as many as it says, or as there are different ones."""
+    size = sweep.searcher.size(sweep.space, experiment)
+    return sweep.trials if size is None else min(sweep.trials, size)
+
+
+class Decisions:
+    """Decides for one process of a sweep.
+
+    Args:
+        sweep: what is searched, and how.
+        experiment: that is searched.
+        study: keeps the trials.
+    """
+
+    def __init__(self, sweep: Sweep, experiment: Experiment, study: Study):
+        self._sweep, self._experiment, self._study = sweep, experiment, study
+        self._scheduler = scheduler_of(sweep, experiment)
+        self._budget = budget_of(sweep, experiment)
+        self._sign = 1 if sweep.higher_is_better else -1
+
+    def take_on(self, free: int) -> list[Assignment] | None:
+        """Return trials that this process now owns and is to train, at most as many as are asked for.
+
+        Returns:
+            None where the sweep is done, and an empty list where others have to end something first.
+        """
+        with self._study.deciding():
+            while True:
+                plan = self._study.plan()
+                if plan is None:
+                    trials = self._study.trials()
+                    again = self._left_over(trials, free)
+                    if again:
+                        return self._assignments(again)
+                    plan = self._planned(trials, free)
+                    if not plan:
+                        return [] if any(t.status in (Status.RUNNING, Status.WAITING) for t in trials) else None
+                    self._study.set_plan(plan)
+                taken = [number for step in plan if (number := self._carry_out(step)) is not None]
+                self._study.set_plan(None)
+                assignments = self._assignments(taken)
+                if assignments:
+                    return assignments
+
+    def record(self, outcome: Outcome) -> None:
+        """Tell the study how a rung ended; nothing where another process has taken the trial over."""
+        with self._study.deciding():
+            try:
+                if outcome.value is None:
+                    self._study.fail(outcome.number, outcome.reason, outcome.seconds)
+                    return
+                trial = self._study.trials()[outcome.number]
+                last = trial.rung + 1 == len(self._scheduler.fractions(trial.bracket))
+                self._study.end_rung(outcome.number, self._sign * outcome.value, outcome.seconds, last=last)
+            except LostTrialError:
+                pass
+
+    def release(self, numbers: Sequence[int]) -> None:
+        """Leave trials to whoever comes next."""
+        with self._study.deciding():
+            for number in numbers:
+                if self._study.owns(number):
+                    self._study.release(number)
+
+    def _left_over(self, trials: Sequence[Trial], free: int) -> list[int]:
+        """Take on trials whose process has ended, or was stopped; those that end every process fail."""
+        abandoned = set(self._study.abandoned())
+        taken: list[int] = []
+        for trial in trials:
+            if len(taken) == free:
+                break
+            if trial.number in abandoned:
+                if self._study.adopt(trial.number) > _MOST_TAKEOVERS:
+                    reason = f"{_MOST_TAKEOVERS + 1} processes ended while they trained it: out of memory?"
+                    self._study.fail(trial.number, reason, 0.0)
+                    continue
+                taken.append(trial.number)
+            elif trial.status is Status.WAITING:
+                self._study.claim(trial.number)
+                taken.append(trial.number)
+        return taken
+
+    def _planned(self, trials: Sequence[Trial], free: int) -> list[_Step]:
+        """Return what the scheduler wants as steps that another process can carry out; what is proposed stands in it.
+
+        Where it wants nothing and nothing runs, what is left paused is stopped.
+        """
+        actions: Sequence[Action] = self._scheduler.decide(trials, self._budget, free)
+        if not actions and not any(trial.status in (Status.RUNNING, Status.WAITING) for trial in trials):
+            actions = [Stop(trial.number) for trial in trials if trial.status is Status.PAUSED]
+        history, plan = list(trials), []
+        for action in actions:
+            if isinstance(action, New):
+                proposal = self._proposal(action, history)
+                new = Trial(
+                    number=len(history),
+                    params=dict(proposal.params),
+                    status=Status.RUNNING,
+                    bracket=action.bracket,
+                    first_rung=action.first_rung,
+                    parent=action.parent,
+                    attributes=dict(proposal.attributes),
+                )
+                history.append(new)
+                kept = {
+                    name: getattr(new, name) for name in ("bracket", "first_rung", "parent", "params", "attributes")
+                }
+                plan.append({"do": "add", "trial": new.number, **kept})
+            else:
+                plan.append({"do": "go on" if isinstance(action, GoOn) else "stop", "trial": action.number})
+        return plan
+
+    def _proposal(self, new: New, history: Sequence[Trial]) -> Proposal:
+        if new.params is not None:
+            return Proposal(new.params)
+        sweep = self._sweep
+        return sweep.searcher.propose(sweep.space, self._experiment, len(history), history, sweep.seed)
+
+    def _carry_out(self, step: Mapping[str, Any]) -> int | None:
+        """Carry out a step of a plan, of which a process that was killed may have carried it out already.
+
+        Returns:
+            The trial that this process now owns; None where there is nothing to train.
+        """
+        trials, number = self._study.trials(), step["trial"]
+        status = trials[number].status if number < len(trials) else None
+        if step["do"] == "stop":
+            if status is Status.PAUSED:
+                self._study.stop(number)
+            return None
+        if status is None:
+            proposal = Proposal(step["params"], step["attributes"])
+            self._study.add(proposal, bracket=step["bracket"], first_rung=step["first_rung"], parent=step["parent"])
+        elif status is Status.PAUSED:
+            self._study.claim(number)
+        elif not self._study.owns(number):  # the process that made the plan took it, and was killed
+            self._study.adopt(number)
+        return number
+
+    def _assignments(self, numbers: Sequence[int]) -> list[Assignment]:
+        trials, found = self._study.trials(), []
+        for trial in (trials[number] for number in numbers):
+            try:
+                experiment = with_params(self._experiment, trial.params)
+            except ConfigError as error:
+                self._study.fail(trial.number, str(error), 0.0)
+                continue
+            fractions = self._scheduler.fractions(trial.bracket)
+            before = fractions[trial.first_rung - 1] if trial.parent is not None else 0.0
+            found.append(Assignment(trial.number, experiment, fractions[trial.rung], trial.parent, before))
+        return found

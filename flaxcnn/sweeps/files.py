@@ -1,0 +1,141 @@
+"""Sweep files: Python that binds `sweep`, and perhaps the `experiment` that is searched.
+
+experiment = Experiment(data=Data(validation=0.1))
+sweep = Sweep(space={"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}, searcher=TPE(), trials=24)
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flaxcnn.config import Experiment, experiments, to_json
+from flaxcnn.config.checks import require
+from flaxcnn.config.files import bound_to, library_files, run_file
+from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.sweeps.listed import Listed
+from flaxcnn.sweeps.schedulers import SCHEDULERS, Straight
+from flaxcnn.sweeps.searchers import SEARCHERS, Random, Searcher
+from flaxcnn.sweeps.space import Space
+from flaxcnn.sweeps.trials import Scheduler
+
+METRICS = ("validation_accuracy", "validation_loss")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is searched, and how.
+
+    Attributes:
+        space: the domains of the searched fields, by path; in order, as a field may depend on earlier ones.
+        searcher: proposes the values of each trial.
+        scheduler: says how far each trial is trained.
+        trials: how many there are, those aside that begin with another's state; at least 1.
+        metric: by which trials are ranked, measured on the images that are set aside for validation.
+        seed: of the proposals, 0 to 2**32 - 1; each trial's training has its own, `training.seed`.
+    """
+
+    space: Space
+    searcher: Searcher = field(default_factory=Random)
+    scheduler: Scheduler = field(default_factory=Straight)
+    trials: int = 16
+    metric: str = "validation_accuracy"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, Mapping):
+            expected = '{"section.field": Float(...), ...}'
+            raise ConfigError("wrong type", where="sweep.space", expected=expected, found=repr(self.space))
+        for name, kinds in (("searcher", (*SEARCHERS.values(), Listed)), ("scheduler", (*SCHEDULERS.values(),))):
+            given = getattr(self, name)
+            if not isinstance(given, kinds):
+                expected = " or ".join(f"{kind.__name__}()" for kind in kinds)
+                raise ConfigError("wrong type", where=f"sweep.{name}", expected=expected, found=repr(given))
+        for name, value in (("trials", self.trials), ("seed", self.seed)):
+            if type(value) is not int:
+                raise ConfigError("wrong type", where=f"sweep.{name}", expected="a whole number", found=repr(value))
+        require(self.trials >= 1, "sweep.trials", "at least 1", self.trials)
+        require(0 <= self.seed < 2**32, "sweep.seed", "0 to 2**32 - 1", self.seed)
+        if self.metric not in METRICS:
+            about_test = str(self.metric).startswith("test")
+            raise ConfigError(
+                "test images are not chosen by: they have to tell afterwards how good the choice is"
+                if about_test
+                else f"unknown metric '{self.metric}'",
+                where="sweep.metric",
+                expected=" or ".join(METRICS) if about_test else None,
+                fix="" if about_test else nearest(str(self.metric), METRICS),
+            )
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which end of the metric is best."""
+        from flaxcnn.runs.choice import higher_is_better  # here, since it brings JAX with it
+
+        return higher_is_better(self.metric)
+
+
+class SweepFile(NamedTuple):
+    """What a sweep file holds; at least one of the two."""
+
+    name: str  # the file's, without its ending
+    experiment: Experiment | None
+    sweep: Sweep | None
+
+
+def sweeps() -> dict[str, Path]:
+    """Return the sweep files that come with the library, by name."""
+    return library_files("sweeps")
+
+
+def load_sweep_file(name_or_path: str) -> SweepFile:
+    """Read a sweep, an experiment or both from a file of the library's, by its name, or of the user's, by its path.
+
+    Raises:
+        ConfigError: there is no such file, it fails to run, or it binds neither `sweep` nor `experiment`.
+    """
+    path, bound = run_file(name_or_path, {**experiments(), **sweeps()})
+    experiment = bound_to(bound, "experiment", Experiment, "experiment = Experiment(...)", path)
+    sweep = bound_to(bound, "sweep", Sweep, "sweep = Sweep(...)", path)
+    if experiment is None and sweep is None:
+        expected = "sweep = Sweep(...), or experiment = Experiment(...)"
+        raise ConfigError("nothing to do in this config file", where=path, expected=expected, found="neither")
+    return SweepFile(path.stem, experiment, sweep)
+
+
+def fingerprint(sweep: Sweep, experiment: Experiment) -> dict[str, Any]:
+    """Return what tells a sweep from another, as JSON has it: all but the number of trials, which may be raised later.
+
+    Args:
+        sweep: the sweep.
+        experiment: that is searched.
+    """
+    values = {
+        "space": {path: _as_json(entry) for path, entry in sweep.space.items()},
+        "order": list(sweep.space),
+        "searcher": _as_json(sweep.searcher),
+        "scheduler": _as_json(sweep.scheduler),
+        "metric": sweep.metric,
+        "seed": sweep.seed,
+        "experiment": to_json(experiment),
+    }
+    return json.loads(json.dumps(values))  # with lists for tuples, as it comes back from a file
+
+
+def difference(there: Any, here: Any, path: str = "") -> tuple[str, Any, Any]:
+    """Return where two fingerprints first differ, "" for nowhere, and what stands there in each; None for nothing."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in [*here, *(name for name in there if name not in here)]:
+            if there.get(name) != here.get(name):
+                return difference(there.get(name), here.get(name), f"{path}.{name}" if path else name)
+    return path, there, here
+
+
+def _as_json(value: Any) -> Any:
+    """Return a frozen dataclass as its name with the fields by which it is compared; anything else as it is."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {each.name: _as_json(getattr(value, each.name)) for each in dataclasses.fields(value) if each.compare}
+    return {"kind": type(value).__name__, **fields}

@@ -1,0 +1,52 @@
+"""How a sweep is carried out: what changes nothing in what is searched."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flaxcnn.config.checks import require
+
+
+@dataclass(frozen=True)
+class Ray:
+    """What a task on a Ray cluster takes up; for the executor ray."""
+
+    address: str | None = None
+    """Of the cluster, as ray.init takes it; None for the one that RAY_ADDRESS names, or one of this machine."""
+    cpus: float = 1.0
+    """Cores of a task."""
+    gpus: float = 0.0
+    """GPUs of a task; a fraction shares one, and XLA_PYTHON_CLIENT_MEM_FRACTION its memory."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.cpus < math.inf, "--ray.cpus", "above 0", self.cpus)
+        require(0 <= self.gpus < math.inf, "--ray.gpus", "at least 0", self.gpus)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where a sweep is kept, and who trains its trials."""
+
+    out: str | None = None
+    """Folder of the sweep; what is half done in it goes on. None for runs/sweep-NAME."""
+    storage: str | None = None
+    """URL of the database that keeps the trials, as Optuna takes it; None for study.db in the folder. Processes on
+    several machines that name the same database and folder share the trials."""
+    executor: Literal["auto", "map", "vmap", "processes", "ray"] = "auto"
+    """How trials are trained: in lanes of one program, one after the other (map) or all at once (vmap), whichever is
+    the faster here (auto); in several processes of this machine; or as tasks on a Ray cluster."""
+    workers: int | None = None
+    """Processes or Ray tasks at a time; None for one a core, or all that the cluster has room for."""
+    lanes: int | None = None
+    """Trials side by side in one program, at most; None for 8, or 1 in several processes, on Ray, and where a proposal
+    depends on the trials before."""
+    confirm: int = 0
+    """Train so many of the best settings anew, with fresh seeds, beside the config's own; 0 for none."""
+    confirm_seeds: int = 5
+    """Fresh seeds for each of them."""
+    ray: Ray = field(default_factory=Ray)
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("lanes", 1), ("confirm", 0), ("confirm_seeds", 2)):
+            value = getattr(self, name)
+            require(value is None or value >= least, f"--{name.replace('_', '-')}", f"at least {least}", value)

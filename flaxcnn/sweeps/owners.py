@@ -1,0 +1,123 @@
+"""The processes that own running trials: what names one over all machines, and how another knows that it is gone.
+
+On the same machine the system says at once that a process has ended. Elsewhere, and of one that hangs, only its
+silence shows: each process tells the database every few seconds that it lives, by the database's own clock.
+"""
+
+import os
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_PROC = Path("/proc")
+_IMPORTED = time.time_ns()  # stands for the start of the process where the system doesn't tell it
+
+
+class Owner(NamedTuple):
+    """A process, named so that no other has the same name: not after a reboot, nor on another machine."""
+
+    host: str  # for people: several machines may have the same
+    boot: str  # of the machine; "" where the system has no such number
+    namespace: str  # of the process numbers: each container has its own
+    pid: int
+    started: str
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self))
+
+    @classmethod
+    def named(cls, name: str) -> "Owner":
+        """Return the owner whose `str` this is."""
+        host, boot, namespace, pid, started = name.rsplit("/", 4)
+        return cls(host, boot, namespace, int(pid), started)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known to have ended; False too where this process cannot see it."""
+        here = this_process()
+        if not self.boot or (self.boot, self.namespace) != (here.boot, here.namespace):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's, so it lives
+        now = _status(self.pid)
+        return now is not None and (now.state in "ZX" or now.started != self.started)
+
+
+def this_process() -> Owner:
+    """Return the name of the process that calls."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink(_PROC / "self/ns/pid")
+    except OSError:
+        boot = namespace = ""
+    now = _status(os.getpid())
+    return Owner(socket.gethostname(), boot, namespace, os.getpid(), now.started if now else str(_IMPORTED))
+
+
+class Beat(NamedTuple):
+    """A sign of life."""
+
+    time: datetime  # by the database's clock; some count whole seconds
+    age: float  # seconds since then
+
+
+class Heartbeats:
+    """When each process last told the database that it lives."""
+
+    def __init__(self, engine: "Engine"):
+        from sqlalchemy import Column, DateTime, MetaData, String, Table
+
+        self._engine = engine
+        self._table = Table(
+            "flaxcnn_heartbeats",
+            MetaData(),
+            Column("owner", String(255), primary_key=True),
+            Column("beat", DateTime(timezone=True), nullable=False),
+        )
+
+    def prepare(self) -> None:
+        """Make the table where there is none; one process at a time."""
+        self._table.metadata.create_all(self._engine)
+
+    def beat(self, owner: Owner) -> None:
+        """Write down that a process lives."""
+        from sqlalchemy import func
+
+        columns = self._table.c
+        with self._engine.begin() as connection:
+            again = self._table.update().where(columns.owner == str(owner)).values(beat=func.now())
+            if not connection.execute(again).rowcount:
+                connection.execute(self._table.insert().values(owner=str(owner), beat=func.now()))
+
+    def last(self) -> dict[Owner, "Beat"]:
+        """Return the last beat of each process that ever beat."""
+        from sqlalchemy import func, select
+
+        columns = self._table.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(columns.owner, columns.beat, func.now())).all()
+        return {Owner.named(name): Beat(beat, (now - beat).total_seconds()) for name, beat, now in rows}
+
+
+class _Status(NamedTuple):
+    state: str
+    started: str  # in ticks since the machine's boot
+
+
+def _status(pid: int) -> _Status | None:
+    """Return what the system says of a process; None where it says nothing."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    return _Status(fields[0], fields[19])

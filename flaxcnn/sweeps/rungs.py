@@ -1,0 +1,33 @@
+"""What every scheduler asks about a rung: who has yet to end it, who waits after it or passed it, who was best."""
+
+import math
+from collections.abc import Iterable
+
+from flaxcnn.sweeps.trials import Status, Trial
+
+
+def blocks(trial: Trial, rung: int) -> bool:
+    """Return whether a trial that entered a rung has yet to end it; a failed one never will, so nobody waits for it."""
+    return trial.rung <= rung and trial.status is not Status.FAILED
+
+
+def passed(trial: Trial, rung: int) -> bool:
+    """Return whether a trial ended a rung and was sent on to the next one, also where it failed there."""
+    went_no_further = trial.status in (Status.PAUSED, Status.STOPPED, Status.COMPLETE)
+    return trial.rung > rung + 1 or (trial.rung == rung + 1 and not went_no_further)
+
+
+def pauses_after(trial: Trial, rung: int) -> bool:
+    """Return whether a trial ended a rung, and waits to hear whether it goes on."""
+    return trial.status is Status.PAUSED and trial.rung == rung + 1
+
+
+def ranked(trials: Iterable[Trial], rung: int) -> list[Trial]:
+    """Return those that ended a rung, the best score first, the lower number of equal ones; not-a-number comes last."""
+    ended = [trial for trial in trials if trial.rung > rung]
+    return sorted(ended, key=lambda trial: (-_score(trial, rung), trial.number))
+
+
+def _score(trial: Trial, rung: int) -> float:
+    score = trial.scores[rung - trial.first_rung]
+    return -math.inf if math.isnan(score) else score

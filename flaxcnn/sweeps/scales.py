@@ -1,0 +1,109 @@
+"""Where a value stands along an axis of a picture, from 0 to 1, and what is written beside the axis.
+
+Hyperparameters stand as their domains say, logarithmically or one option beside the other. Metrics stand so that the
+good ones lie apart: 0.98 and 0.99 are as different as 0.8 and 0.9.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from flaxcnn.sweeps.results import shown
+from flaxcnn.sweeps.space import Choice, Domain, Int, When
+from flaxcnn.sweeps.trials import Value
+
+_LEAST_ERROR = 1e-4  # 1 - accuracy: what lies below it stands with it
+_WIDE = 8  # a ratio from which on logarithms tell more
+_FEW = 8  # texts beside an axis
+_ROUNDING = 1e-9  # by which a number may miss the end of an axis, relative to it
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One axis.
+
+    Attributes:
+        place: gives where a value stands; 0 to 1 for those that the scale was made for.
+        ticks: places with their texts, rising.
+    """
+
+    place: Callable[[Value], float]
+    ticks: Sequence[tuple[float, str]]
+
+
+def domain_of(entry: Domain | When) -> Domain:
+    """Return a field's domain in the space, where it is active."""
+    return entry.domain if isinstance(entry, When) else entry
+
+
+def domain_scale(entry: Domain | When) -> Scale:
+    """Return the scale of a searched field."""
+    domain = domain_of(entry)
+    if isinstance(domain, Choice):
+        options = list(domain.options)
+        places = [(number + 0.5) / len(options) for number in range(len(options))]
+        return Scale(lambda value: places[options.index(value)], list(zip(places, map(shown, options), strict=True)))
+    low, high = float(domain.low), float(domain.high)
+    ticks = _round_numbers(low, high) if domain.log else _even_numbers(low, high)
+    if isinstance(domain, Int):
+        few = domain.spread(_FEW + 1)
+        ticks = list(map(float, few)) if len(few) <= _FEW else [tick for tick in ticks if tick.is_integer()]
+    return _scale(math.log10 if domain.log else float, (low, high), ticks)
+
+
+def metric_scale(values: Iterable[float], metric: str) -> Scale:
+    """Return the scale of a metric that holds the given values.
+
+    Where they span much, an accuracy's axis is logarithmic in the error that it leaves, a loss's in itself.
+
+    Args:
+        values: finite numbers; without any, the scale is that of 0 to 1.
+        metric: its name.
+    """
+    numbers = list(values)
+    low, high = min(numbers, default=0.0), max(numbers, default=1.0)
+    if metric.endswith("accuracy"):
+        least, most = max(1 - high, _LEAST_ERROR), 1 - low
+        if most > _WIDE * least:
+            ticks = [1 - error for error in reversed(_steps_of_ten(least, most, (1, 2, 5)))]
+            return _scale(lambda accuracy: -math.log10(max(1 - accuracy, _LEAST_ERROR)), (low, high), ticks)
+    elif low > 0 and high > _WIDE * low:
+        ticks = _steps_of_ten(low, high, (1, 2, 5))
+        return _scale(math.log10, (low, high), ticks if len(ticks) <= 2 * _FEW else _round_numbers(low, high))
+    return _scale(float, (low, high), _even_numbers(low, high))
+
+
+def _scale(along: Callable[[float], float], ends: tuple[float, float], ticks: Sequence[float]) -> Scale:
+    low, high = map(along, ends)
+
+    def place(value: Value) -> float:
+        assert isinstance(value, int | float)
+        return (along(value) - low) / (high - low) if high > low else 0.5
+
+    return Scale(place, [(place(tick), f"{tick:.6g}") for tick in ticks])
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Return a few round numbers from low to high, both above 0, for a logarithmic axis."""
+    for steps in ((1,), (1, 3), (1, 2, 5)):
+        numbers = _steps_of_ten(low, high, steps)
+        if len(numbers) >= 3:
+            return numbers[:: 1 + len(numbers) // _FEW]
+    return _even_numbers(low, high)
+
+
+def _steps_of_ten(low: float, high: float, steps: Sequence[int]) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    numbers = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [number for number in numbers if low * (1 - _ROUNDING) <= number <= high * (1 + _ROUNDING)]
+
+
+def _even_numbers(low: float, high: float) -> list[float]:
+    """Return a few round numbers from low to high at even distances; the one where they are equal."""
+    from matplotlib.ticker import MaxNLocator
+
+    if low == high:
+        return [low]
+    numbers = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    margin = _ROUNDING * (high - low)
+    return [float(number) for number in numbers if low - margin <= number <= high + margin]

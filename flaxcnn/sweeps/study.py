@@ -1,0 +1,467 @@
+"""The durable study of a sweep: its trials in a database that all of its processes share, and who trains which.
+
+The database is Optuna's, so whatever reads an Optuna study reads a sweep. What decides on trials (searchers,
+schedulers) and what trains them stand elsewhere; here they are kept, so that a process may be killed at any time.
+"""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.distributions import distribution
+from flaxcnn.sweeps.files import difference
+from flaxcnn.sweeps.journal import Journal
+from flaxcnn.sweeps.owners import Beat, Heartbeats, Owner, this_process
+from flaxcnn.sweeps.space import Space
+from flaxcnn.sweeps.storage import Database, import_optuna
+from flaxcnn.sweeps.trials import Proposal, Status, Trial
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+PLAN = "plan"  # the study's attribute that says what was decided and is not carried out yet
+FINGERPRINT = "sweep"  # the study's attribute that tells this sweep from another
+ORIGIN = "origin"  # the trial's attribute that never changes: bracket, first rung, parent, what the searcher keeps
+PROGRESS = "progress"  # the trial's attribute that one write changes as a whole: status, owner, scores, seconds, reason
+
+
+class LostTrialError(Exception):
+    """A trial that this process trained is another's now: this one was thought to be gone, since it was silent."""
+
+    def __init__(self, number: int):
+        self.number = number
+        super().__init__(f"trial {number} is not this process's any more")
+
+
+class Study:
+    """The trials of a sweep, in a database; every process of the sweep opens it for itself.
+
+    What changes a trial's status is called within `deciding`. Only the owner of a running trial may report of it; what
+    another one reports raises LostTrialError and changes nothing.
+
+    Optuna knows no pause: a trial that is waiting, running or paused here is running there. A stopped one is pruned,
+    with its last score, and a complete one has its last score, both as the metric's value.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: "RDBStorage",
+        study: "optuna.Study",
+        space: Space,
+        *,
+        higher_is_better: bool,
+        journal: Journal,
+        heartbeat: float,
+        grace: float,
+    ):
+        self._database, self._storage, self._study, self._space = database, storage, study, space
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._ids: dict[int, int] = {}  # Optuna's number of a trial among those of all studies, by ours
+        self._sign = 1 if higher_is_better else -1
+        self._journal, self._heartbeats = journal, Heartbeats(database.engine)
+        self._heartbeat, self._grace = heartbeat, grace
+        self._is_deciding = False
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        name: str,
+        fingerprint: Mapping[str, Any],
+        space: Space,
+        *,
+        higher_is_better: bool,
+        journal: Journal,
+        heartbeat: float = 5.0,
+        grace: float = 30.0,
+    ) -> "Study":
+        """Return the study of a name, which is made where there is none.
+
+        Args:
+            url: of the database: `sqlite:///FILE`, or any that Optuna takes of PostgreSQL or MySQL.
+            name: of the study in it.
+            fingerprint: what makes this sweep another than any other; JSON values.
+            space: that its trials' params come from.
+            higher_is_better: whether the metric's highest value is its best.
+            journal: where what this process does to the trials is written down.
+            heartbeat: seconds from one sign of life to the next.
+            grace: seconds of silence after which a process is taken for dead.
+
+        Raises:
+            ConfigError: the database cannot be reached, its study of that name is of another sweep, or it is a SQLite
+                file and a process on another machine lives that has opened it.
+        """
+        optuna = import_optuna()
+        database = Database(url)
+        with database.exclusive("tables"):
+            storage = database.storage()
+            direction = "maximize" if higher_is_better else "minimize"
+            study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+            _check_fingerprint(study, direction, fingerprint, database.shown)
+            opened = cls(
+                database,
+                storage,
+                study,
+                space,
+                higher_is_better=higher_is_better,
+                journal=journal,
+                heartbeat=heartbeat,
+                grace=grace,
+            )
+            opened._heartbeats.prepare()
+        if database.backend == "sqlite":
+            opened._refuse_other_machines()
+        return opened
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._storage.engine.dispose()
+        self._database.close()
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """While entered, no other process of the sweep decides, on any machine; a process that dies lets go of it.
+
+        Raises:
+            ProcessError: another process has held it for ten minutes.
+            ConfigError: the database cannot be reached.
+        """
+        if self._is_deciding:
+            raise RuntimeError("already deciding")
+        with self._database.exclusive(f"study {self._study.study_name}"):
+            self._heartbeats.beat(this_process())
+            self._is_deciding = True
+            try:
+                yield
+            finally:
+                self._is_deciding = False
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """While entered, a thread tells the database again and again that this process lives."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self._heartbeat):
+                with suppress(SQLAlchemyError):  # who cannot reach it now tries again; that it is down, others show
+                    self._heartbeats.beat(this_process())
+
+        with self._database.reached():
+            self._heartbeats.beat(this_process())
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def plan(self) -> list[dict[str, Any]] | None:
+        """Return what was decided and is not carried out yet; None where nothing is left of it."""
+        self._require_deciding()
+        found: list[dict[str, Any]] | None = self._study.user_attrs.get(PLAN)
+        return found
+
+    def set_plan(self, plan: Sequence[Mapping[str, Any]] | None) -> None:
+        """Write down a decision before it is carried out, and None once it is; JSON values."""
+        self._require_deciding()
+        self._study.set_user_attr(PLAN, plan)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials as they stand, by number.
+
+        Raises:
+            ConfigError: the database cannot be reached, or holds trials that no sweep made.
+        """
+        with self._database.reached():
+            found = self._study.get_trials(deepcopy=False)
+            if self._is_deciding:
+                self._repair(found)
+        return [self._trial(frozen) for frozen in found]
+
+    def add(self, proposal: Proposal, *, bracket: int = 0, first_rung: int = 0, parent: int | None = None) -> int:
+        """Make a trial that this process runs, and return its number: one more than that of the trial before it.
+
+        Args:
+            proposal: its params, within the space, and what the searcher keeps with it.
+            bracket: as in `Trial`.
+            first_rung: as in `Trial`.
+            parent: as in `Trial`.
+        """
+        import optuna
+
+        self._require_deciding()
+        origin = {"bracket": bracket, "first_rung": first_rung, "parent": parent, "kept": dict(proposal.attributes)}
+        template = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=dict(proposal.params),
+            distributions={path: distribution(self._space[path]) for path in proposal.params},
+            user_attrs={ORIGIN: origin, PROGRESS: _Progress(Status.RUNNING, str(this_process())).as_json()},
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        number = self._storage.get_trial_number_from_id(trial_id)
+        places = {"bracket": bracket, "first_rung": first_rung, "parent": parent}
+        self._journal.record("added", trial=number, params=dict(proposal.params), **places)
+        return number
+
+    def claim(self, number: int) -> None:
+        """Run a paused or waiting trial in this process."""
+        progress = self._in(number, Status.PAUSED, Status.WAITING)
+        self._put(number, progress._replace(status=Status.RUNNING, owner=str(this_process())))
+        self._journal.record("claimed", trial=number)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Keep what was measured after so many steps of a trial, at any time.
+
+        Raises:
+            LostTrialError: the trial isn't this process's any more.
+            ConfigError: the database cannot be reached.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        with self._database.reached():
+            self._own(number)
+            try:
+                self._storage.set_trial_intermediate_value(self._id(number), step, value)
+            except UpdateFinishedTrialError as error:
+                raise LostTrialError(number) from error
+        self._journal.record("reported", trial=number, step=step, value=value)
+
+    def end_rung(self, number: int, score: float, seconds: float, *, last: bool) -> None:
+        """Pause a trial of this process at the end of a rung, or complete it.
+
+        Args:
+            number: of the trial.
+            score: at the rung's end, higher is better, a number.
+            seconds: that training took since they were last told.
+            last: whether it was the trial's last rung.
+
+        Raises:
+            LostTrialError: the trial isn't this process's any more.
+        """
+        if math.isnan(score):
+            raise ValueError(f"trial {number}: not a number cannot be ranked; let it fail")
+        self._require_deciding()
+        before = self._own(number)
+        status = Status.COMPLETE if last else Status.PAUSED
+        ended = _Progress(status, None, (*before.scores, score), before.seconds + seconds)
+        self._put(number, ended)
+        self._journal.record(status.value, trial=number, score=score, seconds=seconds)
+
+    def fail(self, number: int, reason: str, seconds: float) -> None:
+        """End a trial of this process that cannot go on.
+
+        Args:
+            number: of the trial.
+            reason: in one line.
+            seconds: that training took since they were last told.
+
+        Raises:
+            LostTrialError: the trial isn't this process's any more.
+        """
+        self._require_deciding()
+        before = self._own(number)
+        self._put(number, _Progress(Status.FAILED, None, before.scores, before.seconds + seconds, reason))
+        self._journal.record("failed", trial=number, reason=reason, seconds=seconds)
+
+    def stop(self, number: int) -> None:
+        """End a paused trial where it stands."""
+        self._put(number, self._in(number, Status.PAUSED)._replace(status=Status.STOPPED))
+        self._journal.record("stopped", trial=number)
+
+    def release(self, number: int) -> None:
+        """Leave a running trial of this process to whoever is free, at an orderly end.
+
+        Raises:
+            LostTrialError: the trial isn't this process's any more.
+        """
+        self._require_deciding()
+        self._put(number, self._own(number)._replace(status=Status.WAITING, owner=None))
+        self._journal.record("released", trial=number)
+
+    def abandoned(self) -> list[int]:
+        """Return the numbers of the running trials whose process has ended, or was silent for the time of grace."""
+        self._require_deciding()
+        here, beats = this_process(), self._heartbeats.last()
+        return [
+            frozen.number
+            for frozen in self._study.get_trials(deepcopy=False)
+            if (name := _progress(frozen).owner) is not None
+            if (owner := Owner.named(name)) != here
+            if owner.ended or owner not in beats or beats[owner].age > self._grace
+        ]
+
+    def adopt(self, number: int) -> int:
+        """Run an abandoned trial in this process.
+
+        Returns:
+            How often the trial was adopted since it last ended a rung or reported anything, this time included.
+        """
+        progress = self._in(number, Status.RUNNING)
+        reached = max(self._storage.get_trial(self._id(number)).intermediate_values, default=0)
+        adopted = 1 + (progress.adopted if reached == progress.reached else 0)
+        self._put(number, progress._replace(owner=str(this_process()), adopted=adopted, reached=reached))
+        self._journal.record("adopted", trial=number, owner=progress.owner)
+        return adopted
+
+    def owns(self, number: int) -> bool:
+        """Return whether a trial is running and this process's; another may have taken it over while this one hung.
+
+        Raises:
+            ConfigError: the database cannot be reached.
+        """
+        with self._database.reached():
+            return self._read(number).owner == str(this_process())
+
+    def _refuse_other_machines(self) -> None:
+        """Raise ConfigError where another machine writes to the same file: on network disks that would damage it.
+
+        One that was silent for less than the time of grace may be alive, so it is waited for.
+        """
+        here, before = this_process(), dict[Owner, Beat]()
+        with self._database.reached():
+            self._heartbeats.beat(here)
+            while True:
+                now = self._heartbeats.last()
+                others = [owner for owner, beat in now.items() if owner.boot != here.boot and beat.age <= self._grace]
+                if not others:
+                    return
+                for owner in others:
+                    if now[owner].time > before.get(owner, now[owner]).time:
+                        raise ConfigError(
+                            "a SQLite file is for the processes of one machine",
+                            where=self._database.shown,
+                            found=f"process {owner.pid} on {owner.host}",
+                            fix="give a --storage of a PostgreSQL server to all of them",
+                        )
+                before = now
+                time.sleep(self._heartbeat / 2)
+
+    def _trial(self, frozen: "FrozenTrial") -> Trial:
+        if ORIGIN not in frozen.user_attrs:
+            raise ConfigError(
+                f"trial {frozen.number} of study '{self._study.study_name}' was made by another program",
+                where=self._database.shown,
+                fix="name another --storage",
+            )
+        origin, progress = frozen.user_attrs[ORIGIN], _progress(frozen)
+        return Trial(
+            number=frozen.number,
+            params=frozen.params,
+            status=progress.status,
+            bracket=origin["bracket"],
+            first_rung=origin["first_rung"],
+            parent=origin["parent"],
+            scores=progress.scores,
+            reports=dict(sorted(frozen.intermediate_values.items())),
+            seconds=progress.seconds,
+            reason=progress.reason,
+            attributes=origin["kept"],
+        )
+
+    def _repair(self, found: list["FrozenTrial"]) -> None:
+        """Tell Optuna of the trials that ended here by a process that was killed before it could."""
+        for frozen in found:
+            if PROGRESS in frozen.user_attrs and not frozen.state.is_finished():
+                progress = _progress(frozen)
+                if progress.status.ended:
+                    self._end(frozen.number, progress)
+
+    def _in(self, number: int, *statuses: Status) -> "_Progress":
+        self._require_deciding()
+        progress = self._read(number)
+        if progress.status not in statuses:
+            raise ValueError(f"trial {number} is {progress.status}, not {' or '.join(statuses)}")
+        return progress
+
+    def _own(self, number: int) -> "_Progress":
+        progress = self._read(number)
+        if progress.owner != str(this_process()):
+            raise LostTrialError(number)
+        return progress
+
+    def _read(self, number: int) -> "_Progress":
+        return _Progress.of_json(self._storage.get_trial_user_attrs(self._id(number))[PROGRESS])
+
+    def _put(self, number: int, progress: "_Progress") -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            self._storage.set_trial_user_attr(self._id(number), PROGRESS, progress.as_json())
+        except UpdateFinishedTrialError as error:  # by Optuna's own means: its dashboard may do so
+            raise LostTrialError(number) from error
+        if progress.status.ended:
+            self._end(number, progress)
+
+    def _end(self, number: int, progress: "_Progress") -> None:
+        from optuna.trial import TrialState
+
+        states = {Status.COMPLETE: TrialState.COMPLETE, Status.STOPPED: TrialState.PRUNED}
+        state = states.get(progress.status, TrialState.FAIL)
+        values = None if state == TrialState.FAIL else [self._sign * progress.scores[-1]]
+        self._storage.set_trial_state_values(self._id(number), state, values)
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return self._ids[number]
+
+    def _require_deciding(self) -> None:
+        if not self._is_deciding:
+            raise RuntimeError("a trial's status is changed while deciding")
+
+
+class _Progress(NamedTuple):
+    """What changes of a trial, besides its reports."""
+
+    status: Status
+    owner: str | None = None  # who runs it; None where nobody does
+    scores: tuple[float, ...] = ()
+    seconds: float = 0.0
+    reason: str = ""
+    adopted: int = 0  # times that a process took it over from one that was gone, since it reached that step
+    reached: int = 0  # the step of its last report, the last time
+
+    def as_json(self) -> dict[str, object]:
+        return self._asdict()
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "_Progress":
+        return cls(**{**values, "status": Status(values["status"]), "scores": tuple(values["scores"])})
+
+
+def _progress(frozen: "FrozenTrial") -> _Progress:
+    progress = _Progress.of_json(frozen.user_attrs[PROGRESS])
+    if frozen.state.is_finished() and not progress.status.ended:
+        return progress._replace(status=Status.FAILED, owner=None, reason="ended by another program")
+    return progress
+
+
+def _check_fingerprint(study: "optuna.Study", direction: str, fingerprint: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError where a study is of another sweep; one that is of none becomes this one's."""
+    wanted = json.loads(json.dumps(fingerprint))
+    found = study.user_attrs.get(FINGERPRINT)
+    title = f"study '{study.study_name}'"
+    if found is None:
+        if study.trials or study.direction.name.lower() != direction:
+            raise ConfigError(f"{title} was made by another program", where=where, fix="name another --storage")
+        study.set_user_attr(FINGERPRINT, wanted)
+    elif found != wanted:
+        path, there, here = difference(found, wanted)
+        raise ConfigError(
+            f"{title} is of another sweep, by {path or 'all'}",
+            where=where,
+            expected=json.dumps(there),
+            found=json.dumps(here),
+            fix="go on with the sweep that it was made for, or name another --out or --storage",
+        )

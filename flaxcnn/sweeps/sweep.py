@@ -1,0 +1,280 @@
+"""The main job of a sweep: from a space to the best settings, in one session or in many, by one process or several.
+
+What decides, trains, keeps and draws stands elsewhere; here is the order of things.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxcnn.config import Experiment, with_data
+from flaxcnn.errors import ConfigError, TrainingError
+from flaxcnn.files import cannot_write
+from flaxcnn.runs.console import command
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.stop import StopRequest
+from flaxcnn.sweeps.config_source import experiment_source
+from flaxcnn.sweeps.confirm import Confirmation, confirmation_of
+from flaxcnn.sweeps.console import SweepConsole, Work
+from flaxcnn.sweeps.decisions import budget_of, scheduler_of
+from flaxcnn.sweeps.files import Sweep, difference, fingerprint
+from flaxcnn.sweeps.options import Execution
+from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
+from flaxcnn.sweeps.pictures import draw_sweep
+from flaxcnn.sweeps.population import PopulationBased, lineage
+from flaxcnn.sweeps.results import measured, ranked, short_names, shown_params, summary_lines, write_csv
+from flaxcnn.sweeps.search import Search, work
+from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
+from flaxcnn.sweeps.space_check import check_space
+from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.trials import Status, Trial
+from flaxcnn.sweeps.work import expected_trainings, steps_made
+from flaxcnn.sweeps.worker import Progress
+from flaxcnn.sweeps.workers import work_in_processes
+
+_LOOK_SECONDS = 0.5  # between two looks at the trials
+SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
+_LANES = 8  # where proposals do not wait for results
+
+
+def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution) -> int:
+    """Search an experiment's settings, or go on with it, and leave the sweep's folder.
+
+    Args:
+        name: of the sweep.
+        asked: what is searched, and how.
+        experiment: that is searched.
+        execution: where it is kept and who trains.
+
+    Returns:
+        The exit code: 0, or 130 or 143 where a signal stopped the sweep.
+
+    Raises:
+        ConfigError, DataError, ContractError: before anything is trained.
+        RunFolderError: a file cannot be written.
+        TrainingError: no trial could be trained.
+    """
+    experiment = with_data(experiment)
+    check_space(asked.space, experiment)
+    for_trials = _for_trials(experiment)
+    if execution.confirm and isinstance(asked.scheduler, PopulationBased):
+        raise ConfigError(
+            "population-based training finds a schedule of settings, not one that could be trained anew",
+            where="--confirm",
+            expected="0 with this scheduler",
+            found=execution.confirm,
+        )
+    if isinstance(asked.scheduler, PopulationBased) and (others := sorted(set(asked.space) - RUNTIME_FIELDS)):
+        raise ConfigError(
+            "a copy cannot change what its state has the shape of",
+            where=f"the sweep's space, {others[0]}",
+            expected=f"for population-based training one of {', '.join(sorted(RUNTIME_FIELDS))}",
+        )
+    identity = {"name": name, **fingerprint(asked, for_trials)}
+    folder = _make_folder(execution.out, identity)
+    storage = execution.storage or f"sqlite:///{folder.path.resolve() / 'study.db'}"
+    how: Any = "map" if execution.executor in ("processes", "ray") else execution.executor
+    one = execution.executor in ("processes", "ray") or isinstance(asked.searcher, TPE | CMAES | GP)
+    lanes = execution.lanes or (1 if one else _LANES)
+    search = Search(name, asked, for_trials, folder.path, storage, how, lanes)
+    study = search.open()
+    folder.write_json(SWEEP, identity)
+    stop = StopRequest()
+    console = SweepConsole(budget_of(asked, for_trials), asked.metric)
+    console.lines(_introduction(search, execution))
+    with stop:
+        compiled = _search(search, study, execution, console, stop)
+        trials = study.trials()
+        if stop.signal is None and execution.confirm and any(trial.status is Status.COMPLETE for trial in trials):
+            confirmation = confirmation_of(search, experiment, trials, execution.confirm, execution.confirm_seeds)
+            console = SweepConsole(confirmation.search.sweep.trials, asked.metric)
+            console.lines(["", *confirmation.introduction])
+            _search(confirmation.search, confirmation.search.open(), execution, console, stop)
+        else:
+            confirmation = None
+    if stop.signal is not None:
+        console.lines([f"stopped; go on with the same command; the trials' states are in {folder.path}"])
+        return stop.exit_code
+    _finish(search, experiment, trials, console, compiled, confirmation)
+    return 0
+
+
+def _search(search: Search, study: Study, execution: Execution, console: SweepConsole, stop: StopRequest) -> int:
+    """Carry out a search, and return how many programs were compiled."""
+    shown = _Shown(search, study, console)
+
+    def wants_stop() -> bool:
+        return stop.signal is not None
+
+    with console.live():
+        if execution.executor == "processes":
+            count = execution.workers or _cores()
+            compiled = work_in_processes(search, count, wants_stop=wants_stop, look=lambda n: shown.look({}, n))
+        elif execution.executor == "ray":
+            from flaxcnn.sweeps.on_ray import work_on_ray
+
+            compiled = work_on_ray(search, study, execution, wants_stop=wants_stop, look=lambda n: shown.look({}, n))
+        else:
+            cohorts = work(
+                search, study, wants_stop=wants_stop, look=lambda progress, now: shown.look(progress, now.compilations)
+            )
+            compiled = cohorts.compilations
+        shown.look({}, compiled, now=True)
+    return compiled
+
+
+class _Shown:
+    """Shows a search on the console, a few times a second at most."""
+
+    def __init__(self, search: Search, study: Study, console: SweepConsole):
+        self._search, self._study, self._console = search, study, console
+        self._scheduler = scheduler_of(search.sweep, search.experiment)
+        self._expected = expected_trainings(self._scheduler, budget_of(search.sweep, search.experiment), search.lanes)
+        self._total_steps = 0  # of a training; what the trials themselves say
+        self._next = 0.0
+
+    def look(self, progress: Progress, compilations: int, *, now: bool = False) -> None:
+        if not now and time.monotonic() < self._next:
+            return
+        trials = self._study.trials()
+        self._total_steps = max([self._total_steps, *(total for _, total in progress.values())])
+        done = steps_made(trials, progress, self._scheduler, self._total_steps)
+        expected = max(done, round(self._expected * self._total_steps))
+        self._console.updated(trials, progress, Work(done, expected, compilations))
+        self._next = time.monotonic() + _LOOK_SECONDS
+
+
+def _for_trials(experiment: Experiment) -> Experiment:
+    """Return an experiment as trials run it: on one device, without looking at the test images.
+
+    Raises:
+        ConfigError: there is nothing to rank trials by, or it says itself when to end or which step to keep.
+    """
+    if not experiment.data.validation:
+        raise ConfigError(
+            "no images to rank trials by",
+            where="data.validation",
+            expected="a fraction above 0",
+            found=experiment.data.validation,
+            fix="add --data.validation 0.1",
+        )
+    patience = experiment.training.patience
+    if patience is not None:
+        raise ConfigError(
+            "the scheduler says when a trial ends", where="training.patience", expected="None", found=patience
+        )
+    if experiment.checkpoint.final == "best":
+        raise ConfigError("a trial is ranked by its last step", where="checkpoint.final", expected="last", found="best")
+    mesh = dataclasses.replace(experiment.mesh, data=experiment.mesh.data or 1)
+    logging = dataclasses.replace(experiment.logging, test_examples=0, tensorboard=False)
+    checkpoint = dataclasses.replace(experiment.checkpoint, keep_best=None)
+    return dataclasses.replace(experiment, mesh=mesh, logging=logging, checkpoint=checkpoint)
+
+
+def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
+    """Make the folder of a new sweep, or return that of the same one."""
+    path = Path(out).expanduser() if out is not None else Path("runs") / f"sweep-{identity['name']}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        holds = sorted(each.name for each in path.iterdir())
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    folder = RunFolder(path)
+    if SWEEP in holds:
+        field, there, here = difference(folder.read_json(SWEEP), identity)
+        if field:
+            expected, found = json.dumps(there), json.dumps(here)
+            raise ConfigError(
+                f"holds another sweep, by {field}", where=path, expected=expected, found=found, fix="name another --out"
+            )
+    elif holds and not any(name.startswith("study.db") for name in holds):
+        raise ConfigError("holds files but no sweep", where=path, found=", ".join(holds[:3]), fix="name another --out")
+    return folder
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _introduction(search: Search, execution: Execution) -> list[str]:
+    sweep = search.sweep
+    budget = budget_of(sweep, search.experiment)
+    return [
+        f"{search.name}: {budget:,} trials of {search.experiment.model.name}, by {sweep.metric.replace('_', ' ')}",
+        f"  search    {', '.join(sweep.space)}",
+        f"  by        {_described(sweep.searcher)}, {_described(sweep.scheduler)}, seed {sweep.seed}",
+        f"  executor  {execution.executor}, up to {search.lanes} trials side by side",
+        f"  folder    {search.folder}",
+    ]
+
+
+def _described(value: Any) -> str:
+    """Return a frozen dataclass in words, with the fields that can be set."""
+    fields = (f"{each.name} {getattr(value, each.name):.4g}" for each in dataclasses.fields(value) if each.compare)
+    return " ".join([type(value).__name__, *fields])
+
+
+def _finish(
+    search: Search,
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    console: SweepConsole,
+    compiled: int,
+    confirmation: Confirmation | None,
+) -> None:
+    """Write what a finished sweep leaves.
+
+    Raises:
+        TrainingError: no trial is complete.
+    """
+    folder, sweep = RunFolder(search.folder), search.sweep
+    folder.write("sweep.csv", lambda path: write_csv(trials, list(sweep.space), sweep.metric, path))
+    console.lines(["", *summary_lines(trials, sweep.metric), ""])
+    best = ranked(trials)[0]
+    if best.status is not Status.COMPLETE:
+        raise TrainingError(
+            "no trial could be trained to its end",
+            where=search.folder,
+            found=f"{sum(trial.status is Status.FAILED for trial in trials)} of {len(trials)} failed",
+            fix="see the reasons above, and in sweep.csv",
+        )
+    console.lines(draw_sweep(trials, sweep.space, sweep.metric, search.folder))
+    words = f"{sweep.metric.replace('_', ' ')} {measured(best, sweep.metric):.4f}, the best of {len(trials)} trials"
+    if confirmation is not None:
+        confirmed = confirmation.results()
+        folder.write_text("confirm.md", confirmed.report)
+        console.lines([confirmed.report])
+        best, words = confirmed.best, confirmed.words
+    _write_best(folder, search, experiment, trials, best, words)
+    console.lines(
+        [
+            f"compiled  {compiled} training {'program' if compiled == 1 else 'programs'} in this session",
+            f"folder    {search.folder}: sweep.csv, best.py and pictures",
+            f"train it  {command('train', search.folder / 'best.py')}",
+        ]
+    )
+
+
+def _write_best(
+    folder: RunFolder, search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str
+) -> None:
+    """Write the config of the best trial."""
+    lines = [
+        f"Trial {best.number} of the sweep {search.name}: {words}.",
+        "",
+        shown_params(best.params, short_names(best.params)),
+    ]
+    if best.parent is not None:
+        ends = scheduler_of(search.sweep, search.experiment).fractions(best.bracket)
+        lines += ["", "Population-based training went to it by way of other settings, which this file does not repeat:"]
+        lines += [
+            f"until {ends[segment.end_rung - 1]:.0%} of the steps: "
+            f"{shown_params(segment.params, short_names(segment.params))}"
+            for segment in lineage(trials, best.number)
+        ]
+    source = experiment_source(with_params(experiment, best.params), "\n".join(lines))
+    folder.write_text("best.py", source)

@@ -1,0 +1,297 @@
+"""Trains trials: those that share a program in the lanes of one cohort, each to the end of its rung.
+
+A trial's state is on the disk whenever it pauses, so that it goes on where it stood, in this process or another. What
+is computed for a trial does not depend on its company: with lanes one after the other it is a solo run's, bit for bit.
+"""
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from flaxcnn.config import Experiment, to_json
+from flaxcnn.errors import FlaxcnnError, RunFolderError
+from flaxcnn.models import contract_path
+from flaxcnn.runs.environment import versions
+from flaxcnn.runs.setup import Loaded, Setup, load, set_up
+from flaxcnn.sweeps.cohorts import Cohorts, Program, bucket_of, data_of
+from flaxcnn.training import TrainState
+from flaxcnn.training.checkpoints import CheckpointStore, Metadata
+from flaxcnn.training.lanes import LaneBlock, Position
+
+
+class Assignment(NamedTuple):
+    """A trial that is to be trained to the end of a rung.
+
+    Attributes:
+        number: the trial's.
+        experiment: the trial's.
+        fraction: of its steps, at which the rung ends.
+        parent: the trial with whose state it begins; None where it begins anew, or goes on.
+        parent_fraction: of the parent's steps, at which that state is taken.
+    """
+
+    number: int
+    experiment: Experiment
+    fraction: float
+    parent: int | None = None
+    parent_fraction: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """How a rung ended: with the metric, or with the reason for which the trial failed."""
+
+    number: int
+    value: float | None
+    reason: str
+    seconds: float
+
+
+class Watch(NamedTuple):
+    """What the trainer tells while it trains, and asks.
+
+    Attributes:
+        report: called with a trial's number, its steps done and the metric, wherever it is measured.
+        progress: called with a trial's number, its steps done and all its steps.
+        lost: whether another process has taken a trial over, and this one is to drop it.
+        wants_stop: whether to save and end.
+    """
+
+    report: Callable[[int, int, float], None]
+    progress: Callable[[int, int, int], None]
+    lost: Callable[[int], bool]
+    wants_stop: Callable[[], bool]
+
+
+@dataclass
+class _Lane:
+    """A trial while it is trained."""
+
+    number: int
+    setup: Setup
+    store: CheckpointStore
+    state: TrainState | None  # until it is put into its lane
+    step: int
+    end: int
+    seconds: float = 0.0
+
+    @property
+    def position(self) -> Position:
+        return Position(self.setup.plan, self.setup.experiment.training.seed, self.step, self.end)
+
+    @property
+    def due(self) -> bool:
+        """Whether the metric is measured at this step."""
+        return self.step == self.end or (self.step > 0 and self.setup.plan.logged(self.step - 1))
+
+
+class Trainer:
+    """Trains trials of one sweep.
+
+    Args:
+        folder: where each trial has a folder of its own.
+        metric: by which trials are ranked, `validation_accuracy` or `validation_loss`.
+        cohorts: makes the programs.
+        keep: checkpoints of a trial that stay.
+        watch: whom to tell.
+    """
+
+    def __init__(self, folder: Path, metric: str, cohorts: Cohorts, keep: int, watch: Watch):
+        self._folder, self._metric, self._cohorts, self._keep, self._watch = folder, metric, cohorts, keep, watch
+        self._loaded: tuple[Hashable, Loaded] | None = None
+
+    def set_up(self, experiment: Experiment) -> Setup:
+        """Return what an experiment is trained with; raises as `flaxcnn.runs.setup.set_up`."""
+        if self._loaded is None or self._loaded[0] != data_of(experiment):
+            self._loaded = data_of(experiment), load(experiment)  # one at a time, since images are large
+        return set_up(experiment, self._loaded[1])
+
+    def train(self, assignments: Sequence[Assignment]) -> Iterator[Outcome]:
+        """Train trials, and yield how the rung of each ended as soon as its state is on the disk.
+
+        Those of which nothing is yielded were stopped on request, or lost; their states are on the disk too.
+
+        Raises:
+            RunFolderError: a state cannot be written.
+        """
+        ready: dict[Hashable, list[tuple[Assignment, _Lane]]] = {}
+        for assignment in assignments:  # all of them first: a trial's parent may be trained on, too
+            try:
+                lane = self._prepare(assignment)
+            except RunFolderError:
+                raise
+            except FlaxcnnError as error:
+                yield Outcome(assignment.number, None, str(error), 0.0)
+                continue
+            ready.setdefault(bucket_of(lane.setup), []).append((assignment, lane))
+        for group in ready.values():
+            # All at once, the longest lane decides: those with as much to do go together.
+            group.sort(key=lambda each: each[1].end - each[1].step)
+            for first in range(0, len(group), self._cohorts.most):
+                if not self._watch.wants_stop():
+                    yield from self._train_cohort(group[first : first + self._cohorts.most])
+
+    def _prepare(self, assignment: Assignment) -> _Lane:
+        """Return a trial with the state from which it goes on, which is on the disk if it is another trial's."""
+        experiment = assignment.experiment
+        setup = self.set_up(experiment)
+        store = self._store(assignment.number)
+        total = setup.plan.total_steps
+        lane = _Lane(assignment.number, setup, store, None, 0, _steps(assignment.fraction, total))
+        restored = store.restore_newest(setup.state_target())
+        if restored is not None:
+            lane.state, lane.step = restored.state, restored.metadata.step
+        elif assignment.parent is None:
+            lane.state = setup.first_state()
+        else:
+            lane.step = _steps(assignment.parent_fraction, total)
+            parent = self._store(assignment.parent).restore(lane.step, setup.state_target())
+            lane.state = inherit(parent.state, setup.first_state())
+            self._save(lane, lane.state)
+        return lane
+
+    def _train_cohort(self, cohort: list[tuple[Assignment, _Lane]]) -> Iterator[Outcome]:
+        """Train trials of one bucket side by side; one by one where memory does not suffice for that."""
+        left = {lane.number: (assignment, lane) for assignment, lane in cohort}
+        try:
+            for outcome in self._run([lane for _, lane in cohort]):
+                del left[outcome.number]
+                yield outcome
+            return
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            self._cohorts.forget()
+            if len(cohort) == 1:
+                yield Outcome(cohort[0][0].number, None, f"out of memory: {error}".splitlines()[0], 0.0)
+                return
+        for assignment, _ in left.values():
+            if not self._watch.wants_stop():
+                yield from self._train_cohort([(assignment, self._prepare(assignment))])
+
+    def _run(self, cohort: list[_Lane]) -> Iterator[Outcome]:
+        """Run a cohort until each of its trials has ended its rung, or is to stop."""
+        program = self._cohorts.program(cohort[0].setup, len(cohort))
+        active = dict(enumerate(cohort))
+        for index, lane in active.items():
+            assert lane.state is not None, "prepared with a state"
+            program.lanes.put(index, lane.state)
+            lane.state = None
+        yield from self._look(program, active, stopping=False)
+        while active:
+            started = time.perf_counter()
+            places = range(program.lanes.count)
+            blocks = program.lanes.run([active[i].position if i in active else None for i in places])
+            yield from self._advance(active, blocks, started)
+            stopping = self._watch.wants_stop()
+            yield from self._look(program, active, stopping=stopping)
+            if stopping:
+                return
+
+    def _advance(
+        self, active: dict[int, _Lane], blocks: Sequence[LaneBlock | None], started: float
+    ) -> Iterator[Outcome]:
+        """Count the steps of a block, and share its seconds among the lanes that made them; yield those that failed."""
+        made = {index: len(blocks[index].losses) for index in active if blocks[index]}  # type: ignore[union-attr]
+        seconds = (time.perf_counter() - started) / max(1, sum(made.values()))
+        for index, steps in made.items():
+            lane, block = active[index], blocks[index]
+            assert block is not None
+            lane.step += steps - (not block.finite)
+            lane.seconds += steps * seconds
+            self._watch.progress(lane.number, lane.step, lane.setup.plan.total_steps)
+            if not block.finite:
+                where = f"step {lane.step:,}, epoch {lane.setup.plan.epoch(lane.step)}"
+                loss = f"loss {block.losses[-1]:g}" if len(block.losses) else "no step was made"
+                reason = f"{where}: the loss, its gradient or the update is not finite; {loss}"
+                yield self._ended(active, index, None, reason)
+
+    def _look(self, program: Program, active: dict[int, _Lane], *, stopping: bool) -> Iterator[Outcome]:
+        """Measure and save the trials that are due, and yield those that ended their rung."""
+        for index in [index for index in active if self._watch.lost(active[index].number)]:
+            del active[index]
+        due = {index: program.lanes.take(index) for index, lane in active.items() if lane.due}
+        # All are started before the first one is waited for.
+        started = {index: program.evaluator.start_row(state.variables) for index, state in due.items()}
+        for index, lane in list(active.items()):
+            value = None
+            if index in started:
+                at = time.perf_counter()
+                value = program.evaluator.finish_row(started[index])[self._metric]
+                lane.seconds += time.perf_counter() - at
+                if value is None or not math.isfinite(value):
+                    yield self._ended(active, index, None, f"step {lane.step:,}: {self._metric} is {value}")
+                    continue
+                self._watch.report(lane.number, lane.step, value)
+            ends = lane.step == lane.end
+            if ends or stopping or (lane.step and lane.setup.plan.saved(lane.step)):
+                self._save(lane, due.get(index) or program.lanes.take(index))
+            if ends:
+                yield self._ended(active, index, value)
+
+    def _ended(self, active: dict[int, _Lane], index: int, value: float | None, reason: str = "") -> Outcome:
+        lane = active.pop(index)
+        return Outcome(lane.number, value, reason, lane.seconds)
+
+    def _store(self, number: int) -> CheckpointStore:
+        return CheckpointStore(trial_folder(self._folder, number) / "checkpoints", keep=self._keep)
+
+    def _save(self, lane: _Lane, state: TrainState) -> None:
+        setup, experiment = lane.setup, lane.setup.experiment
+        contract = contract_path(experiment.model.name).read_bytes()
+        lane.store.save(
+            state,
+            Metadata(
+                step=lane.step,
+                epoch=setup.plan.epoch(lane.step),
+                config=to_json(experiment),
+                contract_digest=hashlib.sha256(contract).hexdigest(),
+                data_digests=dict(setup.dataset.digests),
+                versions=versions(),
+                rows=0,
+                train_seconds=lane.seconds,
+                eval_seconds=0.0,
+            ),
+        )
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Return the folder of a trial's own files."""
+    return folder / "trials" / f"{number:05d}"
+
+
+def inherit(parent: TrainState, child: TrainState) -> TrainState:
+    """Return the parent's state with the child's hyperparameters: those of the optimizer and of everything else.
+
+    Args:
+        parent: the state to go on from: weights, statistics, moments, step and seed.
+        child: its first state, for the values that it was given; a tree of the same structure.
+    """
+    opt_state = parent.opt_state
+    if hasattr(opt_state, "hyperparams"):
+        opt_state = opt_state._replace(hyperparams=child.opt_state.hyperparams)
+    return dataclasses.replace(
+        parent,
+        opt_state=opt_state,
+        hyperparameters=child.hyperparameters,
+        augmentations=child.augmentations,
+        mixup=child.mixup,
+    )
+
+
+def _steps(fraction: float, total: int) -> int:
+    """Return how many of a trial's steps a fraction is; at least one."""
+    return max(1, min(total, round(fraction * total)))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError)
+        and any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory"))
+    )

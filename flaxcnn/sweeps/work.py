@@ -1,0 +1,58 @@
+"""How much work a sweep is, and how much of it is done: for the time that is left."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from flaxcnn.sweeps.trials import GoOn, New, Scheduler, Status, Trial
+
+
+def expected_trainings(scheduler: Scheduler, budget: int, lanes: int) -> float:
+    """Return how many whole trainings a sweep's steps add up to, had its trials scores at random.
+
+    Exact for schedulers that wait for all of a rung; about right for those that do not.
+    """
+    draws = random.Random(0)
+    trials: list[Trial] = []
+    trainings = 0.0
+    while True:
+        actions = scheduler.decide(trials, budget, lanes)
+        running = []
+        for action in actions:
+            if isinstance(action, New):
+                running.append(len(trials))
+                params = action.params or {}
+                trials.append(
+                    Trial(len(trials), params, Status.RUNNING, action.bracket, action.first_rung, action.parent)
+                )
+            elif isinstance(action, GoOn):
+                running.append(action.number)
+            else:
+                trials[action.number] = replace(trials[action.number], status=Status.STOPPED)
+        if not actions:
+            return trainings
+        for number in running:
+            trial, ends = trials[number], (0.0, *scheduler.fractions(trials[number].bracket))
+            trainings += ends[trial.rung + 1] - ends[trial.rung]
+            status = Status.COMPLETE if trial.rung + 2 == len(ends) else Status.PAUSED
+            trials[number] = replace(trial, status=status, scores=(*trial.scores, draws.random()))
+
+
+def steps_made(
+    trials: Sequence[Trial], progress: Mapping[int, tuple[int, int]], scheduler: Scheduler, total_steps: int
+) -> int:
+    """Return the steps that all trials have made, those aside with which a copy began.
+
+    Args:
+        trials: the sweep's.
+        progress: steps done, of how many, of those that are trained now.
+        scheduler: the sweep's.
+        total_steps: of a whole training.
+    """
+    made = 0
+    for trial in trials:
+        began = 0
+        if trial.first_rung:
+            began = round(scheduler.fractions(trial.bracket)[trial.first_rung - 1] * total_steps)
+        made += max(0, max(progress.get(trial.number, (0, 0))[0], *trial.reports, 0) - began)
+    return made

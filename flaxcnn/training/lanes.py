@@ -1,0 +1,246 @@
+"""Several trainings side by side, each in a lane: in one program, one after the other or all at once.
+
+Trainings share a program where their states have one structure and their batches one size: they differ in values alone,
+the learning rate, the seed, the strength of an augmentation. Each lane makes its own number of steps, so lanes may
+stand at different steps, and one that has nothing to do makes none.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from flaxcnn.data import epoch_order
+from flaxcnn.training.feed import Feeder, Resident
+from flaxcnn.training.loop import BLOCK_SECONDS, MOST_STEPS, BlockRunner
+from flaxcnn.training.placement import Placement
+from flaxcnn.training.plan import Plan
+from flaxcnn.training.state import TrainState
+from flaxcnn.training.step import train_block
+
+How = Literal["map", "vmap"]  # lanes one after the other, or all at once
+Tree = TypeVar("Tree")
+
+
+class Position(NamedTuple):
+    """Where a lane stands and how far it is to go without a pause.
+
+    Attributes:
+        plan: of the lane's training; its batch size and number of examples are those of all lanes.
+        seed: of the order of examples.
+        step: the next step.
+        end: the step before which to pause.
+    """
+
+    plan: Plan
+    seed: int
+    step: int
+    end: int
+
+
+class LaneBlock(NamedTuple):
+    """What a block of steps leaves in one lane.
+
+    Attributes:
+        losses: of the steps that it made, float32; the last one may be the faulty one.
+        finite: whether all losses, gradients and updates are; where not, the lane stands before the faulty step.
+    """
+
+    losses: np.ndarray
+    finite: bool
+
+
+class Lanes(Protocol):
+    """Trainings side by side.
+
+    Attributes:
+        count: how many lanes there are.
+        compile_seconds: spent so far.
+    """
+
+    count: int
+    compile_seconds: float
+
+    def put(self, lane: int, state: TrainState) -> None:
+        """Let a lane go on from a state."""
+        ...
+
+    def take(self, lane: int) -> TrainState:
+        """Return the state of a lane."""
+        ...
+
+    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
+        """Run a block of steps in every lane that has a position, and return what it leaves there.
+
+        A block takes about `BLOCK_SECONDS`, and ends in each lane where its plan says or its position ends.
+        """
+        ...
+
+
+class CohortLanes:
+    """Lanes of one program, on one device that holds all images. It is compiled once, when the lanes are made.
+
+    Args:
+        state: any state of the trainings, for its shapes.
+        batch_size: of all of them.
+        images: that they train on, uint8 (N, H, W, C), on the device.
+        labels: int32 (N,), likewise.
+        count: how many lanes there are.
+        how: whether they run one after the other, as it suits a CPU, or all at once, as it suits a GPU.
+        placement: of the device.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        batch_size: int,
+        images: jax.Array,
+        labels: jax.Array,
+        count: int,
+        how: How,
+        placement: Placement,
+    ):
+        self.count, self.how = count, how
+        self._batch_size, self._images, self._labels = batch_size, images, labels
+        self._epochs: list[tuple[int, int] | None] = [None] * count  # seed and epoch of each lane's order
+        self._orders = placement.put(np.zeros((count, len(labels)), np.int32))
+        self._states = jax.jit(
+            lambda tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree),
+            out_shardings=placement.replicated,
+        )(state)
+        self._step_seconds = BLOCK_SECONDS  # of one step in all lanes, until it is measured: the first block is short
+        started = time.perf_counter()
+        self._program = self._compile()
+        self.compile_seconds = time.perf_counter() - started
+
+    def put(self, lane: int, state: TrainState) -> None:
+        """Let a lane go on from a state."""
+        self._states = _put(self._states, np.int32(lane), state)
+        self._epochs[lane] = None
+
+    def take(self, lane: int) -> TrainState:
+        """Return the state of a lane."""
+        return _take(self._states, np.int32(lane))
+
+    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
+        """Run a block of steps in every lane that has a position, and return what it leaves there, as `Lanes`."""
+        affordable = min(MOST_STEPS, max(1, int(BLOCK_SECONDS / self._step_seconds)))
+        steps, firsts = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
+        for lane, position in enumerate(positions):
+            if position is not None:
+                plan, step = position.plan, position.step
+                steps[lane] = min(plan.next_cut(step), position.end, step + affordable) - step
+                firsts[lane] = plan.epoch(step) * plan.steps_per_epoch
+                self._visit(lane, position)
+        started = time.perf_counter()
+        self._states, losses, metrics = self._program(
+            self._states, self._images, self._labels, self._orders, firsts, steps
+        )
+        losses, finite, made = (np.asarray(each) for each in (losses, metrics["finite"], metrics["steps"]))
+        # Lanes of `map` share the time, those of `vmap` all take the longest one's steps.
+        busy = [int(count) for count in steps if count]
+        together = sum(busy) / len(busy) if self.how == "map" else max(busy)
+        self._step_seconds = (time.perf_counter() - started) / together
+        return [
+            None if position is None else LaneBlock(losses[lane, : made[lane]], bool(finite[lane]))
+            for lane, position in enumerate(positions)
+        ]
+
+    def _visit(self, lane: int, position: Position) -> None:
+        """Have a lane's order of examples be that of its position's epoch."""
+        epoch = position.plan.epoch(position.step)
+        if self._epochs[lane] != (position.seed, epoch):
+            order = epoch_order(position.seed, epoch, position.plan.examples)
+            self._orders = _put(self._orders, np.int32(lane), order)
+            self._epochs[lane] = position.seed, epoch
+
+    def _compile(self) -> Any:
+        numbers = jax.ShapeDtypeStruct((self.count,), np.int32)
+        arguments = self._states, self._images, self._labels, self._orders, numbers, numbers
+        jitted = jax.jit(_train_lanes, donate_argnums=0, static_argnames=("batch_size", "how"))
+        return jitted.lower(*arguments, batch_size=self._batch_size, how=self.how).compile()
+
+
+class OneLane:
+    """A single lane for what a cohort cannot take: images that do not fit the device, or several devices.
+
+    Each training has a runner of its own, and so a program that is compiled for it.
+
+    Args:
+        placement: of the devices.
+        feeder: returns what gives the batches of a position's training.
+    """
+
+    count = 1
+
+    def __init__(self, placement: Placement, feeder: Callable[[Position], Feeder]):
+        self.compile_seconds = 0.0
+        self._placement, self._feeder_of = placement, feeder
+        self._state: TrainState | None = None
+        self._runner: BlockRunner | None = None
+        self._feeder: Feeder | None = None
+
+    def put(self, lane: int, state: TrainState) -> None:
+        """Let the lane go on from a state."""
+        self.close()
+        self._state = state
+
+    def take(self, lane: int) -> TrainState:
+        """Return the state of the lane; it is good until the lane runs on."""
+        assert self._state is not None, "nothing was put"
+        return self._state
+
+    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
+        """Run a block of steps, as `Lanes`."""
+        (position,) = positions
+        if position is None:
+            return [None]
+        if self._runner is None:
+            self._feeder = self._feeder_of(position)
+            self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._placement)
+            self.compile_seconds += self._runner.compile_seconds
+        block = self._runner.run(self.take(0), position.step, position.end - position.step)
+        self._state = block.state
+        return [LaneBlock(block.losses, block.finite)]
+
+    def close(self) -> None:
+        """End whatever reads images in the background."""
+        if self._feeder is not None:
+            self._feeder.close()
+        self._runner = self._feeder = self._state = None
+
+
+def _train_lanes(
+    states: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    orders: jax.Array,
+    firsts: jax.Array,
+    steps: jax.Array,
+    *,
+    batch_size: int,
+    how: How,
+) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
+    """Make a block of steps in every lane: `train_block` with a leading axis of lanes, and images for all of them."""
+
+    def one(lane: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
+        state, order, first, steps = lane
+        return train_block(state, Resident(images, labels, order, first, batch_size), steps, most_steps=MOST_STEPS)
+
+    over: Callable[..., Any] = partial(lax.map, one) if how == "map" else jax.vmap(one)
+    return over((states, orders, firsts, steps))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(stacked: Tree, lane: jax.Array | np.int32, tree: Tree) -> Tree:
+    return jax.tree.map(lambda all_of, one: all_of.at[lane].set(one), stacked, tree)
+
+
+@jax.jit
+def _take(stacked: Tree, lane: jax.Array | np.int32) -> Tree:
+    return jax.tree.map(lambda all_of: all_of[lane], stacked)
