@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train test test-faults test-devices test-lowest lint bench results clean
+.PHONY: help train sweep test test-faults test-devices test-sweeps test-lowest lint bench results clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -21,20 +21,29 @@ train: ## train the paper's CNN on MNIST for one epoch
 	$(setup) $(EXTRAS)
 	'$(VENV)/bin/python' train.py $(ARGS)
 
+sweep: ## search a learning rate and a schedule for the paper's CNN (some 10 minutes with ARGS="--confirm 5")
+	$(setup) sweep $(EXTRAS)
+	'$(VENV)/bin/python' -m flaxcnn sweep $(ARGS)
+
 # Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
 PARALLEL = -n 2 --dist loadfile
+QUICK = 'not devices and not sweeps'
 
-test: ## run the tests, but for those of several devices and processes
+test: ## run the tests, but for those of several devices and processes, and of whole sweeps
 	$(setup) test $(EXTRAS)
-	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m 'not devices' $(ARGS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
 test-devices: ## run the tests that train on eight devices, in two and in four processes (some 5 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m devices $(ARGS)
 
+test-sweeps: ## run the tests of whole sweeps: killed, shared on a PostgreSQL server, on Ray (some 8 minutes)
+	$(setup) test $(EXTRAS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m sweeps $(ARGS)
+
 test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
-	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not devices' $(ARGS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
 test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
 	$(setup) test $(EXTRAS)

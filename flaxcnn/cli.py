@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from tyro.conf import Positional, arg
 
@@ -387,7 +387,7 @@ def _parse_experiment(
         if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
             batch_size = training.accumulate * file.experiment.training.accumulate
         words += [] if given else [spelt, str(batch_size)]
-    default: Any = kind(config=first.config, experiment=file.experiment)
+    default = cast(Any, kind)(config=first.config, experiment=file.experiment)
     return file, parse(kind, words, program=program, default=default)
 
 

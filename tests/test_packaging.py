@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LINES = ("311", "312", "313")
+BROUGHT = ("test", "tensorboard", "sweep", "postgresql", "ray")  # the extras that `test` brings
 
 
 def requirements(*extras: str) -> list[Requirement]:
@@ -37,14 +38,14 @@ def pins(name: str) -> dict[str, Version]:
 @pytest.mark.parametrize("line", LINES)
 def test_pins_hold_all_that_the_project_asks_for_within_its_bounds(line):
     pinned = pins(f"py{line}")
-    for requirement in requirements("test", "lint", "tensorboard"):
+    for requirement in requirements(*BROUGHT, "lint"):
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, str(requirement)
 
 
 @pytest.mark.skipif(f"{sys.version_info.major}{sys.version_info.minor}" not in LINES, reason="no pins for this Python")
 def test_pins_hold_every_package_that_comes_along():
     pinned = pins(f"py{sys.version_info.major}{sys.version_info.minor}")
-    waiting = requirements("test", "tensorboard")
+    waiting = requirements(*BROUGHT)
     seen = set()
     while waiting:
         requirement = waiting.pop()
@@ -66,7 +67,7 @@ def test_pins_hold_every_package_that_comes_along():
 
 def test_the_lowest_versions_are_the_bounds_that_the_project_declares():
     lowest = pins("lowest")
-    for requirement in requirements("test", "tensorboard"):
+    for requirement in requirements(*BROUGHT):
         (bound,) = requirement.specifier
         assert bound.operator == ">="
         assert lowest[canonicalize_name(requirement.name)] == Version(bound.version), str(requirement)

@@ -8,7 +8,7 @@ from flaxcnn.sweeps import ASHA, Choice, Float, Sobol, Sweep
 
 experiment = Experiment(
     data=Data(source="mnist", validation=0.1),
-    logging=Logging(every=120, test_examples=0),
+    logging=Logging(every=180, test_examples=0),
 )
 
 sweep = Sweep(

@@ -22,7 +22,7 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import CONFIG, read_config
-from flaxcnn.runs.setup import Setup, set_up
+from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.training.feed import CHUNK_BYTES, MOST_CHUNK_STEPS, Feed, Resident, Streamed
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
 from flaxcnn.training.placement import Placement
@@ -166,9 +166,10 @@ def prove(setup: Setup, found: Found, memory: int) -> Found:
     Raises:
         ConfigError: there is none.
     """
+    loaded = Loaded(setup.dataset, setup.train, setup.validation)
     while True:
         try:
-            _make_one_step(set_up(_sized(setup.experiment, found.batch_size)))
+            _make_one_step(set_up(_sized(setup.experiment, found.batch_size), loaded))
             return found
         except jax.errors.JaxRuntimeError as error:
             if not _out_of_memory(error):
@@ -193,9 +194,10 @@ def describe(found: Found, memory: int) -> list[str]:
         f"  memory  {_gib(account.total)} of {_gib(memory)}: {_gib(account.kept)} of state and images, "
         f"{_gib(account.temporary)} while it computes",
     ]
-    if twice is not None:
-        lines.append(f"          {2 * found.batch_size:,} images would take {_gib(twice.total)}")
-    return lines
+    more = (
+        "is more than the training images, or than XLA can compile" if twice is None else f"takes {_gib(twice.total)}"
+    )
+    return [*lines, f"          a batch of {2 * found.batch_size:,} {more}"]
 
 
 def free_memory(setup: Setup) -> int:

@@ -17,7 +17,7 @@ from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.runs.setup import Setup
 
 
-class _Console(Console):
+class OutputConsole(Console):
     """A console whose closed pipe ends what is printed, not the run."""
 
     def on_broken_pipe(self) -> None:
@@ -41,7 +41,7 @@ class RunConsole:
     """
 
     def __init__(self, console: Console | None = None, *, speaks: bool = True):
-        self._console = console or _Console(highlight=False, soft_wrap=True, quiet=not speaks)
+        self._console = console or OutputConsole(highlight=False, soft_wrap=True, quiet=not speaks)
         self._speaks = speaks
         self._columns = Columns()
         self._widths: tuple[int, ...] = ()

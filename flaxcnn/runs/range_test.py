@@ -59,7 +59,8 @@ class RangeTest(NamedTuple):
 
         A loss has 0.9 of the weight of the next one, and the weights are divided by their sum.
         """
-        return np.exp(smoothed(np.log(self.rates), _WEIGHT)), np.array(smoothed(self.losses, _WEIGHT))
+        logs = smoothed(np.log(self.rates).tolist(), _WEIGHT)
+        return np.exp(logs), np.array(smoothed(self.losses.tolist(), _WEIGHT), np.float64)
 
 
 class Suggestions(NamedTuple):
@@ -77,6 +78,11 @@ class Suggestions(NamedTuple):
     def tenth(self) -> float:
         """A tenth of the rate at the minimum."""
         return self.minimum / 10
+
+    @property
+    def recommended(self) -> float:
+        """The geometric mean of the two: each alone moves by a factor of up to five from one seed to another."""
+        return math.sqrt(self.steepest * self.tenth)
 
 
 def lr_find(
@@ -123,8 +129,8 @@ def lr_find(
     if not test.diverged and found.minimum >= test.means[0][-2]:
         print(f"the loss still fell at {high:g}: a larger --high may find a larger rate")
     peak = "" if experiment.schedule == Schedule() else f", the peak of the {experiment.schedule.name} schedule"
-    print(f"\nrecommended: {found.tenth:.2g}{peak}; train with it:")
-    print(command("train", config, *_options(file.experiment, experiment, float(f"{found.tenth:.2g}"))))
+    print(f"\nrecommended: {found.recommended:.2g}, between the two{peak}; train with it:")
+    print(command("train", config, *_options(file.experiment, experiment, float(f"{found.recommended:.2g}"))))
     return 0
 
 

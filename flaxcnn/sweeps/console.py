@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from flaxcnn.sweeps.results import best_of, measured, short_names, shown_params, steps_done
@@ -53,10 +54,10 @@ class SweepConsole:
     """
 
     def __init__(self, total_trials: int, metric: str, console: "Console | None" = None):
-        from flaxcnn.runs.console import _Console  # with JAX
+        from flaxcnn.runs.console import OutputConsole  # with JAX
 
         self._total, self._metric = total_trials, metric
-        self._console = console or _Console(highlight=False, soft_wrap=True)
+        self._console = console or OutputConsole(highlight=False, soft_wrap=True)
         self._seen: dict[int, Trial] | None = None
         self._began: tuple[float, int] | None = None  # when the first steps of this process were done, and how many
         self._refreshed = 0.0
@@ -138,25 +139,24 @@ class SweepConsole:
         from rich.table import Table
         from rich.text import Text
 
+        line = partial(Text, no_wrap=True, overflow="ellipsis")
         names = short_names(dict.fromkeys(path for trial in trials for path in trial.params))
-        metric = self._metric.replace("_", " ")
         running = [trial for trial in trials if trial.number in progress or trial.status is Status.RUNNING]
         room = max(1, self._console.height - _AROUND)
         table = Table(box=None, pad_edge=False)
         for heading in ("trial", "step"):
-            table.add_column(heading, justify="right")
-        table.add_column("", width=20)
-        table.add_column(metric, justify="right")
-        table.add_column("", no_wrap=True, overflow="ellipsis")
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("", width=20, no_wrap=True)
+        table.add_column("last", justify="right", no_wrap=True)
+        table.add_column("")  # the only one that gives way where the terminal is narrow
         for trial in running[:room]:
             done, total = progress.get(trial.number, (steps_done(trial), 0))
             steps = f"{done:,} of {total:,}" if total else f"{done:,}"
             bar = ProgressBar(total=total, completed=done, width=20) if total else Text("by another worker")
             last = f"{trial.reports[steps_done(trial)]:.4f}" if trial.reports else "–"
-            table.add_row(f"{trial.number}", steps, bar, last, Text(shown_params(trial.params, names)))
+            table.add_row(f"{trial.number}", steps, bar, last, line(shown_params(trial.params, names)))
         more = [Text(f"and {len(running) - room:,} more")] if len(running) > room else []
-        standing = (Text(line, no_wrap=True, overflow="ellipsis") for line in self._standing(trials, work, names))
-        return Group(Text(), *standing, Text(), table, *more)
+        return Group(Text(), *map(line, self._standing(trials, work, names)), Text(), table, *more)
 
     def _standing(self, trials: Sequence[Trial], work: Work, names: Mapping[str, str]) -> list[str]:
         """Return the lines above the running trials: how many stand where, the best one, and the time left."""

@@ -213,8 +213,8 @@ class Database:
 class _SqliteConnection(sqlite3.Connection):
     """A connection that need not wait for the disk at each commit.
 
-    Measured: 2 ms a report against 50, on a busy disk. Killed processes lose nothing; a machine that loses its power
-    may lose the last moments, but not the rest.
+    Measured on a busy machine: 16 ms a report against 51. Killed processes lose nothing; a machine that loses its power
+    may lose the last moments, but not the rest. The price is that all processes have to be on one machine.
     """
 
     def __init__(self, *arguments: Any, **options: Any):

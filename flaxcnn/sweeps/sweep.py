@@ -26,7 +26,7 @@ from flaxcnn.sweeps.options import Execution
 from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
 from flaxcnn.sweeps.pictures import draw_sweep
 from flaxcnn.sweeps.population import PopulationBased, lineage
-from flaxcnn.sweeps.results import measured, ranked, short_names, shown_params, summary_lines, write_csv
+from flaxcnn.sweeps.results import measured, ranked, short_names, shown, shown_params, summary_lines, write_csv
 from flaxcnn.sweeps.search import Search, work
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
 from flaxcnn.sweeps.space_check import check_space
@@ -213,8 +213,9 @@ def _introduction(search: Search, execution: Execution) -> list[str]:
 
 
 def _described(value: Any) -> str:
-    """Return a frozen dataclass in words, with the fields that can be set."""
-    fields = (f"{each.name} {getattr(value, each.name):.4g}" for each in dataclasses.fields(value) if each.compare)
+    """Return a frozen dataclass in words, with the numbers that can be set."""
+    numbers = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.compare}
+    fields = (f"{name} {shown(number)}" for name, number in numbers.items() if isinstance(number, int | float))
     return " ".join([type(value).__name__, *fields])
 
 

@@ -6,6 +6,18 @@ import pytest
 
 from tests.sweeps.postgresql import server
 
+HEAD = """
+from flaxcnn.config import *
+from flaxcnn.sweeps import *
+
+experiment = Experiment(
+    data=Data(source="idx:{data}", validation=0.1),
+    training=Training(epochs={epochs}),
+    logging=Logging(every=9),
+    checkpoint=Checkpoint(every=6),
+)
+"""
+
 
 @pytest.fixture(scope="session")
 def new_postgresql_database():
@@ -22,3 +34,15 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/study.db"
     return request.getfixturevalue("new_postgresql_database")()
+
+
+@pytest.fixture
+def sweep_file(small_mnist, tmp_path):
+    """Write a sweep file over the small set, 18 steps an epoch: `sweep_file("sweep = Sweep(...)")`."""
+
+    def write(text, name="search.py", epochs=1):
+        path = tmp_path / name
+        path.write_text(HEAD.format(data=small_mnist, epochs=epochs) + text + "\n")
+        return path
+
+    return write

@@ -36,7 +36,7 @@ def server():
             _wait_until_it_answers(programs, folder, process)
             yield lambda name: _database(folder, name)
         finally:
-            process.send_signal(signal.SIGINT)  # ends the clients that are left, too
+            process.send_signal(signal.SIGQUIT)  # at once, with the clients that are left: nothing is kept
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

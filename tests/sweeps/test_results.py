@@ -22,9 +22,9 @@ def test_complete_trials_come_first_by_their_last_score_and_the_lower_number_of_
     assert [each.number for each in ranked(reversed(trials))] == [2, 3, 0, 1]
 
 
-def test_other_trials_come_by_the_rung_that_they_reached_before_their_score():
+def test_other_trials_come_by_the_rung_that_they_reached_before_their_score_and_failed_ones_last():
     trials = [
-        trial(0, "failed"),
+        trial(0, "failed", 0.9, 0.95, 0.99),
         trial(1, "stopped", 0.98),
         trial(2, "paused", 0.5, 0.6),
         trial(3, "stopped", 0.99),

@@ -46,6 +46,8 @@ def at(name):
 
 DRAIN = """
 ended, hangs_after = 0, int(sys.argv[4])
+if hangs_after < 0:
+    at("ready")
 with study.beating():
     while True:
         with study.deciding():
@@ -123,12 +125,13 @@ def events(folder):
     return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
 
 
-def test_four_processes_run_forty_trials_once_each_though_one_is_killed(start, study, tmp_path):
+def test_four_processes_run_forty_trials_once_each_though_a_fifth_is_killed(start, study, tmp_path):
     killed = start(DRAIN, 2)
-    others = [start(DRAIN, -1) for _ in range(3)]
     number = int(says(killed))
+    others = [start(DRAIN, -1) for _ in range(4)]
+    assert [says(process) for process in others] == ["ready"] * 4
     killed.kill()
-    assert [process.wait(60) for process in others] == [0, 0, 0]
+    assert [process.wait(180) for process in others] == [0, 0, 0, 0]
     trials = study.trials()
     assert [(trial.number, trial.status, trial.scores) for trial in trials] == [
         (number, Status.COMPLETE, (number / 40,)) for number in range(40)

@@ -1,12 +1,9 @@
 """Whole sweeps by the real command: what a user starts, breaks off, kills, and starts again."""
 
-import csv
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -17,69 +14,13 @@ import pytest
 from flaxcnn.config import load_experiment
 from flaxcnn.runs.setup import set_up
 from flaxcnn.training.checkpoints import CheckpointStore
+from tests.sweeps.sweep_command import events, kept, rows, start
 
 KILLS = int(os.environ.get("FLAXCNN_KILLS", 3))
 
-HEAD = """
-from flaxcnn.config import *
-from flaxcnn.sweeps import *
+pytestmark = pytest.mark.sweeps
 
-experiment = Experiment(
-    data=Data(source="idx:{data}", validation=0.1),
-    training=Training(epochs={epochs}),
-    logging=Logging(every=9),
-    checkpoint=Checkpoint(every=6),
-)
-"""
 RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'
-
-
-@pytest.fixture
-def sweep_file(small_mnist, tmp_path):
-    """Write a sweep file over the small set, 18 steps an epoch: `sweep_file("sweep = Sweep(...)")`."""
-
-    def write(text, name="search.py", epochs=1):
-        path = tmp_path / name
-        path.write_text(HEAD.format(data=small_mnist, epochs=epochs) + text + "\n")
-        return path
-
-    return write
-
-
-def start(environment, folder, *words, **options):
-    """The command as a process in a folder."""
-    words = [sys.executable, "-m", "flaxcnn", "sweep", *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True, **pipes, **options)
-
-
-def events(folder):
-    """All lines of the journal, in the order of time."""
-    lines = [json.loads(line) for file in (folder / "journal").glob("*.jsonl") for line in file.open()]
-    return sorted(lines, key=lambda line: line["time"])
-
-
-def kept(folder, name="search", url=None):
-    """The study as Optuna reads it, but for times and processes."""
-    import optuna
-
-    study = optuna.load_study(study_name=name, storage=url or f"sqlite:///{folder}/study.db")
-    return [
-        (
-            trial.number,
-            trial.state.name,
-            trial.params,
-            trial.value,
-            trial.intermediate_values,
-            trial.user_attrs["progress"]["scores"],
-        )
-        for trial in study.trials
-    ]
-
-
-def rows(folder):
-    with (folder / "sweep.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_sweep_leaves_a_config_that_train_accepts_and_repeats(flaxcnn, sweep_file, tmp_path):
@@ -282,7 +223,7 @@ def test_a_mistake_is_one_line_and_nothing_is_trained(flaxcnn, sweep_file, tmp_p
     [
         (
             'sweep = Sweep(space={"optimizer.lerning_rate": Float(1e-4, 1e-2)})',
-            "did you mean 'optimizer.learning_rate'?",
+            "Did you mean 'optimizer.learning_rate'?",
         ),
         ('sweep = Sweep(space={"optimizer.learning_rate": Float(-1.0, 1e-2)})', "out of range"),
         ("sweep = Sweep(space={})", "nothing to search"),

@@ -1,0 +1,92 @@
+"""Sweeps that several processes share, of which one is killed: on a PostgreSQL server, and on a Ray cluster."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from tests.sweeps.sweep_command import events, kept, rows, start
+
+pytestmark = pytest.mark.sweeps
+
+RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'
+PATIENCE = 300  # seconds
+
+
+def wait_until(holds, processes):
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        time.sleep(0.02)
+
+
+def running(folder, pid):
+    """The trials that a process is training, by its own journal."""
+    own = [line for line in events(folder) if line["pid"] == pid]
+    last = {line["trial"]: line["event"] for line in own}
+    return [trial for trial, event in last.items() if event in ("added", "claimed", "adopted", "reported")]
+
+
+def test_four_processes_on_one_server_train_40_trials_once_each_though_one_is_killed(
+    command_environment, new_postgresql_database, sweep_file, tmp_path
+):
+    url, out = new_postgresql_database(), tmp_path / "out"
+    path = sweep_file(f"sweep = Sweep(space={RATES}, trials=40)")
+    words = (path, "--out", "out", "--storage", url, "--executor", "map", "--lanes", 1)
+    workers = [start(command_environment, tmp_path, *words) for _ in range(4)]
+    victim = workers[0]
+    wait_until(lambda: running(out, victim.pid), workers)
+    wait_until(lambda: len({line["pid"] for line in events(out)}) == 4, workers)
+    wait_until(lambda: running(out, victim.pid), workers)
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    (orphan,) = running(out, victim.pid)
+    for worker in workers[1:]:
+        _, errors = worker.communicate(timeout=PATIENCE)
+        assert worker.returncode == 0, errors
+    trials = kept(out, url=url)
+    assert [number for number, *_ in trials] == list(range(40))
+    assert {state for _, state, *_ in trials} == {"COMPLETE"}
+    assert Counter(line["trial"] for line in events(out) if line["event"] == "complete") == dict.fromkeys(range(40), 1)
+    taken_over = [line for line in events(out) if line["event"] == "adopted" and line["trial"] == orphan]
+    assert [line["pid"] != victim.pid for line in taken_over] == [True]
+    assert len({line["pid"] for line in events(out) if line["event"] == "complete"}) >= 3
+    assert len(rows(out)) == 40
+
+
+def test_on_a_ray_cluster_that_loses_a_node_every_trial_ends_as_on_one_machine(
+    flaxcnn, command_environment, sweep_file, tmp_path
+):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    path = sweep_file(f"sweep = Sweep(space={RATES}, scheduler=SuccessiveHalving(), trials=9)", epochs=4)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        environment = {**command_environment, "RAY_ADDRESS": cluster.address}
+        words = (path, "--out", "out", "--executor", "ray")
+        sweep = start(environment, tmp_path, *words)
+        wait_until(lambda: sum(line["event"] == "paused" for line in events(tmp_path / "out")) >= 2, [sweep])
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        _, errors = sweep.communicate(timeout=PATIENCE)
+        assert sweep.returncode == 0, errors
+    finally:
+        cluster.shutdown()
+    alone = flaxcnn("sweep", path, "--out", "alone", "--executor", "map")
+    assert alone.returncode == 0, alone.stderr
+    assert kept(tmp_path / "out") == kept(tmp_path / "alone")
+    ended = Counter(line["trial"] for line in events(tmp_path / "out") if line["event"] in ("complete", "stopped"))
+    assert ended == dict.fromkeys(range(9), 1)
+
+
+def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):
+    pytest.importorskip("ray")
+    path = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)")
+    found = flaxcnn("sweep", path, "--out", "out", "--executor", "ray", "--ray.cpus", 4096)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "no node of the Ray cluster has room for a task" in found.stderr
