@@ -52,7 +52,7 @@ class TrainOptions:
 def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     """Train an experiment: the paper's CNN on MNIST by default."""
     started = time.perf_counter()
-    file, options = _parse_experiment(TrainOptions, arguments, program)
+    file, options = _parse_experiment(TrainOptions, arguments, program, _load_trained)
     with _computing(options.processes):
         from flaxcnn.runs.train import train
 
@@ -84,7 +84,7 @@ class LrFindOptions:
 
 def lr_find(arguments: Sequence[str]) -> int:
     """Find a learning rate by one step at each of many."""
-    file, options = _parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find")
+    file, options = _parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find", _load_trained)
     with _computing():
         from flaxcnn.runs.range_test import lr_find
 
@@ -134,17 +134,20 @@ def sweep(arguments: Sequence[str]) -> int:
         changes[each] = None if chosen is None else kinds[chosen]()
     asked = replace(asked, **{key: value for key, value in changes.items() if value is not None})
     with _computing():
-        from flaxcnn.sweeps.sweep import sweep
+        from flaxcnn.sweeps.sweep import recorded_batch_size, sweep
 
-        return sweep(name, asked, _with_batch_size(options.experiment, options.batch_size), options.execution)
+        batch_size = options.batch_size
+        if batch_size == "auto":  # a sweep goes on with the number that it began with
+            batch_size = recorded_batch_size(options.execution.out, name) or batch_size
+        return sweep(name, asked, _with_batch_size(options.experiment, batch_size), options.execution)
 
 
-def _load_searched(name: str) -> SweepFile:
+def _load_searched(name: str) -> tuple[SweepFile, Experiment]:
     file = load_sweep_file(name)
     if file.experiment is None:
         fix = f"bind one, or name a config and give this file as --search {name}"
         raise ConfigError("no experiment in this sweep file", where=name, fix=fix)
-    return file
+    return file, file.experiment
 
 
 @dataclass(frozen=True)
@@ -371,13 +374,18 @@ def contract(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _load_trained(name: str) -> tuple[ExperimentFile, Experiment]:
+    file = load_experiment(name)
+    return file, file.experiment
+
+
 def _parse_experiment(
-    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], File] = load_experiment
+    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], tuple[File, Experiment]]
 ) -> tuple[File, T]:
     """Return the config file that the arguments name, wherever among them, and the options over what stands in it."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
     first = parse(unchecked(kind), asked, program=program)
-    file, words, batch_size = load(first.config), list(arguments), first.batch_size
+    (file, experiment), words, batch_size = load(first.config), list(arguments), first.batch_size
     if batch_size is not None:
         training, spelt = first.experiment.training, "--training.batch_size"
         given = any(word.partition("=")[0].replace("-", "_") == spelt.replace("-", "_") for word in asked)
@@ -385,16 +393,17 @@ def _parse_experiment(
             found = f"{training.batch_size} and {batch_size}"
             raise ConfigError("given twice", where=f"{spelt} and --batch_size", expected="one of them", found=found)
         if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
-            batch_size = training.accumulate * file.experiment.training.accumulate
+            batch_size = training.accumulate * experiment.training.accumulate
         words += [] if given else [spelt, str(batch_size)]
-    default = cast(Any, kind)(config=first.config, experiment=file.experiment)
+    default = cast(Any, kind)(config=first.config, experiment=experiment)
     return file, parse(kind, words, program=program, default=default)
 
 
 def _with_batch_size(experiment: Experiment, asked: BatchSize, out: str | None = None) -> Experiment:
-    """Return the experiment with the batch size that is found where `auto` asks for one."""
+    """Return the experiment with the batch size that is asked for, or is found where `auto` asks for one."""
     if asked != "auto":
-        return experiment
+        size = experiment.training.batch_size if asked is None else asked
+        return replace(experiment, training=replace(experiment.training, batch_size=size))
     from flaxcnn.runs.batch_size import auto_batch_size
 
     training = replace(experiment.training, batch_size=auto_batch_size(experiment, out))

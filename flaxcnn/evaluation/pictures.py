@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OURS, _PAPER, _VALIDATION = "#1f77b4", "#d62728", "#2ca02c"
-_DPI = 130
+DPI = 130
 
 
 def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], title: str, path: Path) -> None:
@@ -53,7 +53,7 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
     if accuracy_axes:
         accuracy_axes.set_ylim(top=1.02)
         accuracy_axes.set(ylabel="accuracy")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None:
@@ -79,7 +79,7 @@ def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None
     accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
     _draw_papers(((loss_axes, losses), (accuracy_axes, accuracies)))
     loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_range_test(
@@ -104,7 +104,7 @@ def draw_range_test(
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure = _figure(7.5, 4.2)
+    figure = new_figure(7.5, 4.2)
     axes = figure.subplots()
     axes.plot(rates, losses, ".-", color=_OURS, alpha=0.35, label="each step's batch")
     axes.plot(mean_rates, mean_losses, color=_OURS, label="running mean")
@@ -117,7 +117,7 @@ def draw_range_test(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def smoothed(values: Sequence[float], weight: float = 0.6) -> list[float]:
@@ -149,7 +149,7 @@ def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], path: Pat
     """Draw a confusion matrix: rows are labels, columns predictions; colour is the fraction of the label's examples."""
     classes = len(class_names)
     side = min(16.0, max(5.5, 0.55 * classes + 1.5))
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     fractions = matrix_KxK / np.maximum(matrix_KxK.sum(axis=1, keepdims=True), 1)
     axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
@@ -162,7 +162,7 @@ def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], path: Pat
             colour = "white" if fractions[label, predicted] > 0.5 else "black"
             count = matrix_KxK[label, predicted]
             axes.text(predicted, label, f"{count}", ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_mistakes(
@@ -182,7 +182,7 @@ def draw_mistakes(
 
 def _stacked(with_accuracy: bool) -> tuple["Figure", Any, Any]:
     """Return a figure with axes for the loss and, where one was measured, for the accuracy, else None."""
-    figure = _figure(7.5, 6.0 if with_accuracy else 3.6)
+    figure = new_figure(7.5, 6.0 if with_accuracy else 3.6)
     grid = figure.subplots(2 if with_accuracy else 1, 1, sharex=True, squeeze=False)[:, 0]
     grid[-1].set(xlabel="step")
     return figure, grid[0], grid[1] if with_accuracy else None
@@ -227,7 +227,7 @@ def _draw_tiles(
     down, across = height + gap + round(above), width + gap
     canvas = np.ones((rows * down, columns * across, channels))
     inch = 1.45 / across  # of a pixel
-    figure = _figure(1.45 * columns, inch * rows * down + 0.5)
+    figure = new_figure(1.45 * columns, inch * rows * down + 0.5)
     axes = figure.subplots()
     axes.set_axis_off()
     for (row, column), image in tiles.items():
@@ -237,10 +237,11 @@ def _draw_tiles(
             axes.text(left + width / 2, top - 1, titles[row, column], ha="center", va="bottom", fontsize=8)
     axes.imshow(canvas[:, :, 0] if channels == 1 else canvas, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches, drawn without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -59,7 +59,7 @@ class Found(NamedTuple):
     Attributes:
         batch_size: a power of two.
         account: of a block with it.
-        twice: of a block with twice as many; None where the data or the compiler do not have them.
+        twice: of a block with twice as many; None where it is not known.
     """
 
     batch_size: int
@@ -194,9 +194,7 @@ def describe(found: Found, memory: int) -> list[str]:
         f"  memory  {_gib(account.total)} of {_gib(memory)}: {_gib(account.kept)} of state and images, "
         f"{_gib(account.temporary)} while it computes",
     ]
-    more = (
-        "is more than the training images, or than XLA can compile" if twice is None else f"takes {_gib(twice.total)}"
-    )
+    more = "is more than there are images, or than the device holds" if twice is None else f"takes {_gib(twice.total)}"
     return [*lines, f"          a batch of {2 * found.batch_size:,} {more}"]
 
 

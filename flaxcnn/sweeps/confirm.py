@@ -88,10 +88,10 @@ def confirmation_of(
         settings: how many of the best.
         seeds: how many fresh ones; they follow the highest that any trial had.
     """
-    complete = [trial for trial in ranked(trials) if trial.status is Status.COMPLETE]
     candidates: list[Trial] = []
-    for trial in complete:  # seeds aside, each setting once
-        if all(_setting(trial) != _setting(other) for other in candidates):
+    for trial in ranked(trials):  # seeds aside, each setting once; those that were stopped early come last
+        known = any(_setting(trial) == _setting(other) for other in candidates)
+        if trial.scores and trial.status is not Status.FAILED and not known:
             candidates.append(trial)
     candidates = candidates[:settings]
     used = [experiment.training.seed, *(trial.params.get(_SEED) for trial in trials)]

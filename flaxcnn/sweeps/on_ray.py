@@ -171,7 +171,7 @@ def _import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("needs Ray", where="--executor ray", fix="pip install 'flaxcnn[ray]'") from error
+        raise ConfigError("needs Ray", where="--executor ray", fix="run pip install 'flaxcnn[ray]'") from error
     return ray
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flaxcnn.evaluation.pictures import DPI, new_figure
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.importance import equally_trained, importances
 from flaxcnn.sweeps.results import best_of, measured, ranked, short_names, shown
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_DPI = 130
 _BEST, _BLUE, _GREY, _BLACK = (
     "#d55e00",
     "#0072b2",
@@ -85,7 +85,7 @@ def _draw_learning_curves(order: Sequence[Trial], metric: str, path: Path) -> No
     """Draw what each trial reported, against steps; `order` has the best first, as everywhere here."""
     drawn, best = [trial for trial in order if trial.reports], best_of(order)
     scale = metric_scale([value for trial in drawn for value in trial.reports.values()], metric)
-    figure = _figure(8.5, 5.2)
+    figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
     for above, (trial, shade) in enumerate(_from_worst_to_best(drawn), start=3):
         steps = sorted(trial.reports)
@@ -97,7 +97,7 @@ def _draw_learning_curves(order: Sequence[Trial], metric: str, path: Path) -> No
     _metric_axis(axes, scale, metric)
     _shade_axis(figure, axes, len(drawn))
     _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, path: Path) -> None:
@@ -105,7 +105,7 @@ def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, path: Path
     scored, best = [trial for trial in order if trial.scores], best_of(order)
     outcome = metric_scale(_outcomes(scored, metric), metric)
     scales = {field: domain_scale(entry) for field, entry in space.items()}
-    figure = _figure(max(6.5, 1.9 * len(space) + 2.2), 5.2)
+    figure = new_figure(max(6.5, 1.9 * len(space) + 2.2), 5.2)
     axes = figure.subplots()
     without = [(trial, _GREY) for trial in order if not trial.scores]
     for above, (trial, shade) in enumerate([*without, *_from_worst_to_best(scored)]):
@@ -130,7 +130,7 @@ def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, path: Path
     axes.set(xlim=(-0.35, len(space) + 0.35), title=_title(order, scored, "a score"))
     axes.spines[:].set_visible(False)
     _legend(figure, [*_best_handle(best, metric), *_line_handles(order)])
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, path: Path) -> None:
@@ -139,7 +139,7 @@ def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, pat
     outcome, names, best = metric_scale(_outcomes(order, metric), metric), short_names(space), best_of(order)
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
-    figure = _figure(max(5.5, 3.4 * columns), 0.9 + 3.0 * rows)
+    figure = new_figure(max(5.5, 3.4 * columns), 0.9 + 3.0 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for number, (field, entry) in enumerate(space.items()):
         axes, scale = panels[divmod(number, columns)], domain_scale(entry)
@@ -159,19 +159,19 @@ def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, pat
         panels[divmod(empty, columns)].set_axis_off()
     figure.suptitle(_title(order, [trial for trial in order if trial.scores], "a score"))
     _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _draw_importance(shares: Mapping[str, float], described: str, names: Mapping[str, str], path: Path) -> None:
     """Draw a bar for each searched field, the most important on top."""
-    figure = _figure(6.5, 1.2 + 0.34 * len(shares))
+    figure = new_figure(6.5, 1.2 + 0.34 * len(shares))
     axes = figure.subplots()
     bars = axes.barh([names[field] for field in shares], list(shares.values()), color=_BLUE)
     axes.bar_label(bars, [f"{share:.2f}" for share in shares.values()], padding=3)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.08 * max(shares.values())), xlabel="share", title=f"Importance (PED-ANOVA) {described}")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _outcomes(trials: Sequence[Trial], metric: str) -> list[float]:
@@ -282,12 +282,3 @@ def _jitter(trial: Trial, entry: Domain | When) -> float:
         return 0.0
     golden = trial.number * 0.618034 % 1  # any number of trials in a row are spread evenly by it
     return 0.5 / len(domain.options) * (golden - 0.5)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -4,19 +4,18 @@ The database is Optuna's, so whatever reads an Optuna study reads a sweep. What 
 schedulers) and what trains them stand elsewhere; here they are kept, so that a process may be killed at any time.
 """
 
-import json
 import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.distributions import distribution
-from flaxcnn.sweeps.files import difference
 from flaxcnn.sweeps.journal import Journal
 from flaxcnn.sweeps.owners import Beat, Heartbeats, Owner, this_process
+from flaxcnn.sweeps.records import ORIGIN, PROGRESS, Progress, progress_of, require_same_sweep, trial_of
 from flaxcnn.sweeps.space import Space
 from flaxcnn.sweeps.storage import Database, import_optuna
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PLAN = "plan"  # the study's attribute that says what was decided and is not carried out yet
-FINGERPRINT = "sweep"  # the study's attribute that tells this sweep from another
-ORIGIN = "origin"  # the trial's attribute that never changes: bracket, first rung, parent, what the searcher keeps
-PROGRESS = "progress"  # the trial's attribute that one write changes as a whole: status, owner, scores, seconds, reason
 
 
 class LostTrialError(Exception):
@@ -105,7 +101,7 @@ class Study:
             storage = database.storage()
             direction = "maximize" if higher_is_better else "minimize"
             study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
-            _check_fingerprint(study, direction, fingerprint, database.shown)
+            require_same_sweep(study, direction, fingerprint, database.shown)
             opened = cls(
                 database,
                 storage,
@@ -187,7 +183,7 @@ class Study:
             found = self._study.get_trials(deepcopy=False)
             if self._is_deciding:
                 self._repair(found)
-        return [self._trial(frozen) for frozen in found]
+        return [trial_of(frozen, self._study.study_name, self._database.shown) for frozen in found]
 
     def add(self, proposal: Proposal, *, bracket: int = 0, first_rung: int = 0, parent: int | None = None) -> int:
         """Make a trial that this process runs, and return its number: one more than that of the trial before it.
@@ -206,7 +202,7 @@ class Study:
             state=optuna.trial.TrialState.RUNNING,
             params=dict(proposal.params),
             distributions={path: distribution(self._space[path]) for path in proposal.params},
-            user_attrs={ORIGIN: origin, PROGRESS: _Progress(Status.RUNNING, str(this_process())).as_json()},
+            user_attrs={ORIGIN: origin, PROGRESS: Progress(Status.RUNNING, str(this_process())).as_json()},
         )
         trial_id = self._storage.create_new_trial(self._study_id, template)
         number = self._storage.get_trial_number_from_id(trial_id)
@@ -254,7 +250,7 @@ class Study:
         self._require_deciding()
         before = self._own(number)
         status = Status.COMPLETE if last else Status.PAUSED
-        ended = _Progress(status, None, (*before.scores, score), before.seconds + seconds)
+        ended = Progress(status, None, (*before.scores, score), before.seconds + seconds)
         self._put(number, ended)
         self._journal.record(status.value, trial=number, score=score, seconds=seconds)
 
@@ -271,7 +267,7 @@ class Study:
         """
         self._require_deciding()
         before = self._own(number)
-        self._put(number, _Progress(Status.FAILED, None, before.scores, before.seconds + seconds, reason))
+        self._put(number, Progress(Status.FAILED, None, before.scores, before.seconds + seconds, reason))
         self._journal.record("failed", trial=number, reason=reason, seconds=seconds)
 
     def stop(self, number: int) -> None:
@@ -296,7 +292,7 @@ class Study:
         return [
             frozen.number
             for frozen in self._study.get_trials(deepcopy=False)
-            if (name := _progress(frozen).owner) is not None
+            if (name := progress_of(frozen).owner) is not None
             if (owner := Owner.named(name)) != here
             if owner.ended or owner not in beats or beats[owner].age > self._grace
         ]
@@ -347,53 +343,31 @@ class Study:
                 before = now
                 time.sleep(self._heartbeat / 2)
 
-    def _trial(self, frozen: "FrozenTrial") -> Trial:
-        if ORIGIN not in frozen.user_attrs:
-            raise ConfigError(
-                f"trial {frozen.number} of study '{self._study.study_name}' was made by another program",
-                where=self._database.shown,
-                fix="name another --storage",
-            )
-        origin, progress = frozen.user_attrs[ORIGIN], _progress(frozen)
-        return Trial(
-            number=frozen.number,
-            params=frozen.params,
-            status=progress.status,
-            bracket=origin["bracket"],
-            first_rung=origin["first_rung"],
-            parent=origin["parent"],
-            scores=progress.scores,
-            reports=dict(sorted(frozen.intermediate_values.items())),
-            seconds=progress.seconds,
-            reason=progress.reason,
-            attributes=origin["kept"],
-        )
-
     def _repair(self, found: list["FrozenTrial"]) -> None:
         """Tell Optuna of the trials that ended here by a process that was killed before it could."""
         for frozen in found:
             if PROGRESS in frozen.user_attrs and not frozen.state.is_finished():
-                progress = _progress(frozen)
+                progress = progress_of(frozen)
                 if progress.status.ended:
                     self._end(frozen.number, progress)
 
-    def _in(self, number: int, *statuses: Status) -> "_Progress":
+    def _in(self, number: int, *statuses: Status) -> Progress:
         self._require_deciding()
         progress = self._read(number)
         if progress.status not in statuses:
             raise ValueError(f"trial {number} is {progress.status}, not {' or '.join(statuses)}")
         return progress
 
-    def _own(self, number: int) -> "_Progress":
+    def _own(self, number: int) -> Progress:
         progress = self._read(number)
         if progress.owner != str(this_process()):
             raise LostTrialError(number)
         return progress
 
-    def _read(self, number: int) -> "_Progress":
-        return _Progress.of_json(self._storage.get_trial_user_attrs(self._id(number))[PROGRESS])
+    def _read(self, number: int) -> Progress:
+        return Progress.of_json(self._storage.get_trial_user_attrs(self._id(number))[PROGRESS])
 
-    def _put(self, number: int, progress: "_Progress") -> None:
+    def _put(self, number: int, progress: Progress) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
@@ -403,7 +377,7 @@ class Study:
         if progress.status.ended:
             self._end(number, progress)
 
-    def _end(self, number: int, progress: "_Progress") -> None:
+    def _end(self, number: int, progress: Progress) -> None:
         from optuna.trial import TrialState
 
         states = {Status.COMPLETE: TrialState.COMPLETE, Status.STOPPED: TrialState.PRUNED}
@@ -419,49 +393,3 @@ class Study:
     def _require_deciding(self) -> None:
         if not self._is_deciding:
             raise RuntimeError("a trial's status is changed while deciding")
-
-
-class _Progress(NamedTuple):
-    """What changes of a trial, besides its reports."""
-
-    status: Status
-    owner: str | None = None  # who runs it; None where nobody does
-    scores: tuple[float, ...] = ()
-    seconds: float = 0.0
-    reason: str = ""
-    adopted: int = 0  # times that a process took it over from one that was gone, since it reached that step
-    reached: int = 0  # the step of its last report, the last time
-
-    def as_json(self) -> dict[str, object]:
-        return self._asdict()
-
-    @classmethod
-    def of_json(cls, values: Mapping[str, Any]) -> "_Progress":
-        return cls(**{**values, "status": Status(values["status"]), "scores": tuple(values["scores"])})
-
-
-def _progress(frozen: "FrozenTrial") -> _Progress:
-    progress = _Progress.of_json(frozen.user_attrs[PROGRESS])
-    if frozen.state.is_finished() and not progress.status.ended:
-        return progress._replace(status=Status.FAILED, owner=None, reason="ended by another program")
-    return progress
-
-
-def _check_fingerprint(study: "optuna.Study", direction: str, fingerprint: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError where a study is of another sweep; one that is of none becomes this one's."""
-    wanted = json.loads(json.dumps(fingerprint))
-    found = study.user_attrs.get(FINGERPRINT)
-    title = f"study '{study.study_name}'"
-    if found is None:
-        if study.trials or study.direction.name.lower() != direction:
-            raise ConfigError(f"{title} was made by another program", where=where, fix="name another --storage")
-        study.set_user_attr(FINGERPRINT, wanted)
-    elif found != wanted:
-        path, there, here = difference(found, wanted)
-        raise ConfigError(
-            f"{title} is of another sweep, by {path or 'all'}",
-            where=where,
-            expected=json.dumps(there),
-            found=json.dumps(here),
-            fix="go on with the sweep that it was made for, or name another --out or --storage",
-        )

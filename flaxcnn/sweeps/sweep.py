@@ -30,6 +30,7 @@ from flaxcnn.sweeps.results import measured, ranked, short_names, shown, shown_p
 from flaxcnn.sweeps.search import Search, work
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
 from flaxcnn.sweeps.space_check import check_space
+from flaxcnn.sweeps.storage import file_url
 from flaxcnn.sweeps.study import Study
 from flaxcnn.sweeps.trials import Status, Trial
 from flaxcnn.sweeps.work import expected_trainings, steps_made
@@ -76,7 +77,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
         )
     identity = {"name": name, **fingerprint(asked, for_trials)}
     folder = _make_folder(execution.out, identity)
-    storage = execution.storage or f"sqlite:///{folder.path.resolve() / 'study.db'}"
+    storage = execution.storage or file_url(folder.path.resolve() / "study.db")
     how: Any = "map" if execution.executor in ("processes", "ray") else execution.executor
     one = execution.executor in ("processes", "ray") or isinstance(asked.searcher, TPE | CMAES | GP)
     lanes = execution.lanes or (1 if one else _LANES)
@@ -103,6 +104,15 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
     return 0
 
 
+def recorded_batch_size(out: str | None, name: str) -> int | None:
+    """Return the batch size of the sweep that a folder holds, None where it holds none; `out` as in `Execution`."""
+    folder = RunFolder(_folder_path(out, name))
+    if not (folder.path / SWEEP).exists():
+        return None
+    size: int = folder.read_json(SWEEP)["experiment"]["training"]["batch_size"]
+    return size
+
+
 def _search(search: Search, study: Study, execution: Execution, console: SweepConsole, stop: StopRequest) -> int:
     """Carry out a search, and return how many programs were compiled."""
     shown = _Shown(search, study, console)
@@ -110,6 +120,7 @@ def _search(search: Search, study: Study, execution: Execution, console: SweepCo
     def wants_stop() -> bool:
         return stop.signal is not None
 
+    shown.look({}, 0, now=True)  # from what is there now on, everything is told
     with console.live():
         if execution.executor == "processes":
             count = execution.workers or _cores()
@@ -177,7 +188,7 @@ def _for_trials(experiment: Experiment) -> Experiment:
 
 def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
     """Make the folder of a new sweep, or return that of the same one."""
-    path = Path(out).expanduser() if out is not None else Path("runs") / f"sweep-{identity['name']}"
+    path = _folder_path(out, identity["name"])
     try:
         path.mkdir(parents=True, exist_ok=True)
         holds = sorted(each.name for each in path.iterdir())
@@ -194,6 +205,10 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
     elif holds and not any(name.startswith("study.db") for name in holds):
         raise ConfigError("holds files but no sweep", where=path, found=", ".join(holds[:3]), fix="name another --out")
     return folder
+
+
+def _folder_path(out: str | None, name: str) -> Path:
+    return Path(out).expanduser() if out is not None else Path("runs") / f"sweep-{name}"
 
 
 def _cores() -> int:

@@ -1,6 +1,8 @@
 """The largest batch that fits is found by XLA's account, proven by a step, recorded, and kept by a run that goes on."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -92,6 +94,31 @@ def test_a_number_is_short_for_the_options_own_name(flaxcnn, small_mnist, tmp_pa
     done = flaxcnn(*data, "--batch-size=100", "--training.batch_size", "100", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["batch_size"] == 100
+
+
+LESS_THAN_SAID = """
+import resource
+from flaxcnn.config import Experiment, Training
+from flaxcnn.runs.batch_size import largest_batch, prove
+from flaxcnn.runs.setup import set_up
+
+setup = set_up(Experiment(training=Training(batch_size=1)))
+found = largest_batch(setup, 20 << 30, 16384)
+used = 4096 * int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)
+print(found.batch_size, prove(setup, found, 20 << 30).batch_size)
+"""
+
+
+def test_a_step_that_runs_out_of_memory_is_tried_with_half_of_the_images(command_environment):
+    words = [sys.executable, "-c", LESS_THAN_SAID]
+    done = subprocess.run(words, env=command_environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "out of memory in a step of 16,384 images: trying half of them"
+    first, last = map(int, lines[-1].split())
+    assert first == 16384
+    assert last == 16384 >> (len(lines) - 1)
 
 
 def host(root, *, available, group="", limits=None):
