@@ -84,9 +84,9 @@ def _sweep(folder: Path, steps: int, scheduler: Straight | ASHA, workers: int = 
         f"sweep = Sweep(space=SPACE, searcher=Grid(points=RATES), scheduler={scheduler!r}, trials=RATES)\n"
     )
     words = [sys.executable, "-m", "flaxcnn", "sweep", str(file), "--out", str(folder / "out")]
-    words += ["--training.steps", str(steps)]
+    words += ["--training.steps", str(steps), "--lanes", str(RATES)]  # ASHA sees a whole rung before it promotes
     if workers > 1:
-        words += ["--executor", "processes", "--workers", str(workers)]
+        words += ["--executor", "processes", "--workers", str(workers), "--lanes", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     printed = subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
     print(*(line for line in printed.splitlines() if line.startswith("compiled")), file=sys.stderr)

@@ -49,6 +49,8 @@ class Setup(NamedTuple):
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
+        if self.placement.mesh.size == 1:  # the pieces are compiled once for all trainings that differ in values alone
+            return self._create()
         shapes = jax.eval_shape(self._create)
         return jax.jit(self._create, out_shardings=self.placement.of_tree(shapes))()
 

@@ -16,7 +16,7 @@ from flaxcnn.runs.setup import Setup
 from flaxcnn.training.lanes import CohortLanes, How, Lanes, OneLane, Position
 
 _MOST_PROGRAMS = 4  # that are kept in memory, with the states of their lanes
-_TRIAL_SECONDS = 1.5  # that each way of running lanes is tried for
+_TRIAL_SECONDS = 0.5  # that each way of running lanes is tried for
 _CHOICE = "executor.json"
 
 
@@ -52,11 +52,11 @@ class Cohorts:
         self.most = most
         self.buckets = 0  # that were met so far
         self.compilations = 0  # of a training program, those for the choice included
-        self.compile_seconds = 0.0
         self._folder, self._how = folder, how
         self._programs: dict[Hashable, Program] = {}
         self._images: dict[Hashable, tuple[jax.Array, jax.Array]] = {}
         self._met: set[Hashable] = set()
+        self._tried: dict[Hashable, CohortLanes] = {}  # by bucket: the faster of both ways, until it is used
 
     def program(self, setup: Setup, wanted: int) -> Program:
         """Return the program for trials of a setup's bucket, with as many lanes as are wanted or more.
@@ -83,18 +83,18 @@ class Cohorts:
         self._programs.clear()
 
     def _make(self, setup: Setup, how: How, count: int, alone: bool) -> Program:
-        started = time.perf_counter()
         state = setup.first_state()
         lanes: Lanes
         if alone:
             lanes = OneLane(setup.placement, lambda position: setup.feeder_for(position.plan, position.seed))
         else:
             lanes = self._cohort(setup, state, how, count)
-        evaluator = Evaluator(setup, setup.model, state.variables)
-        self.compile_seconds += time.perf_counter() - started
-        return Program(lanes, evaluator)
+        return Program(lanes, Evaluator(setup, setup.model, state.variables))
 
     def _cohort(self, setup: Setup, state: Any, how: How, count: int) -> CohortLanes:
+        tried = self._tried.pop(bucket_of(setup), None)
+        if tried is not None and (tried.how, tried.count) == (how, count):
+            return tried
         self.compilations += 1
         images, labels = self._on_device(setup)
         return CohortLanes(state, setup.plan.batch_size, images, labels, count, how, setup.placement)
@@ -124,13 +124,22 @@ class Cohorts:
     def _try_both(self, setup: Setup) -> How:
         """Time a step of a lane both ways, write down what was found, and return the faster one."""
         milliseconds: dict[How, float] = {}
-        for how in ("map", "vmap"):
+        fastest: CohortLanes | None = None
+        for how in ("vmap", "map"):
             state = setup.first_state()
-            lanes = self._cohort(setup, state, how, self.most)
-            self.compile_seconds += lanes.compile_seconds
-            milliseconds[how] = 1e3 * _seconds_a_step(lanes, setup, state)
-            del lanes
-        best = min(milliseconds, key=lambda how: milliseconds[how])
+            try:
+                lanes = self._cohort(setup, state, how, self.most)
+                milliseconds[how] = 1e3 * _seconds_a_step(lanes, setup, state)
+            except Exception as error:  # all lanes at once take the memory of all
+                if how == "map" or not out_of_memory(error):
+                    raise
+                continue
+            if fastest is None or milliseconds[how] <= milliseconds[fastest.how]:
+                fastest = lanes
+            del lanes  # the slower one's memory
+        assert fastest is not None
+        best = fastest.how
+        self._tried = {bucket_of(setup): fastest}
         self._folder.write_json(
             _CHOICE,
             {
@@ -141,6 +150,14 @@ class Cohorts:
             },
         )
         return best
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether memory did not suffice, the device's or the host's."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError)
+        and any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory"))
+    )
 
 
 def _seconds_a_step(lanes: CohortLanes, setup: Setup, state: Any) -> float:

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import FlaxcnnError, RunFolderError
 from flaxcnn.models import contract_path
 from flaxcnn.runs.environment import versions
 from flaxcnn.runs.setup import Loaded, Setup, load, set_up
-from flaxcnn.sweeps.cohorts import Cohorts, Program, bucket_of, data_of
+from flaxcnn.sweeps.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.lanes import LaneBlock, Position
@@ -87,8 +85,8 @@ class _Lane:
 
     @property
     def due(self) -> bool:
-        """Whether the metric is measured at this step."""
-        return self.step == self.end or (self.step > 0 and self.setup.plan.logged(self.step - 1))
+        """Whether the metric is measured at this step; not after the first one, which tells nothing of the settings."""
+        return self.step == self.end or (self.step > 1 and self.setup.plan.logged(self.step - 1))
 
 
 class Trainer:
@@ -165,7 +163,7 @@ class Trainer:
                 yield outcome
             return
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             self._cohorts.forget()
             if len(cohort) == 1:
@@ -288,10 +286,3 @@ def inherit(parent: TrainState, child: TrainState) -> TrainState:
 def _steps(fraction: float, total: int) -> int:
     """Return how many of a trial's steps a fraction is; at least one."""
     return max(1, min(total, round(fraction * total)))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or (
-        isinstance(error, jax.errors.JaxRuntimeError)
-        and any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory"))
-    )

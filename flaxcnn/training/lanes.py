@@ -60,11 +60,9 @@ class Lanes(Protocol):
 
     Attributes:
         count: how many lanes there are.
-        compile_seconds: spent so far.
     """
 
     count: int
-    compile_seconds: float
 
     def put(self, lane: int, state: TrainState) -> None:
         """Let a lane go on from a state."""
@@ -114,9 +112,7 @@ class CohortLanes:
             out_shardings=placement.replicated,
         )(state)
         self._step_seconds = BLOCK_SECONDS  # of one step in all lanes, until it is measured: the first block is short
-        started = time.perf_counter()
         self._program = self._compile()
-        self.compile_seconds = time.perf_counter() - started
 
     def put(self, lane: int, state: TrainState) -> None:
         """Let a lane go on from a state."""
@@ -179,7 +175,6 @@ class OneLane:
     count = 1
 
     def __init__(self, placement: Placement, feeder: Callable[[Position], Feeder]):
-        self.compile_seconds = 0.0
         self._placement, self._feeder_of = placement, feeder
         self._state: TrainState | None = None
         self._runner: BlockRunner | None = None
@@ -203,7 +198,6 @@ class OneLane:
         if self._runner is None:
             self._feeder = self._feeder_of(position)
             self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._placement)
-            self.compile_seconds += self._runner.compile_seconds
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state
         return [LaneBlock(block.losses, block.finite)]

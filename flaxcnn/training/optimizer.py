@@ -43,6 +43,11 @@ class RuntimeOptimizer:
         """Return the state before the first update, for parameters of float32."""
         return self._injected.init(params)
 
+    def with_own_values(self, state: optax.OptState) -> optax.OptState:
+        """Return a state, which an equal optimizer may have made, with this one's hyperparameters."""
+        values = {name: jnp.float32(value) for name, value in self.hyperparameters.items()}
+        return state._replace(hyperparams=values)
+
     def update(self, gradients: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
         """Return the updates to add to the parameters, and the next state.
 

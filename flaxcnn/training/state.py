@@ -1,5 +1,6 @@
 """The state of a training: one pytree, made from a seed and nothing else."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -80,13 +81,9 @@ def create_state(
         hyperparameters: smoothing, dropout, class weights and the average's decay; None for none of them.
         accumulate: parts into which a step cuts its batch.
     """
-
-    def initialize() -> tuple[Any, Any, optax.OptState]:
-        images = jnp.zeros((1, *image_shape), jnp.float32)
-        variables = model.init(key_for(seed, Purpose.WEIGHTS), images)
-        return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
-
-    params, batch_stats, opt_state = jax.jit(initialize)()
+    params, batch_stats, opt_state = _initialize(jnp.uint32(seed), model, optimizer, image_shape)
+    if isinstance(optimizer, RuntimeOptimizer):
+        opt_state = optimizer.with_own_values(opt_state)
     hyperparameters = Hyperparameters.of() if hyperparameters is None else hyperparameters
     averaged = hyperparameters.ema_decay is not None
     return TrainState(
@@ -103,6 +100,19 @@ def create_state(
         optimizer=optimizer,
         accumulate=accumulate,
     )
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _initialize(
+    seed: jax.Array,
+    model: nn.Module,
+    optimizer: RuntimeOptimizer | optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+) -> tuple[Any, Any, optax.OptState]:
+    """Return parameters, statistics and the optimizer's state; compiled once for all seeds and hyperparameters."""
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    variables = model.init(key_for(seed, Purpose.WEIGHTS), images)
+    return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
 
 
 def _owned(tree: Any) -> Any:
