@@ -42,7 +42,7 @@ class Execution:
     depends on the trials before."""
     confirm: int = 0
     """Train so many of the best settings anew, with fresh seeds, beside the config's own; 0 for none."""
-    confirm_seeds: int = 5
+    confirm_seeds: int = 8
     """Fresh seeds for each of them."""
     ray: Ray = field(default_factory=Ray)
 

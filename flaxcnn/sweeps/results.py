@@ -49,14 +49,17 @@ def steps_done(trial: Trial) -> int:
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:
-    """Return for each field's path the last part of it, or the whole path where others end alike.
+    """Return for each field's path what people call it: its last part, its section for a section's name.
 
-    >>> short_names(["optimizer.learning_rate", "optimizer.name", "schedule.name"])
-    {'optimizer.learning_rate': 'learning_rate', 'optimizer.name': 'optimizer.name', 'schedule.name': 'schedule.name'}
+    Where two would be called alike, it is the whole path.
+
+    >>> short_names(["optimizer.learning_rate", "optimizer.name", "augmentation.scale"])
+    {'optimizer.learning_rate': 'learning_rate', 'optimizer.name': 'optimizer', 'augmentation.scale': 'scale'}
     """
-    paths = list(fields)
-    ends = Counter(path.rpartition(".")[2] for path in paths)
-    return {path: end if ends[end := path.rpartition(".")[2]] == 1 else path for path in paths}
+    parts = {path: path.rpartition(".") for path in fields}
+    short = {path: section if name == "name" else name for path, (section, _, name) in parts.items()}
+    alike = Counter(short.values())
+    return {path: name if alike[name] == 1 else path for path, name in short.items()}
 
 
 def shown(value: Value) -> str:

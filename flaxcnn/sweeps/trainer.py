@@ -81,12 +81,14 @@ class _Lane:
 
     @property
     def position(self) -> Position:
-        return Position(self.setup.plan, self.setup.experiment.training.seed, self.step, self.end)
+        every = self.setup.plan.log_every
+        pause = min(self.end, (self.step // every + 1) * every)
+        return Position(self.setup.plan, self.setup.experiment.training.seed, self.step, pause)
 
     @property
     def due(self) -> bool:
-        """Whether the metric is measured at this step; not after the first one, which tells nothing of the settings."""
-        return self.step == self.end or (self.step > 1 and self.setup.plan.logged(self.step - 1))
+        """Whether the metric is measured here: every so many steps, and at the rung's end."""
+        return self.step == self.end or (self.step > 0 and self.step % self.setup.plan.log_every == 0)
 
 
 class Trainer:

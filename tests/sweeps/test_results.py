@@ -66,8 +66,9 @@ def test_the_csv_has_a_row_for_each_trial_and_every_searched_field(tmp_path):
 
 
 def test_short_names_tell_fields_apart():
-    assert short_names([RATE, NAME]) == {RATE: "learning_rate", NAME: "name"}
-    assert short_names([NAME, "model.name"]) == {NAME: NAME, "model.name": "model.name"}
+    assert short_names([RATE, NAME, "model.name"]) == {RATE: "learning_rate", NAME: "optimizer", "model.name": "model"}
+    alike = ["logging.every", "checkpoint.every"]
+    assert short_names(alike) == {path: path for path in alike}
 
 
 def test_the_summary_counts_ranks_the_best_ten_and_gives_each_reason_with_its_trials():
@@ -77,7 +78,7 @@ def test_the_summary_counts_ranks_the_best_ten_and_gives_each_reason_with_its_tr
     lines = summary_lines(trials, "validation_accuracy")
     assert lines[0] == "15 trials: 12 complete, 3 failed"
     table = [line.split() for line in lines[2:13]]
-    assert table[0] == ["trial", "status", "validation", "accuracy", "steps", "learning_rate", "name"]
+    assert table[0] == ["trial", "status", "validation", "accuracy", "steps", "learning_rate", "optimizer"]
     assert table[1] == ["11", "complete", "0.1100", "40", "11.1", "adam"]
     assert [row[0] for row in table[1:]] == [f"{number}" for number in range(11, 1, -1)]
     assert lines[13:] == ["", "failed: trials 12, 14: out of memory", "failed: trial 13: loss is nan"]

@@ -1,0 +1,166 @@
+"""The best settings trained anew with fresh seeds: which ones, with which seeds, and what is said of them."""
+
+from statistics import mean
+
+import pytest
+from scipy import stats
+
+from flaxcnn.config import Experiment, Training
+from flaxcnn.errors import TrainingError
+from flaxcnn.sweeps import Float, Int, Random, Sweep
+from flaxcnn.sweeps.confirm import confirmation_of
+from flaxcnn.sweeps.decisions import Decisions
+from flaxcnn.sweeps.search import Search
+from flaxcnn.sweeps.trainer import Outcome
+from flaxcnn.sweeps.trials import Status, Trial
+
+pytest.importorskip("optuna")
+
+RATE, SEED = "optimizer.learning_rate", "training.seed"
+EXPERIMENT = Experiment(training=Training(seed=4))
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Make a search in the test's folder: `search()`, with fields of `Sweep` and the number of lanes."""
+
+    def search(space=None, lanes=1, **fields):
+        sweep = Sweep(space or {RATE: Float(1e-4, 1e-2, log=True)}, Random(), trials=6, **fields)
+        return Search("lr", sweep, EXPERIMENT, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", lanes)
+
+    return search
+
+
+def trial(number, rate, *scores, status=Status.COMPLETE, seed=None):
+    params = {RATE: rate} if seed is None else {RATE: rate, SEED: seed}
+    return Trial(number, params, status, scores=scores)
+
+
+RATES = [trial(0, 0.001, 0.90), trial(1, 0.002, 0.95), trial(2, 0.003, 0.92), trial(3, 0.004, 0.93)]
+
+
+def trained(confirmation, value):
+    """Let every trial of it end with what `value` says of its rate and seed; the params, by number."""
+    study = confirmation.search.open()
+    decisions = Decisions(confirmation.search.sweep, confirmation.search.experiment, study)
+    while assignments := decisions.take_on(confirmation.search.lanes):
+        for each in assignments:
+            experiment = each.experiment
+            found = value(experiment.optimizer.learning_rate, experiment.training.seed)
+            decisions.record(Outcome(each.number, found, "out of memory" if found is None else "", 1.0))
+    trials = study.trials()
+    study.close()
+    return [dict(each.params) for each in trials]
+
+
+def test_the_configs_own_setting_and_the_best_ones_are_trained_with_the_same_seeds_in_order(search):
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3)
+    assert [each.number for each in confirmation.candidates] == [1, 3]
+    assert list(confirmation.seeds) == [5, 6, 7]  # after the config's own, 4
+    own = [{SEED: seed} for seed in (5, 6, 7)]
+    second = [{RATE: 0.002, SEED: seed} for seed in (5, 6, 7)]
+    third = [{RATE: 0.004, SEED: seed} for seed in (5, 6, 7)]
+    assert trained(confirmation, lambda rate, seed: rate) == [*own, *second, *third]
+    assert confirmation.introduction == [
+        "confirming the best 2 settings and the config's own with the fresh seeds 5, 6, 7"
+    ]
+
+
+def test_a_setting_that_several_trials_had_with_other_seeds_is_a_candidate_once(search):
+    space = {RATE: Float(1e-4, 1e-2, log=True), SEED: Int(0, 99)}
+    trials = [
+        trial(0, 0.001, 0.90, seed=9),
+        trial(1, 0.002, 0.95, seed=41),
+        trial(2, 0.002, 0.96, seed=7),
+        trial(3, 0.001, 0.94, seed=12),
+        trial(4, 0.003, 0.93, seed=0),
+    ]
+    confirmation = confirmation_of(search(space), EXPERIMENT, trials, settings=3, seeds=2)
+    assert [each.number for each in confirmation.candidates] == [2, 3, 4]
+    assert list(confirmation.seeds) == [42, 43]  # no trial had a higher one than 41
+
+
+def test_failed_trials_and_those_without_a_score_are_no_candidates_and_stopped_ones_come_last(search):
+    trials = [
+        trial(0, 0.001, 0.99, status=Status.STOPPED),
+        trial(1, 0.002, 0.10, 0.20),
+        trial(2, 0.003, 0.98, 0.99, status=Status.FAILED),
+        trial(3, 0.004, status=Status.FAILED),
+    ]
+    confirmation = confirmation_of(search(), EXPERIMENT, trials, settings=9, seeds=2)
+    assert [each.number for each in confirmation.candidates] == [1, 0]
+
+
+def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean_is_best(search):
+    """Trial 3, second in the sweep, is the best with fresh seeds; by seed, so that the differences have a spread."""
+    values = {
+        1e-3: {5: 0.90, 6: 0.91, 7: 0.92},  # the config's own rate
+        0.002: {5: 0.91, 6: 0.93, 7: 0.92},
+        0.004: {5: 0.95, 6: 0.96, 7: 0.98},
+    }
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3)
+    trained(confirmation, lambda rate, seed: values[rate][seed])
+    result = confirmation.results()
+    best = list(values[0.004].values())
+    assert result.best is RATES[3]
+    low, high = stats.ttest_1samp(best, 0).confidence_interval(0.95)
+    assert result.words == f"validation accuracy {mean(best):.4f} ({low:.4f} to {high:.4f}) over 3 fresh seeds"
+    paired = stats.ttest_rel(best, list(values[1e-3].values()))
+    low, high = paired.confidence_interval(1 - 0.05 / 2)  # of two settings, together 95 %
+    assert result.report.startswith("# lr: the best 2 anew\n")
+    lines = [line for line in result.report.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [row[0] for row in cells[2:]] == ["base", "trial 1: learning_rate 0.002", "trial 3: learning_rate 0.004"]
+    assert cells[2][1] == f"{mean(values[1e-3].values()):.4f}"
+    assert cells[4][1] == f"{mean(best):.4f}"
+    assert cells[4][3] == f"{mean(best) - mean(values[1e-3].values()):+.4f}"
+    assert cells[4][4] == f"{low:+.4f} to {high:+.4f}"
+    assert (cells[3][5], cells[4][5]) == ("not shown", "**yes**")
+
+
+def test_of_losses_the_lowest_fresh_mean_is_best(search):
+    trials = [trial(0, 0.001, -0.3), trial(1, 0.002, -0.1), trial(2, 0.003, -0.2)]
+    losing = confirmation_of(search(metric="validation_loss"), EXPERIMENT, trials, settings=2, seeds=2)
+    assert [each.number for each in losing.candidates] == [1, 2]
+    trained(losing, lambda rate, seed: {1e-3: 0.5, 0.002: 0.4, 0.003: 0.2}[rate] + seed / 1e3)
+    result = losing.results()
+    assert result.best is trials[2]
+    assert result.words.startswith("validation loss 0.2055 (")  # of 0.205 and 0.206
+    assert "-0.1000" in result.report
+
+
+def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9)
+    with pytest.raises(TrainingError, match=r"--confirm.*0\.002.*could not be trained anew: out of memory"):
+        confirmation.results()
+
+
+def test_a_confirmation_that_was_interrupted_trains_what_is_left(search, tmp_path):
+    first = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    study = first.search.open()
+    decisions = Decisions(first.search.sweep, first.search.experiment, study)
+    (one, *others) = decisions.take_on(4)
+    decisions.record(Outcome(one.number, 0.5, "", 1.0))
+    decisions.release([each.number for each in others])
+    study.close()
+    again = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    assert again.search == first.search
+    asked = []
+    trained(again, lambda rate, seed: asked.append((rate, seed)) or 0.9)
+    assert asked == [(1e-3, 6), (0.002, 5), (0.002, 6)]
+    assert (tmp_path / "confirm-1x2").is_dir()
+
+
+def test_other_numbers_of_settings_or_seeds_are_another_search(search):
+    names = {
+        confirmation_of(search(), EXPERIMENT, RATES, settings=k, seeds=seeds).search.name
+        for k, seeds in ((1, 2), (2, 2), (1, 3))
+    }
+    assert len(names) == 3
+
+
+def test_after_the_highest_seed_comes_0(search):
+    experiment = Experiment(training=Training(seed=2**32 - 2))
+    confirmation = confirmation_of(search(), experiment, RATES, settings=1, seeds=3)
+    assert list(confirmation.seeds) == [2**32 - 1, 0, 1]
