@@ -86,7 +86,7 @@ def lr_find(arguments: Sequence[str]) -> int:
     """Find a learning rate by one step at each of many."""
     file, options = _parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find", _load_trained)
     with _computing():
-        from flaxcnn.runs.range_test import lr_find
+        from flaxcnn.runs.lr_find import lr_find
 
         experiment = _with_batch_size(options.experiment, options.batch_size)
         low, high, steps = options.low, options.high, options.steps

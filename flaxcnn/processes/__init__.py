@@ -9,8 +9,8 @@ In a single process, which is the case where nothing was joined, each of these d
 returns its value, `together` does the work. Meshes and arrays are the business of training; here nothing computes.
 """
 
-from flaxcnn.processes.agreement import barrier, gather, in_each, share, together
-from flaxcnn.processes.membership import count, guarded, index, is_first, join, leave
+from flaxcnn.processes.agreement import barrier, gather, in_each, leave, share, together
+from flaxcnn.processes.membership import count, guarded, index, is_first, join
 from flaxcnn.processes.options import Processes
 
 __all__ = [

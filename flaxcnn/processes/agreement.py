@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from flaxcnn.errors import FlaxcnnError
 from flaxcnn.processes.channel import Channel, wait
-from flaxcnn.processes.membership import channel
+from flaxcnn.processes.membership import channel, close, guarded
 
 T = TypeVar("T")
 
@@ -112,6 +112,18 @@ def barrier(name: str) -> None:
     star = channel()
     if star is not None:
         _gather(star, f"barrier {name}", None)
+
+
+def leave() -> None:
+    """Leave the other processes once all are done, so that none misses another; alone, do nothing.
+
+    Raises:
+        ProcessError: a process was lost before it was done.
+    """
+    if channel() is not None:
+        with guarded():
+            barrier("leave")
+            close()
 
 
 def _share(star: Channel, name: str, value: Any) -> Any:

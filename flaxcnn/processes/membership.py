@@ -1,4 +1,4 @@
-"""Being one of the processes of a run: to join, to work guarded against the loss of another, to leave."""
+"""Being one of the processes of a run: to join, to work guarded against the loss of another, to close."""
 
 import atexit
 import ctypes
@@ -110,23 +110,14 @@ def guarded() -> Iterator[None]:
         raise
 
 
-def leave() -> None:
-    """Leave the other processes once all are done, so that none misses another; alone, do nothing.
-
-    Raises:
-        ProcessError: a process was lost before it was done.
-    """
+def close() -> None:
+    """Close the connections to the other processes; none of them may need this one any more (`agreement.leave`)."""
     global _channel
-    if _channel is None:
-        return
-    from flaxcnn.processes.agreement import barrier
+    import jax
 
-    with guarded():
-        barrier("leave")
-        import jax
-
-        jax.distributed.shutdown()
-        _channel.close()
+    assert _channel is not None, "nothing was joined"
+    jax.distributed.shutdown()
+    _channel.close()
     _channel = None
 
 

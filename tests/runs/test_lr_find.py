@@ -15,7 +15,7 @@ from PIL import Image
 
 from flaxcnn.config import Checkpoint, Data, Experiment, Schedule, Training, load_experiment
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.range_test import (
+from flaxcnn.runs.lr_find import (
     RangeTest,
     diverged,
     learning_rates,
