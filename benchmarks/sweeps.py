@@ -84,12 +84,16 @@ def _sweep(folder: Path, steps: int, scheduler: Straight | ASHA, workers: int = 
         f"sweep = Sweep(space=SPACE, searcher=Grid(points=RATES), scheduler={scheduler!r}, trials=RATES)\n"
     )
     words = [sys.executable, "-m", "flaxcnn", "sweep", str(file), "--out", str(folder / "out")]
-    words += ["--training.steps", str(steps), "--lanes", str(RATES)]  # ASHA sees a whole rung before it promotes
+    words += ["--training.steps", str(steps)]
     if workers > 1:
-        words += ["--executor", "processes", "--workers", str(workers), "--lanes", "1"]
+        words += ["--executor", "processes", "--workers", str(workers)]
+    else:
+        words += ["--lanes", str(RATES)]  # so that ASHA sees a whole rung before it promotes
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     printed = subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
     print(*(line for line in printed.splitlines() if line.startswith("compiled")), file=sys.stderr)
+    if (folder / "out" / "executor.json").exists():  # milliseconds of a step of one lane, both ways
+        print(" ".join((folder / "out" / "executor.json").read_text().split()), file=sys.stderr)
     lines = (folder / "out" / "sweep.csv").read_text().splitlines()
     column = lines[0].split(",").index("validation_accuracy")
     complete = [line.split(",") for line in lines[1:] if ",complete," in line]

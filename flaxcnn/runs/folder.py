@@ -1,8 +1,10 @@
 """A run's folder: made anew, written whole, read back. What stands in which file is in docs/runs.md."""
 
+import glob
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from flaxcnn.errors import RunFolderError
 from flaxcnn.files import cannot_write, sync
 
 LOCK = ".lock"
+PARTIAL = "partial"  # in the name of a file that is not whole yet
 
 
 class RunFolder:
@@ -30,8 +33,9 @@ class RunFolder:
             RunFolderError: the disk is full, or the folder cannot be written to.
         """
         path = self.path / name
-        # The ending stays last, since matplotlib and NumPy go by it.
-        temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+        # The ending stays last, since matplotlib and NumPy go by it; the process's name, since several may write.
+        temporary = path.with_name(f".{path.stem}.{PARTIAL}-{socket.gethostname()}-{os.getpid()}{path.suffix}")
+        _remove_leftovers(path)
         try:
             try:
                 write(temporary)
@@ -110,6 +114,19 @@ class RunFolder:
 def as_line(row: Mapping[str, Any]) -> str:
     """Return a row as a line of JSON, its line end included."""
     return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that were killed left of a file, as far as possible."""
+    start = f".{path.stem}.{PARTIAL}-{socket.gethostname()}-"
+    for each in path.parent.glob(f"{glob.escape(start)}*{glob.escape(path.suffix)}"):
+        pid = each.stem.removeprefix(start)
+        try:
+            os.kill(int(pid), 0)
+        except (ValueError, ProcessLookupError):
+            each.unlink(missing_ok=True)
+        except OSError:  # another user's, and alive
+            continue
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -56,6 +56,7 @@ class Cohorts:
         self._programs: dict[Hashable, Program] = {}
         self._images: dict[Hashable, tuple[jax.Array, jax.Array]] = {}
         self._met: set[Hashable] = set()
+        self._alone: set[Hashable] = set()  # buckets of which memory does not hold several lanes
         self._tried: dict[Hashable, CohortLanes] = {}  # by bucket: the faster of both ways, until it is used
 
     def program(self, setup: Setup, wanted: int) -> Program:
@@ -68,25 +69,34 @@ class Cohorts:
         if bucket not in self._met:
             self._met.add(bucket)
             self.buckets += 1
-        alone = not setup.fits(setup.train) or setup.placement.mesh.size > 1
-        how: How = "map" if alone or self.most == 1 else self._chosen(setup)
-        count = 1 if alone else self.most if how == "map" else min(self.most, 1 << (wanted - 1).bit_length())
+        most = self.most_lanes(setup)
+        how: How = "map" if most == 1 else self._chosen(setup)
+        count = most if how == "map" else min(most, 1 << (wanted - 1).bit_length())
         key = (bucket, how, count)
-        program = self._programs.pop(key, None) or self._make(setup, how, count, alone)
+        program = self._programs.pop(key, None) or self._make(setup, how, count)
         while len(self._programs) >= _MOST_PROGRAMS:
             self._programs.pop(next(iter(self._programs)))
         self._programs[key] = program  # the last one is the one used last
         return program
 
-    def forget(self) -> None:
-        """Let go of all programs, and so of the memory of their lanes."""
+    def most_lanes(self, setup: Setup) -> int:
+        """Return how many trials of a setup's bucket can be trained side by side."""
+        return 1 if _streams(setup) or bucket_of(setup) in self._alone else self.most
+
+    def run_alone(self, setup: Setup) -> None:
+        """Train trials of a bucket one at a time from now on, and let go of the memory of all programs."""
+        self._alone.add(bucket_of(setup))
         self._programs.clear()
 
-    def _make(self, setup: Setup, how: How, count: int, alone: bool) -> Program:
+    def _make(self, setup: Setup, how: How, count: int) -> Program:
         state = setup.first_state()
         lanes: Lanes
-        if alone:
-            lanes = OneLane(setup.placement, lambda position: setup.feeder_for(position.plan, position.seed))
+        if _streams(setup):
+            lanes = OneLane(
+                setup.placement,
+                lambda position: setup.feeder_for(position.plan, position.seed),
+                compiled=self._count_compilation,
+            )
         else:
             lanes = self._cohort(setup, state, how, count)
         return Program(lanes, Evaluator(setup, setup.model, state.variables))
@@ -95,9 +105,12 @@ class Cohorts:
         tried = self._tried.pop(bucket_of(setup), None)
         if tried is not None and (tried.how, tried.count) == (how, count):
             return tried
-        self.compilations += 1
+        self._count_compilation()
         images, labels = self._on_device(setup)
         return CohortLanes(state, setup.plan.batch_size, images, labels, count, how, setup.placement)
+
+    def _count_compilation(self) -> None:
+        self.compilations += 1
 
     def _on_device(self, setup: Setup) -> tuple[jax.Array, jax.Array]:
         key = data_of(setup.experiment)
@@ -150,6 +163,11 @@ class Cohorts:
             },
         )
         return best
+
+
+def _streams(setup: Setup) -> bool:
+    """Return whether a training needs a loader or several devices, which lanes do not share."""
+    return not setup.fits(setup.train) or setup.placement.mesh.size > 1
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -3,6 +3,8 @@
 It is a search of its own, over a list of settings and seeds, so that it goes on where it was interrupted.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,34 +52,43 @@ class Confirmation(NamedTuple):
         """Return what the trained settings say.
 
         Raises:
-            TrainingError: one of them could not be trained.
+            TrainingError: the config's own setting could not be trained with each seed, or no candidate could.
         """
-        trials, metric = self.search.open().trials(), self.search.sweep.metric
-        for trial in trials:
-            if trial.status is not Status.COMPLETE:
-                raise TrainingError(
-                    f"could not be trained anew: {trial.reason or trial.status}", where=f"--confirm, {trial.params}"
-                )
-        values = [measured(trial, metric) or 0.0 for trial in trials]
-        count = len(self.seeds)
-        reference, *rest = [values[first : first + count] for first in range(0, len(values), count)]
-        found = confirmed(reference, rest, self.search.sweep.higher_is_better)
+        study, metric, count = self.search.open(), self.search.sweep.metric, len(self.seeds)
+        trials = study.trials()
+        study.close()
+        base, *groups = [trials[first : first + count] for first in range(0, len(trials), count)]
         names = short_names(dict.fromkeys(path for trial in self.candidates for path in trial.params))
-        settings = [f"trial {each.number}: {shown_params(each.params, names)}" for each in self.candidates]
+        called = [f"trial {each.number}: {shown_params(each.params, names)}" for each in self.candidates]
+        failures = [
+            f"Not trained with seed {trial.params[_SEED]}, and so not judged: {name} ({trial.reason or trial.status})."
+            for name, group in [("the config's own setting", base), *zip(called, groups, strict=True)]
+            for trial in group
+            if trial.status is not Status.COMPLETE
+        ]
+        judged = [place for place, group in enumerate(groups) if all(each.status is Status.COMPLETE for each in group)]
+        if not judged or any(trial.status is not Status.COMPLETE for trial in base):
+            raise TrainingError("could not be trained anew", where="--confirm", found=" ".join(failures))
+        reference, *rest = [
+            [measured(each, metric) or 0.0 for each in group] for group in [base, *(groups[j] for j in judged)]
+        ]
+        found = confirmed(reference, rest, self.search.sweep.higher_is_better)
+        settings = [called[place] for place in judged]
         report = confirmation_report(self.search.name.rpartition(_SUFFIX)[0], metric, reference, settings, found)
+        report = "\n".join([report, *failures, ""]) if failures else report
         sign = 1 if self.search.sweep.higher_is_better else -1
         place = max(range(len(found)), key=lambda index: (sign * found[index].over_seeds.mean, -index))
         mean = found[place].over_seeds
         spread = f"({mean.low:.4f} to {mean.high:.4f}) over {count} fresh seeds"
         words = f"{metric.replace('_', ' ')} {mean.mean:.4f} {spread}"
-        return Result(report, self.candidates[place], words)
+        return Result(report, self.candidates[judged[place]], words)
 
 
 _SUFFIX = "-confirm"
 
 
 def confirmation_of(
-    search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int
+    search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int, lanes: int
 ) -> Confirmation:
     """Return the search that trains the best settings of a finished one anew.
 
@@ -87,6 +98,7 @@ def confirmation_of(
         trials: of it.
         settings: how many of the best.
         seeds: how many fresh ones; they follow the highest that any trial had.
+        lanes: trials that a process trains side by side, at most.
     """
     candidates: list[Trial] = []
     for trial in ranked(trials):  # seeds aside, each setting once; those that were stopped early come last
@@ -100,11 +112,12 @@ def confirmation_of(
     points = tuple({**_setting(trial), _SEED: seed} for trial in [None, *candidates] for seed in fresh)
     space = {**search.sweep.space, _SEED: Int(0, 2**32 - 1)}
     sweep = Sweep(space, Listed(points), trials=len(points), metric=search.sweep.metric, seed=search.sweep.seed)
-    lanes = max(search.lanes, 8)
+    # By what is trained: a sweep that is gone on with may have other candidates.
+    digest = hashlib.sha256(json.dumps(points).encode()).hexdigest()[:8]
     again = search._replace(
-        name=f"{search.name}{_SUFFIX}-{settings}x{seeds}",
+        name=f"{search.name}{_SUFFIX}-{digest}",
         sweep=sweep,
-        folder=search.folder / f"confirm-{settings}x{seeds}",
+        folder=search.folder / f"confirm-{digest}",
         lanes=lanes,
     )
     again.folder.mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ anywhere: whoever decides next carries out what is left of it, and goes on with 
 anything new is decided. So one process that is killed and started again makes the decisions of one that was not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flaxcnn.config import Experiment
@@ -17,7 +17,7 @@ from flaxcnn.sweeps.study import LostTrialError, Study
 from flaxcnn.sweeps.trainer import Assignment, Outcome
 from flaxcnn.sweeps.trials import Action, GoOn, New, Proposal, Scheduler, Status, Stop, Trial
 
-_MOST_TAKEOVERS = 5  # of a trial without a report between them: then it is the trial that ends its processes
+_MOST_TAKEOVERS = 5  # of a trial without getting further: then it is the trial that ends its processes
 
 _Step = dict[str, Any]  # of a plan, as JSON has it
 
@@ -43,10 +43,11 @@ class Decisions:
         sweep: what is searched, and how.
         experiment: that is searched.
         study: keeps the trials.
+        reached: returns the step to which a trial's state on the disk has got.
     """
 
-    def __init__(self, sweep: Sweep, experiment: Experiment, study: Study):
-        self._sweep, self._experiment, self._study = sweep, experiment, study
+    def __init__(self, sweep: Sweep, experiment: Experiment, study: Study, reached: Callable[[int], int]):
+        self._sweep, self._experiment, self._study, self._reached = sweep, experiment, study, reached
         self._scheduler = scheduler_of(sweep, experiment)
         self._budget = budget_of(sweep, experiment)
         self._sign = 1 if sweep.higher_is_better else -1
@@ -96,18 +97,27 @@ class Decisions:
                     self._study.release(number)
 
     def _left_over(self, trials: Sequence[Trial], free: int) -> list[int]:
-        """Take on trials whose process has ended, or was stopped; those that end every process fail."""
+        """Take on trials whose process has ended, or was stopped; those that end every process fail.
+
+        Copies come first, while what they copy is as they need it. A trial that was taken over before, and has got no
+        further, may be what ends the processes: it is trained alone, so that no other is taken for it.
+        """
         abandoned = set(self._study.abandoned())
         taken: list[int] = []
-        for trial in trials:
+        for trial in sorted(trials, key=lambda trial: (trial.parent is None, trial.number)):
             if len(taken) == free:
                 break
             if trial.number in abandoned:
-                if self._study.adopt(trial.number) > _MOST_TAKEOVERS:
+                suspect = trial.adopted > 0
+                if suspect and taken:
+                    continue  # next time
+                if self._study.adopt(trial.number, self._reached(trial.number)) > _MOST_TAKEOVERS:
                     reason = f"{_MOST_TAKEOVERS + 1} processes ended while they trained it: out of memory?"
                     self._study.fail(trial.number, reason, 0.0)
                     continue
                 taken.append(trial.number)
+                if suspect:
+                    break
             elif trial.status is Status.WAITING:
                 self._study.claim(trial.number)
                 taken.append(trial.number)
@@ -167,7 +177,7 @@ class Decisions:
         elif status is Status.PAUSED:
             self._study.claim(number)
         elif not self._study.owns(number):  # the process that made the plan took it, and was killed
-            self._study.adopt(number)
+            self._study.adopt(number, self._reached(number))
         return number
 
     def _assignments(self, numbers: Sequence[int]) -> list[Assignment]:

@@ -5,6 +5,9 @@ goes on with the states that are there.
 """
 
 import os
+import signal
+import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +15,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
-from flaxcnn.errors import ConfigError, FlaxcnnError
+from flaxcnn.errors import ConfigError, FlaxcnnError, ProcessError
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.cohorts import Cohorts
 from flaxcnn.sweeps.decisions import Decisions
 from flaxcnn.sweeps.options import Execution
-from flaxcnn.sweeps.search import Search, check
+from flaxcnn.sweeps.search import Search, Worked, check
 from flaxcnn.sweeps.study import LostTrialError, Study
 from flaxcnn.sweeps.trainer import Assignment, Outcome, Trainer, Watch
 from flaxcnn.sweeps.workers import WorkerError
@@ -44,7 +47,7 @@ def work_on_ray(
     *,
     wants_stop: Callable[[], bool],
     look: Callable[[int], None],
-) -> int:
+) -> Worked:
     """Train trials on a Ray cluster until the search is done, or is to stop.
 
     Args:
@@ -55,7 +58,7 @@ def work_on_ray(
         look: called twice a second, with the programs compiled so far.
 
     Returns:
-        The programs compiled.
+        How it went.
 
     Raises:
         ConfigError: Ray isn't installed, the cluster cannot be reached, or has no room for a task.
@@ -63,7 +66,7 @@ def work_on_ray(
     """
     ray = _import_ray()
     search = search._replace(folder=search.folder.resolve())
-    decisions = Decisions(search.sweep, search.experiment, study)
+    decisions = search.decisions(study)
     _connect(ray, execution.ray.address)
     try:
         _require_room(ray, execution)
@@ -88,7 +91,7 @@ def _drive(
     execution: Execution,
     wants_stop: Callable[[], bool],
     look: Callable[[int], None],
-) -> int:
+) -> Worked:
     under_way: dict[Any, list[Assignment]] = {}
     compilations = 0
     while True:
@@ -102,10 +105,14 @@ def _drive(
             for reference in under_way:
                 ray.cancel(reference, force=True)
             decisions.release([each.number for group in under_way.values() for each in group])
-            return compilations
+            return Worked(done=False, compilations=compilations)
         if taken is None and not under_way:
-            return compilations
-        done, _ = ray.wait(list(under_way), timeout=_LOOK_SECONDS) if under_way else ([], [])
+            return Worked(done=True, compilations=compilations)
+        done: list[Any] = []
+        if under_way:
+            done, _ = ray.wait(list(under_way), timeout=_LOOK_SECONDS)
+        else:  # other processes train what is left
+            time.sleep(_LOOK_SECONDS)
         for reference in done:
             trained = _result(ray, reference, under_way.pop(reference))
             if trained.error:
@@ -126,6 +133,9 @@ def _result(ray: ModuleType, reference: Any, assignments: Sequence[Assignment]) 
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
         reason = f"its worker was lost {_RETRIES + 1} times: {type(error).__name__}"
         return _Trained(outcomes=[Outcome(each.number, None, reason, 0.0) for each in assignments])
+    except ray.exceptions.RayError as error:
+        said = str(error).strip().splitlines()
+        raise ProcessError("a task on Ray failed", where="--executor ray", found=said[-1] if said else "") from error
     return trained
 
 
@@ -142,7 +152,7 @@ class _Remote:
             lost=lambda number: False,
             wants_stop=lambda: False,
         )
-        self._trainer = Trainer(search.folder, search.sweep.metric, self._cohorts, search.keep, watch)
+        self._trainer = Trainer(search.states, search.sweep.metric, self._cohorts, watch)
         check(search, self._trainer)
 
     def train(self, assignments: Sequence[Assignment]) -> _Trained:
@@ -176,6 +186,8 @@ def _import_ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str | None) -> None:
+    _require_listener(address or os.environ.get("RAY_ADDRESS"))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -186,6 +198,22 @@ def _connect(ray: ModuleType, address: str | None) -> None:
             found=said,
             fix="start one with: ray start --head",
         ) from error
+    finally:
+        for number, handler in handlers.items():  # Ray has put its own in their place
+            signal.signal(number, handler)
+
+
+def _require_listener(address: str | None) -> None:
+    """Raise ConfigError where nothing answers at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        where = f"--ray.address {address}"
+        fix = "start one with: ray start --head"
+        raise ConfigError("no Ray cluster answers", where=where, found=error.strerror or error, fix=fix) from error
 
 
 def _environment(cpus: float) -> dict[str, str]:

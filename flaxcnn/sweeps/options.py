@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flaxcnn.config.checks import require
+from flaxcnn.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,10 @@ class Execution:
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("lanes", 1), ("confirm", 0), ("confirm_seeds", 2)):
             value = getattr(self, name)
-            require(value is None or value >= least, f"--{name.replace('_', '-')}", f"at least {least}", value)
+            require(value is None or value >= least, f"--{name}", f"at least {least}", value)
+        if self.workers is not None and self.executor not in ("processes", "ray"):
+            raise ConfigError("one process trains", where="--workers", expected="--executor processes or ray")
+        if self.ray != Ray() and self.executor != "ray":
+            raise ConfigError("nothing runs on Ray", where="--ray", expected="--executor ray")
+        if self.confirm_seeds != type(self).confirm_seeds and not self.confirm:
+            raise ConfigError("nothing is confirmed", where="--confirm_seeds", expected="a --confirm above 0")

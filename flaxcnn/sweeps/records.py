@@ -26,7 +26,7 @@ class Progress(NamedTuple):
     seconds: float = 0.0
     reason: str = ""
     adopted: int = 0  # times that a process took it over from one that was gone, since it reached that step
-    reached: int = 0  # the step of its last report, the last time
+    reached: int = 0  # the step that it had reached the last time
 
     def as_json(self) -> dict[str, object]:
         """Return the fields as an object for JSON."""
@@ -67,6 +67,7 @@ def trial_of(frozen: "FrozenTrial", study: str, where: str) -> Trial:
         seconds=progress.seconds,
         reason=progress.reason,
         attributes=origin["kept"],
+        adopted=progress.adopted,
     )
 
 

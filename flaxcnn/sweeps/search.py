@@ -13,6 +13,7 @@ from flaxcnn.sweeps.decisions import Decisions
 from flaxcnn.sweeps.files import Sweep, fingerprint
 from flaxcnn.sweeps.journal import Journal
 from flaxcnn.sweeps.population import PopulationBased
+from flaxcnn.sweeps.states import TrialStates
 from flaxcnn.sweeps.study import Study
 from flaxcnn.sweeps.trainer import Trainer
 from flaxcnn.sweeps.worker import Progress, Worker
@@ -51,10 +52,20 @@ class Search(NamedTuple):
         )
 
     @property
-    def keep(self) -> int:
-        """How many checkpoints of a trial stay: where trials begin with another's state, that of each generation."""
-        scheduler = self.sweep.scheduler
-        return scheduler.generations + 1 if isinstance(scheduler, PopulationBased) else 1
+    def states(self) -> TrialStates:
+        """The states of its trials."""
+        return TrialStates(self.folder, keep_rungs=isinstance(self.sweep.scheduler, PopulationBased))
+
+    def decisions(self, study: Study) -> Decisions:
+        """Return what decides for a process that has opened the study."""
+        return Decisions(self.sweep, self.experiment, study, self.states.steps)
+
+
+class Worked(NamedTuple):
+    """How one process, or several, worked on a search."""
+
+    done: bool  # nothing is left of it
+    compilations: int  # of training programs
 
 
 def work(
@@ -63,7 +74,7 @@ def work(
     *,
     wants_stop: Callable[[], bool],
     look: Callable[[Progress, Cohorts], None] = lambda progress, cohorts: None,
-) -> Cohorts:
+) -> Worked:
     """Train trials in this process until the search is done, or the process is to stop.
 
     Args:
@@ -73,7 +84,7 @@ def work(
         look: called after each block of steps, with how far this process's trials are, and its programs.
 
     Returns:
-        The programs that were used.
+        How it went.
 
     Raises:
         ConfigError, DataError, ContractError: nothing can be trained so; before anything is.
@@ -84,21 +95,23 @@ def work(
     cohorts = Cohorts(folder, search.how, search.lanes)
     worker = Worker(
         study,
-        Decisions(search.sweep, search.experiment, study),
-        lambda watch: Trainer(folder.path, search.sweep.metric, cohorts, search.keep, watch),
+        search.decisions(study),
+        lambda watch: Trainer(search.states, search.sweep.metric, cohorts, watch),
         search.lanes,
         wants_stop=wants_stop,
         look=lambda progress: look(progress, cohorts),
     )
-    check(search, worker.trainer)
-    worker.run()
-    return cohorts
+    with study.deciding():  # one process writes on what data the trials are
+        check(search, worker.trainer)
+    done = worker.run()
+    return Worked(done, cohorts.compilations)
 
 
 def check(search: Search, trainer: Trainer) -> None:
     """Raise what `work` raises before anything is trained; the first one to call it writes on what data trials are."""
-    folder, dataset = RunFolder(search.folder), trainer.set_up(search.experiment).dataset
+    folder, setup = RunFolder(search.folder), trainer.set_up(search.experiment)
     if (folder.path / ENVIRONMENT).exists():
-        require_same_data(folder, dataset)
+        require_same_data(folder, setup.dataset)
     else:
-        folder.write_json(ENVIRONMENT, environment(dataset.digests))
+        steps = setup.plan.total_steps
+        folder.write_json(ENVIRONMENT, {**environment(setup.dataset.digests), "steps": steps})

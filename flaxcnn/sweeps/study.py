@@ -297,15 +297,18 @@ class Study:
             if owner.ended or owner not in beats or beats[owner].age > self._grace
         ]
 
-    def adopt(self, number: int) -> int:
+    def adopt(self, number: int, reached: int = 0) -> int:
         """Run an abandoned trial in this process.
 
+        Args:
+            number: of the trial.
+            reached: the step that it has got to.
+
         Returns:
-            How often the trial was adopted since it last ended a rung or reported anything, this time included.
+            How often the trial was adopted without having got any further in between, this time included.
         """
         progress = self._in(number, Status.RUNNING)
-        reached = max(self._storage.get_trial(self._id(number)).intermediate_values, default=0)
-        adopted = 1 + (progress.adopted if reached == progress.reached else 0)
+        adopted = 1 + (progress.adopted if reached <= progress.reached else 0)
         self._put(number, progress._replace(owner=str(this_process()), adopted=adopted, reached=reached))
         self._journal.record("adopted", trial=number, owner=progress.owner)
         return adopted

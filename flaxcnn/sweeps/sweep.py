@@ -15,10 +15,11 @@ from flaxcnn.config import Experiment, with_data
 from flaxcnn.errors import ConfigError, TrainingError
 from flaxcnn.files import cannot_write
 from flaxcnn.runs.console import command
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder import PARTIAL, RunFolder
+from flaxcnn.runs.record import ENVIRONMENT
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.sweeps.config_source import experiment_source
-from flaxcnn.sweeps.confirm import Confirmation, confirmation_of
+from flaxcnn.sweeps.confirm import confirmation_of
 from flaxcnn.sweeps.console import SweepConsole, Work
 from flaxcnn.sweeps.decisions import budget_of, scheduler_of
 from flaxcnn.sweeps.files import Sweep, difference, fingerprint
@@ -27,6 +28,7 @@ from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
 from flaxcnn.sweeps.pictures import draw_sweep
 from flaxcnn.sweeps.population import PopulationBased, lineage
 from flaxcnn.sweeps.results import measured, ranked, short_names, shown, shown_params, summary_lines, write_csv
+from flaxcnn.sweeps.scales import domain_of
 from flaxcnn.sweeps.search import Search, work
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
 from flaxcnn.sweeps.space_check import check_space
@@ -39,6 +41,8 @@ from flaxcnn.sweeps.workers import work_in_processes
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
+# What begins so is about where images come from, and what is measured and kept.
+_NOT_SEARCHED = ("data.", "logging.", "checkpoint.", "mesh.", "training.patience")
 _LANES = 8  # where proposals do not wait for results
 
 
@@ -69,16 +73,11 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
             expected="0 with this scheduler",
             found=execution.confirm,
         )
-    if isinstance(asked.scheduler, PopulationBased) and (others := sorted(set(asked.space) - RUNTIME_FIELDS)):
-        raise ConfigError(
-            "a copy cannot change what its state has the shape of",
-            where=f"the sweep's space, {others[0]}",
-            expected=f"for population-based training one of {', '.join(sorted(RUNTIME_FIELDS))}",
-        )
+    _require_searchable(asked)
     identity = {"name": name, **fingerprint(asked, for_trials)}
     folder = _make_folder(execution.out, identity)
     storage = execution.storage or file_url(folder.path.resolve() / "study.db")
-    how: Any = "map" if execution.executor in ("processes", "ray") else execution.executor
+    how = execution.executor if execution.executor in ("map", "vmap", "auto") else "map"
     one = execution.executor in ("processes", "ray") or isinstance(asked.searcher, TPE | CMAES | GP)
     lanes = execution.lanes or (1 if one else _LANES)
     search = Search(name, asked, for_trials, folder.path, storage, how, lanes)
@@ -90,17 +89,30 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
     with stop:
         compiled = _search(search, study, execution, console, stop)
         trials = study.trials()
-        if stop.signal is None and execution.confirm and any(trial.status is Status.COMPLETE for trial in trials):
-            confirmation = confirmation_of(search, experiment, trials, execution.confirm, execution.confirm_seeds)
-            console = SweepConsole(confirmation.search.sweep.trials, asked.metric)
-            console.lines(["", *confirmation.introduction])
-            _search(confirmation.search, confirmation.search.open(), execution, console, stop)
-        else:
-            confirmation = None
+        if stop.signal is None:
+            _finish(search, experiment, trials, console)
+            if execution.confirm:
+                seeds, lanes = execution.confirm_seeds, execution.lanes or _LANES
+                confirmation = confirmation_of(search, experiment, trials, execution.confirm, seeds, lanes)
+                console = SweepConsole(confirmation.search.sweep.trials, asked.metric)
+                console.lines(["", *confirmation.introduction])
+                compiled += _search(confirmation.search, confirmation.search.open(), execution, console, stop)
     if stop.signal is not None:
         console.lines([f"stopped; go on with the same command; the trials' states are in {folder.path}"])
         return stop.exit_code
-    _finish(search, experiment, trials, console, compiled, confirmation)
+    if execution.confirm:
+        result = confirmation.results()
+        folder.write_text("confirm.md", result.report)
+        console.lines(["", result.report])
+        _write_best(search, experiment, trials, result.best, result.words)
+    console.lines(
+        [
+            "",
+            f"compiled  {compiled} training {'program' if compiled == 1 else 'programs'} in this session",
+            f"folder    {folder.path}: sweep.csv, best.py and pictures",
+            f"train it  {command('train', folder.path / 'best.py')}",
+        ]
+    )
     return 0
 
 
@@ -115,48 +127,75 @@ def recorded_batch_size(out: str | None, name: str) -> int | None:
 
 def _search(search: Search, study: Study, execution: Execution, console: SweepConsole, stop: StopRequest) -> int:
     """Carry out a search, and return how many programs were compiled."""
-    shown = _Shown(search, study, console)
+    display = _Display(search, study, console)
 
     def wants_stop() -> bool:
         return stop.signal is not None
 
-    shown.look({}, 0, now=True)  # from what is there now on, everything is told
+    display.look({}, 0, now=True)  # from what is there now on, everything is told
     with console.live():
         if execution.executor == "processes":
             count = execution.workers or _cores()
-            compiled = work_in_processes(search, count, wants_stop=wants_stop, look=lambda n: shown.look({}, n))
+            worked = work_in_processes(search, count, wants_stop=wants_stop, look=lambda n: display.look({}, n))
         elif execution.executor == "ray":
             from flaxcnn.sweeps.on_ray import work_on_ray
 
-            compiled = work_on_ray(search, study, execution, wants_stop=wants_stop, look=lambda n: shown.look({}, n))
+            worked = work_on_ray(search, study, execution, wants_stop=wants_stop, look=lambda n: display.look({}, n))
         else:
-            cohorts = work(
-                search, study, wants_stop=wants_stop, look=lambda progress, now: shown.look(progress, now.compilations)
+            worked = work(
+                search,
+                study,
+                wants_stop=wants_stop,
+                look=lambda progress, cohorts: display.look(progress, cohorts.compilations),
             )
-            compiled = cohorts.compilations
-        shown.look({}, compiled, now=True)
-    return compiled
+        display.look({}, worked.compilations, now=True)
+    return worked.compilations
 
 
-class _Shown:
+class _Display:
     """Shows a search on the console, a few times a second at most."""
 
     def __init__(self, search: Search, study: Study, console: SweepConsole):
         self._search, self._study, self._console = search, study, console
         self._scheduler = scheduler_of(search.sweep, search.experiment)
         self._expected = expected_trainings(self._scheduler, budget_of(search.sweep, search.experiment), search.lanes)
-        self._total_steps = 0  # of a training; what the trials themselves say
+        self._total_steps = 0  # of a training, once a process has loaded the data
         self._next = 0.0
 
     def look(self, progress: Progress, compilations: int, *, now: bool = False) -> None:
         if not now and time.monotonic() < self._next:
             return
         trials = self._study.trials()
-        self._total_steps = max([self._total_steps, *(total for _, total in progress.values())])
+        if not self._total_steps and (self._search.folder / ENVIRONMENT).exists():
+            self._total_steps = RunFolder(self._search.folder).read_json(ENVIRONMENT)["steps"]
         done = steps_made(trials, progress, self._scheduler, self._total_steps)
         expected = max(done, round(self._expected * self._total_steps))
         self._console.updated(trials, progress, Work(done, expected, compilations))
         self._next = time.monotonic() + _LOOK_SECONDS
+
+
+def _require_searchable(asked: Sweep) -> None:
+    """Raise ConfigError where a sweep could not compare its trials, or not copy one's state to another."""
+    for path, entry in asked.space.items():
+        if path.startswith(_NOT_SEARCHED):
+            raise ConfigError(
+                "trials that differ in it cannot be compared, or do not differ", where=f"the sweep's space, {path}"
+            )
+        if not isinstance(asked.scheduler, PopulationBased):
+            continue
+        if path not in RUNTIME_FIELDS:
+            raise ConfigError(
+                "a copy cannot change it",
+                where=f"the sweep's space, {path}",
+                expected=f"for population-based training one of {', '.join(sorted(RUNTIME_FIELDS))}",
+            )
+        left_out = {0, None} if path.startswith("augmentation.") else {None}
+        if left_out & set(domain_of(entry).extremes):
+            raise ConfigError(
+                "a copy cannot begin or end to use it",
+                where=f"the sweep's space, {path}",
+                expected=f"no {' or '.join(map(str, left_out))} for population-based training",
+            )
 
 
 def _for_trials(experiment: Experiment) -> Experiment:
@@ -202,7 +241,7 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
             raise ConfigError(
                 f"holds another sweep, by {field}", where=path, expected=expected, found=found, fix="name another --out"
             )
-    elif holds and not any(name.startswith("study.db") for name in holds):
+    elif any(not name.startswith("study.db") and f".{PARTIAL}-" not in name for name in holds):
         raise ConfigError("holds files but no sweep", where=path, found=", ".join(holds[:3]), fix="name another --out")
     return folder
 
@@ -234,14 +273,7 @@ def _described(value: Any) -> str:
     return " ".join([type(value).__name__, *fields])
 
 
-def _finish(
-    search: Search,
-    experiment: Experiment,
-    trials: Sequence[Trial],
-    console: SweepConsole,
-    compiled: int,
-    confirmation: Confirmation | None,
-) -> None:
+def _finish(search: Search, experiment: Experiment, trials: Sequence[Trial], console: SweepConsole) -> None:
     """Write what a finished sweep leaves.
 
     Raises:
@@ -260,24 +292,10 @@ def _finish(
         )
     console.lines(draw_sweep(trials, sweep.space, sweep.metric, search.folder))
     words = f"{sweep.metric.replace('_', ' ')} {measured(best, sweep.metric):.4f}, the best of {len(trials)} trials"
-    if confirmation is not None:
-        confirmed = confirmation.results()
-        folder.write_text("confirm.md", confirmed.report)
-        console.lines([confirmed.report])
-        best, words = confirmed.best, confirmed.words
-    _write_best(folder, search, experiment, trials, best, words)
-    console.lines(
-        [
-            f"compiled  {compiled} training {'program' if compiled == 1 else 'programs'} in this session",
-            f"folder    {search.folder}: sweep.csv, best.py and pictures",
-            f"train it  {command('train', search.folder / 'best.py')}",
-        ]
-    )
+    _write_best(search, experiment, trials, best, words)
 
 
-def _write_best(
-    folder: RunFolder, search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str
-) -> None:
+def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str) -> None:
     """Write the config of the best trial."""
     lines = [
         f"Trial {best.number} of the sweep {search.name}: {words}.",
@@ -293,4 +311,4 @@ def _write_best(
             for segment in lineage(trials, best.number)
         ]
     source = experiment_source(with_params(experiment, best.params), "\n".join(lines))
-    folder.write_text("best.py", source)
+    RunFolder(search.folder).write_text("best.py", source)

@@ -5,22 +5,19 @@ is computed for a trial does not depend on its company: with lanes one after the
 """
 
 import dataclasses
-import hashlib
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flaxcnn.config import Experiment, to_json
+from flaxcnn.config import Experiment
 from flaxcnn.errors import FlaxcnnError, RunFolderError
-from flaxcnn.models import contract_path
-from flaxcnn.runs.environment import versions
 from flaxcnn.runs.setup import Loaded, Setup, load, set_up
 from flaxcnn.sweeps.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
+from flaxcnn.sweeps.states import TrialStates
 from flaxcnn.training import TrainState
-from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.lanes import LaneBlock, Position
 
 
@@ -73,17 +70,17 @@ class _Lane:
 
     number: int
     setup: Setup
-    store: CheckpointStore
     state: TrainState | None  # until it is put into its lane
     step: int
     end: int
     seconds: float = 0.0
+    reports: dict[int, float] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
-        every = self.setup.plan.log_every
-        pause = min(self.end, (self.step // every + 1) * every)
-        return Position(self.setup.plan, self.setup.experiment.training.seed, self.step, pause)
+        plan = self.setup.plan
+        pause = min(self.end, *((self.step // every + 1) * every for every in (plan.log_every, plan.save_every)))
+        return Position(plan, self.setup.experiment.training.seed, self.step, pause)
 
     @property
     def due(self) -> bool:
@@ -95,15 +92,14 @@ class Trainer:
     """Trains trials of one sweep.
 
     Args:
-        folder: where each trial has a folder of its own.
+        states: of the trials, on the disk.
         metric: by which trials are ranked, `validation_accuracy` or `validation_loss`.
         cohorts: makes the programs.
-        keep: checkpoints of a trial that stay.
         watch: whom to tell.
     """
 
-    def __init__(self, folder: Path, metric: str, cohorts: Cohorts, keep: int, watch: Watch):
-        self._folder, self._metric, self._cohorts, self._keep, self._watch = folder, metric, cohorts, keep, watch
+    def __init__(self, states: TrialStates, metric: str, cohorts: Cohorts, watch: Watch):
+        self._states, self._metric, self._cohorts, self._watch = states, metric, cohorts, watch
         self._loaded: tuple[Hashable, Loaded] | None = None
 
     def set_up(self, experiment: Experiment) -> Setup:
@@ -133,26 +129,28 @@ class Trainer:
         for group in ready.values():
             # All at once, the longest lane decides: those with as much to do go together.
             group.sort(key=lambda each: each[1].end - each[1].step)
-            for first in range(0, len(group), self._cohorts.most):
+            most = self._cohorts.most_lanes(group[0][1].setup)
+            for first in range(0, len(group), most):
                 if not self._watch.wants_stop():
-                    yield from self._train_cohort(group[first : first + self._cohorts.most])
+                    yield from self._train_cohort(group[first : first + most])
 
     def _prepare(self, assignment: Assignment) -> _Lane:
         """Return a trial with the state from which it goes on, which is on the disk if it is another trial's."""
         experiment = assignment.experiment
         setup = self.set_up(experiment)
-        store = self._store(assignment.number)
         total = setup.plan.total_steps
-        lane = _Lane(assignment.number, setup, store, None, 0, _steps(assignment.fraction, total))
-        restored = store.restore_newest(setup.state_target())
-        if restored is not None:
-            lane.state, lane.step = restored.state, restored.metadata.step
+        lane = _Lane(assignment.number, setup, None, 0, _steps(assignment.fraction, total))
+        kept = self._states.newest(assignment.number, experiment, lane.end, setup.state_target())
+        if kept is not None:
+            lane.state, lane.step, lane.reports = kept.state, kept.step, dict(kept.reports)
+            for step, value in lane.reports.items():  # whoever trained it may not have come to tell
+                self._watch.report(lane.number, step, value)
         elif assignment.parent is None:
             lane.state = setup.first_state()
         else:
             lane.step = _steps(assignment.parent_fraction, total)
-            parent = self._store(assignment.parent).restore(lane.step, setup.state_target())
-            lane.state = inherit(parent.state, setup.first_state())
+            parent = self._states.at_rung(assignment.parent, lane.step, setup.state_target())
+            lane.state = inherit(parent, setup.first_state())
             self._save(lane, lane.state)
         return lane
 
@@ -167,7 +165,7 @@ class Trainer:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            self._cohorts.forget()
+            self._cohorts.run_alone(cohort[0][1].setup)
             if len(cohort) == 1:
                 yield Outcome(cohort[0][0].number, None, f"out of memory: {error}".splitlines()[0], 0.0)
                 return
@@ -178,6 +176,10 @@ class Trainer:
     def _run(self, cohort: list[_Lane]) -> Iterator[Outcome]:
         """Run a cohort until each of its trials has ended its rung, or is to stop."""
         program = self._cohorts.program(cohort[0].setup, len(cohort))
+        with closing(program.lanes):
+            yield from self._run_in(program, cohort)
+
+    def _run_in(self, program: Program, cohort: list[_Lane]) -> Iterator[Outcome]:
         active = dict(enumerate(cohort))
         for index, lane in active.items():
             assert lane.state is not None, "prepared with a state"
@@ -188,21 +190,18 @@ class Trainer:
             started = time.perf_counter()
             places = range(program.lanes.count)
             blocks = program.lanes.run([active[i].position if i in active else None for i in places])
-            yield from self._advance(active, blocks, started)
+            made = {index: block for index, block in enumerate(blocks) if block is not None}
+            yield from self._advance(active, made, started)
             stopping = self._watch.wants_stop()
             yield from self._look(program, active, stopping=stopping)
             if stopping:
                 return
 
-    def _advance(
-        self, active: dict[int, _Lane], blocks: Sequence[LaneBlock | None], started: float
-    ) -> Iterator[Outcome]:
+    def _advance(self, active: dict[int, _Lane], blocks: Mapping[int, LaneBlock], started: float) -> Iterator[Outcome]:
         """Count the steps of a block, and share its seconds among the lanes that made them; yield those that failed."""
-        made = {index: len(blocks[index].losses) for index in active if blocks[index]}  # type: ignore[union-attr]
-        seconds = (time.perf_counter() - started) / max(1, sum(made.values()))
-        for index, steps in made.items():
-            lane, block = active[index], blocks[index]
-            assert block is not None
+        seconds = (time.perf_counter() - started) / max(1, sum(len(block.losses) for block in blocks.values()))
+        for index, block in blocks.items():
+            lane, steps = active[index], len(block.losses)
             lane.step += steps - (not block.finite)
             lane.seconds += steps * seconds
             self._watch.progress(lane.number, lane.step, lane.setup.plan.total_steps)
@@ -229,9 +228,10 @@ class Trainer:
                     yield self._ended(active, index, None, f"step {lane.step:,}: {self._metric} is {value}")
                     continue
                 self._watch.report(lane.number, lane.step, value)
+                lane.reports[lane.step] = value
             ends = lane.step == lane.end
             if ends or stopping or (lane.step and lane.setup.plan.saved(lane.step)):
-                self._save(lane, due.get(index) or program.lanes.take(index))
+                self._save(lane, due.get(index) or program.lanes.take(index), ends_rung=ends)
             if ends:
                 yield self._ended(active, index, value)
 
@@ -239,31 +239,9 @@ class Trainer:
         lane = active.pop(index)
         return Outcome(lane.number, value, reason, lane.seconds)
 
-    def _store(self, number: int) -> CheckpointStore:
-        return CheckpointStore(trial_folder(self._folder, number) / "checkpoints", keep=self._keep)
-
-    def _save(self, lane: _Lane, state: TrainState) -> None:
-        setup, experiment = lane.setup, lane.setup.experiment
-        contract = contract_path(experiment.model.name).read_bytes()
-        lane.store.save(
-            state,
-            Metadata(
-                step=lane.step,
-                epoch=setup.plan.epoch(lane.step),
-                config=to_json(experiment),
-                contract_digest=hashlib.sha256(contract).hexdigest(),
-                data_digests=dict(setup.dataset.digests),
-                versions=versions(),
-                rows=0,
-                train_seconds=lane.seconds,
-                eval_seconds=0.0,
-            ),
-        )
-
-
-def trial_folder(folder: Path, number: int) -> Path:
-    """Return the folder of a trial's own files."""
-    return folder / "trials" / f"{number:05d}"
+    def _save(self, lane: _Lane, state: TrainState, *, ends_rung: bool = False) -> None:
+        seconds, reports = lane.seconds, lane.reports
+        self._states.save(lane.number, lane.setup, state, lane.step, seconds, reports, ends_rung=ends_rung)
 
 
 def inherit(parent: TrainState, child: TrainState) -> TrainState:

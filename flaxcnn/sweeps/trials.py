@@ -41,6 +41,7 @@ class Trial:
         seconds: that its training took so far.
         reason: why it failed; "" where it did not.
         attributes: what its searcher keeps with it.
+        adopted: how often a process took it over from one that was gone without having got any further.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Trial:
     seconds: float = 0.0
     reason: str = ""
     attributes: Mapping[str, object] = field(default_factory=dict)
+    adopted: int = 0
 
     @property
     def rung(self) -> int:

@@ -41,8 +41,11 @@ class Worker:
         self._progress: dict[int, tuple[int, int]] = {}
         self._owned_at: dict[int, float] = {}  # when each trial was last known to be this process's
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Work until the sweep is done, or this process is to stop; its trials' states are on the disk then.
+
+        Returns:
+            Whether the sweep is done.
 
         Raises:
             RunFolderError: a state cannot be written.
@@ -52,21 +55,25 @@ class Worker:
             while not self._wants_stop():
                 assignments = self._decisions.take_on(self._lanes)
                 if assignments is None:
-                    return
+                    self._look({})
+                    return True
                 if not assignments:
                     self._look({})
                     time.sleep(_WAIT_SECONDS)
                     continue
                 left = {assignment.number for assignment in assignments}
                 self._owned_at = dict.fromkeys(left, time.monotonic())
-                for outcome in self.trainer.train(assignments):
-                    self._decisions.record(outcome)
-                    left.remove(outcome.number)
-                    self._progress.pop(outcome.number, None)
-                    self._look(self._progress)
-                self._decisions.release(sorted(left))
-                self._progress.clear()
+                try:
+                    for outcome in self.trainer.train(assignments):
+                        self._decisions.record(outcome)
+                        left.remove(outcome.number)
+                        self._progress.pop(outcome.number, None)
+                        self._look(self._progress)
+                finally:  # also where the disk is full: no trial is to blame
+                    self._decisions.release(sorted(left))
+                    self._progress.clear()
         self._look({})
+        return False
 
     def _report(self, number: int, step: int, value: float) -> None:
         try:

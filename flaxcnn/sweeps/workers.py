@@ -5,24 +5,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import FlaxcnnError, ProcessError
-from flaxcnn.sweeps.search import Search, work
+from flaxcnn.sweeps.search import Search, Worked, work
 
 _LOOK_SECONDS = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Ended(NamedTuple):
     """How a worker ended that could say so."""
 
+    worked: Worked = Worked(done=False, compilations=0)
     error: str = ""
     exit_code: int = 0
-    compilations: int = 0
 
 
 class WorkerError(FlaxcnnError):
@@ -35,7 +37,7 @@ class WorkerError(FlaxcnnError):
 
 def work_in_processes(
     search: Search, count: int, *, wants_stop: Callable[[], bool], look: Callable[[int], None]
-) -> int:
+) -> Worked:
     """Train trials in several processes of this machine until the search is done, or they are to stop.
 
     A worker that is lost takes nothing with it: the others go on with its trials.
@@ -47,20 +49,21 @@ def work_in_processes(
         look: called twice a second, with the programs that workers that ended have compiled.
 
     Returns:
-        The programs that all workers compiled.
+        How it went; the programs are those of all workers that could tell.
 
     Raises:
         FlaxcnnError: as `flaxcnn.sweeps.search.work`, of the first worker that ended with one.
-        ProcessError: all workers were lost.
+        ProcessError: all workers were lost, or ended before the search was done.
     """
     context = multiprocessing.get_context("spawn")
     workers = []
-    for index in range(count):
-        ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(search, index, count, os.getpid(), theirs), daemon=False)
-        worker.start()
-        theirs.close()
-        workers.append((worker, ours))
+    with _no_signals():  # until a worker is ready for them
+        for index in range(count):
+            ours, theirs = context.Pipe(duplex=False)
+            worker = context.Process(target=_work, args=(search, index, count, os.getpid(), theirs), daemon=False)
+            worker.start()
+            theirs.close()
+            workers.append((worker, ours))
     told: dict[int, _Ended] = {}
     asked = False
     try:
@@ -68,7 +71,7 @@ def work_in_processes(
             if wants_stop() and not asked:
                 asked = True
                 _ask_to_stop(workers)
-            look(sum(each.compilations for each in told.values()))
+            look(_compilations(told))
             workers[0][0].join(_LOOK_SECONDS) if workers[0][0].is_alive() else time.sleep(_LOOK_SECONDS)
             _hear(workers, told)
             if any(each.error for each in told.values()) and not asked:
@@ -84,10 +87,12 @@ def work_in_processes(
     for each in told.values():
         if each.error:
             raise WorkerError(each.error, each.exit_code)
-    if not told:
+    done = any(each.worked.done for each in told.values())
+    if not done and not asked:
         codes = ", ".join(str(worker.exitcode) for worker, _ in workers)
-        raise ProcessError("all workers were lost", where="sweep", found=f"exit codes {codes}", fix="run it again")
-    return sum(each.compilations for each in told.values())
+        what = "all workers ended before the sweep was done"
+        raise ProcessError(what, where="sweep", found=f"exit codes {codes}", fix="run it again")
+    return Worked(done, _compilations(told))
 
 
 def cores_of(index: int, count: int, cores: list[int]) -> list[int]:
@@ -111,14 +116,29 @@ def _work(search: Search, index: int, count: int, parent: int, told: Connection)
     use_compilation_cache()
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     with told:
         try:
             study = search.open()
-            cohorts = work(search, study, wants_stop=lambda: asked.is_set() or os.getppid() != parent)
+            worked = work(search, study, wants_stop=lambda: asked.is_set() or os.getppid() != parent)
         except FlaxcnnError as error:
-            told.send(_Ended(str(error), error.exit_code))
+            told.send(_Ended(error=str(error), exit_code=error.exit_code))
         else:
-            told.send(_Ended(compilations=cohorts.compilations))
+            told.send(_Ended(worked))
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """While entered, requests to stop wait; processes that are started meanwhile inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _compilations(told: Mapping[int, _Ended]) -> int:
+    return sum(each.worked.compilations for each in told.values())
 
 
 def _ask_to_stop(workers: Sequence[tuple[BaseProcess, Connection]]) -> None:

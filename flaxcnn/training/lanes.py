@@ -34,7 +34,7 @@ class Position(NamedTuple):
         plan: of the lane's training; its batch size and number of examples are those of all lanes.
         seed: of the order of examples.
         step: the next step.
-        end: the step before which to pause.
+        end: the step before which to pause, above `step`.
     """
 
     plan: Plan
@@ -75,8 +75,12 @@ class Lanes(Protocol):
     def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
         """Run a block of steps in every lane that has a position, and return what it leaves there.
 
-        A block takes about `BLOCK_SECONDS`, and ends in each lane where its plan says or its position ends.
+        A block takes about `BLOCK_SECONDS`, and ends in each lane at its position's end or an epoch's, at the latest.
         """
+        ...
+
+    def close(self) -> None:
+        """End whatever runs in the background."""
         ...
 
 
@@ -130,8 +134,9 @@ class CohortLanes:
         for lane, position in enumerate(positions):
             if position is not None:
                 plan, step = position.plan, position.step
-                steps[lane] = min(plan.next_cut(step), position.end, step + affordable) - step
                 firsts[lane] = plan.epoch(step) * plan.steps_per_epoch
+                steps[lane] = min(firsts[lane] + plan.steps_per_epoch, position.end, step + affordable) - step
+                assert steps[lane] > 0, f"a lane at step {step} is to pause at {position.end}"
                 self._visit(lane, position)
         started = time.perf_counter()
         self._states, losses, metrics = self._program(
@@ -146,6 +151,9 @@ class CohortLanes:
             None if position is None else LaneBlock(losses[lane, : made[lane]], bool(finite[lane]))
             for lane, position in enumerate(positions)
         ]
+
+    def close(self) -> None:
+        """Do nothing: nothing runs in the background."""
 
     def _visit(self, lane: int, position: Position) -> None:
         """Have a lane's order of examples be that of its position's epoch."""
@@ -170,12 +178,18 @@ class OneLane:
     Args:
         placement: of the devices.
         feeder: returns what gives the batches of a position's training.
+        compiled: called whenever a program was compiled.
     """
 
     count = 1
 
-    def __init__(self, placement: Placement, feeder: Callable[[Position], Feeder]):
-        self._placement, self._feeder_of = placement, feeder
+    def __init__(
+        self,
+        placement: Placement,
+        feeder: Callable[[Position], Feeder],
+        compiled: Callable[[], None] = lambda: None,
+    ):
+        self._placement, self._feeder_of, self._compiled = placement, feeder, compiled
         self._state: TrainState | None = None
         self._runner: BlockRunner | None = None
         self._feeder: Feeder | None = None
@@ -198,6 +212,7 @@ class OneLane:
         if self._runner is None:
             self._feeder = self._feeder_of(position)
             self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._placement)
+            self._compiled()
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state
         return [LaneBlock(block.losses, block.finite)]

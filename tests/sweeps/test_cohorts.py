@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from flaxcnn.config import Augmentation, Data, Experiment, Logging, Mesh, Model, Optimizer, Training
+from flaxcnn.config import Data, Experiment, Logging, Mesh, Optimizer, Training
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.setup import load, set_up
@@ -16,10 +16,8 @@ from flaxcnn.sweeps.cohorts import Cohorts, bucket_of
 def base(small_mnist):
     return Experiment(
         data=Data(f"idx:{small_mnist}", validation=0.1),
-        model=Model("small_cnn", dropout=0.1),
-        optimizer=Optimizer("sgd", clip_norm=1.0),
-        augmentation=Augmentation(shift=1.0),
-        training=Training(steps=10, ema_decay=0.9),
+        optimizer=Optimizer("sgd"),
+        training=Training(steps=10),
         logging=Logging(test_examples=0),
         mesh=Mesh(data=1),
     )
@@ -50,6 +48,19 @@ def cohorts(tmp_path):
 # --- which trials share a program
 
 
+# Each field has a value that is one of the state's.
+VALUES = {
+    "optimizer": {"clip_norm": 1.0},
+    "augmentation": {"shift": 1.0},
+    "model": {"dropout": 0.1},
+    "training": {"ema_decay": 0.9},
+}
+
+
+def changed(setup, changes):
+    return bucket_of(setup(**{name: {**VALUES.get(name, {}), **changes.get(name, {})} for name in VALUES | changes}))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -61,7 +72,7 @@ def cohorts(tmp_path):
     ],
 )
 def test_trials_that_differ_in_values_share_a_bucket(setup, changes):
-    ours, base = bucket_of(setup(**changes)), bucket_of(setup())
+    ours, base = changed(setup, changes), changed(setup, {})
     assert ours == base
     assert hash(ours) == hash(base)
 
@@ -73,9 +84,9 @@ def test_trials_that_differ_in_values_share_a_bucket(setup, changes):
         {"training": {"accumulate": 2}},
         {"training": {"ema_decay": None}},
         {"model": {"dropout": None}},
-        {"model": {"name": "paper_cnn"}},
+        {"model": {"name": "small_cnn"}},
         {"model": {"dtype": "bfloat16"}},
-        {"optimizer": {"name": "adam", "momentum": 0.9}},
+        {"optimizer": {"name": "adam"}},
         {"optimizer": {"nesterov": True}},
         {"optimizer": {"clip_norm": None}},
         {"augmentation": {"shift": 0.0}},
@@ -84,7 +95,7 @@ def test_trials_that_differ_in_values_share_a_bucket(setup, changes):
     ],
 )
 def test_trials_whose_programs_differ_have_buckets_of_their_own(setup, changes):
-    assert bucket_of(setup(**changes)) != bucket_of(setup())
+    assert changed(setup, changes) != changed(setup, {})
 
 
 # --- how many programs there are
@@ -104,25 +115,26 @@ def test_one_program_serves_all_values_and_another_batch_size_has_its_own(setup,
 
 
 def test_the_four_programs_that_were_used_last_are_kept(setup, cohorts):
-    made = cohorts("map", 1)
-    sizes = [setup(training={"batch_size": size}) for size in (10, 11, 12, 13, 14)]
-    programs = [made.program(each, 1) for each in sizes[:4]]
-    assert made.program(sizes[0], 1) is programs[0]  # used again, so that the second is the one used longest ago
-    made.program(sizes[4], 1)
+    made, base = cohorts("vmap", 6), setup()
+    programs = {wanted: made.program(base, wanted) for wanted in (1, 2, 4, 6)}
+    assert made.program(base, 1) is programs[1]  # used again: now that of two lanes is the one used longest ago
+    made.program(setup(training={"batch_size": 25}), 1)
+    assert (made.buckets, made.compilations) == (2, 5)
+    assert all(made.program(base, wanted) is programs[wanted] for wanted in (1, 4, 6))
     assert made.compilations == 5
-    assert made.program(sizes[0], 1) is programs[0]
-    assert made.program(sizes[3], 1) is programs[3]
-    assert made.compilations == 5
-    assert made.program(sizes[1], 1) is not programs[1]
-    assert (made.buckets, made.compilations) == (5, 6)
+    assert made.program(base, 2) is not programs[2]
+    assert (made.buckets, made.compilations) == (2, 6)
 
 
-def test_what_is_forgotten_is_made_anew(setup, cohorts):
-    made = cohorts("map", 1)
+def test_where_memory_does_not_hold_several_lanes_there_is_one_from_then_on(setup, cohorts):
+    made = cohorts("map", 2)
     first = made.program(setup(), 1)
-    made.forget()
-    assert made.program(setup(), 1) is not first
+    assert first.lanes.count == 2
+    made.run_alone(setup())
+    assert made.most_lanes(setup(optimizer={"learning_rate": 0.3})) == 1
+    assert made.program(setup(), 1).lanes.count == 1
     assert (made.buckets, made.compilations) == (1, 2)
+    assert made.most_lanes(setup(training={"batch_size": 25})) == 2  # which was not too large
 
 
 def test_all_at_once_the_lanes_are_rounded_up_to_a_power_of_two_up_to_the_most(setup, cohorts):

@@ -9,7 +9,6 @@ from flaxcnn.config import Experiment, Training
 from flaxcnn.errors import TrainingError
 from flaxcnn.sweeps import Float, Int, Random, Sweep
 from flaxcnn.sweeps.confirm import confirmation_of
-from flaxcnn.sweeps.decisions import Decisions
 from flaxcnn.sweeps.search import Search
 from flaxcnn.sweeps.trainer import Outcome
 from flaxcnn.sweeps.trials import Status, Trial
@@ -42,7 +41,7 @@ RATES = [trial(0, 0.001, 0.90), trial(1, 0.002, 0.95), trial(2, 0.003, 0.92), tr
 def trained(confirmation, value):
     """Let every trial of it end with what `value` says of its rate and seed; the params, by number."""
     study = confirmation.search.open()
-    decisions = Decisions(confirmation.search.sweep, confirmation.search.experiment, study)
+    decisions = confirmation.search.decisions(study)
     while assignments := decisions.take_on(confirmation.search.lanes):
         for each in assignments:
             experiment = each.experiment
@@ -54,7 +53,7 @@ def trained(confirmation, value):
 
 
 def test_the_configs_own_setting_and_the_best_ones_are_trained_with_the_same_seeds_in_order(search):
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, lanes=8)
     assert [each.number for each in confirmation.candidates] == [1, 3]
     assert list(confirmation.seeds) == [5, 6, 7]  # after the config's own, 4
     own = [{SEED: seed} for seed in (5, 6, 7)]
@@ -75,7 +74,7 @@ def test_a_setting_that_several_trials_had_with_other_seeds_is_a_candidate_once(
         trial(3, 0.001, 0.94, seed=12),
         trial(4, 0.003, 0.93, seed=0),
     ]
-    confirmation = confirmation_of(search(space), EXPERIMENT, trials, settings=3, seeds=2)
+    confirmation = confirmation_of(search(space), EXPERIMENT, trials, settings=3, seeds=2, lanes=8)
     assert [each.number for each in confirmation.candidates] == [2, 3, 4]
     assert list(confirmation.seeds) == [42, 43]  # no trial had a higher one than 41
 
@@ -87,7 +86,7 @@ def test_failed_trials_and_those_without_a_score_are_no_candidates_and_stopped_o
         trial(2, 0.003, 0.98, 0.99, status=Status.FAILED),
         trial(3, 0.004, status=Status.FAILED),
     ]
-    confirmation = confirmation_of(search(), EXPERIMENT, trials, settings=9, seeds=2)
+    confirmation = confirmation_of(search(), EXPERIMENT, trials, settings=9, seeds=2, lanes=8)
     assert [each.number for each in confirmation.candidates] == [1, 0]
 
 
@@ -98,7 +97,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
         0.002: {5: 0.91, 6: 0.93, 7: 0.92},
         0.004: {5: 0.95, 6: 0.96, 7: 0.98},
     }
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, lanes=8)
     trained(confirmation, lambda rate, seed: values[rate][seed])
     result = confirmation.results()
     best = list(values[0.004].values())
@@ -120,7 +119,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
 
 def test_of_losses_the_lowest_fresh_mean_is_best(search):
     trials = [trial(0, 0.001, -0.3), trial(1, 0.002, -0.1), trial(2, 0.003, -0.2)]
-    losing = confirmation_of(search(metric="validation_loss"), EXPERIMENT, trials, settings=2, seeds=2)
+    losing = confirmation_of(search(metric="validation_loss"), EXPERIMENT, trials, settings=2, seeds=2, lanes=8)
     assert [each.number for each in losing.candidates] == [1, 2]
     trained(losing, lambda rate, seed: {1e-3: 0.5, 0.002: 0.4, 0.003: 0.2}[rate] + seed / 1e3)
     result = losing.results()
@@ -130,31 +129,42 @@ def test_of_losses_the_lowest_fresh_mean_is_best(search):
 
 
 def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
     trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9)
-    with pytest.raises(TrainingError, match=r"--confirm.*0\.002.*could not be trained anew: out of memory"):
+    with pytest.raises(
+        TrainingError, match=r"--confirm: could not be trained anew.*seed 6.*trial 1: .*0\.002.*out of memory"
+    ):
         confirmation.results()
 
 
+def test_of_several_settings_one_that_cannot_be_trained_anew_is_not_judged(search):
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
+    trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9 + rate + seed / 1e4)
+    result = confirmation.results()
+    assert result.best is RATES[3]
+    assert "Not trained with seed 6, and so not judged: trial 1: learning_rate 0.002 (out of memory)." in result.report
+
+
 def test_a_confirmation_that_was_interrupted_trains_what_is_left(search, tmp_path):
-    first = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    first = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
     study = first.search.open()
-    decisions = Decisions(first.search.sweep, first.search.experiment, study)
+    decisions = first.search.decisions(study)
     (one, *others) = decisions.take_on(4)
     decisions.record(Outcome(one.number, 0.5, "", 1.0))
     decisions.release([each.number for each in others])
     study.close()
-    again = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2)
+    again = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
     assert again.search == first.search
     asked = []
     trained(again, lambda rate, seed: asked.append((rate, seed)) or 0.9)
     assert asked == [(1e-3, 6), (0.002, 5), (0.002, 6)]
-    assert (tmp_path / "confirm-1x2").is_dir()
+    assert again.search.folder.parent == tmp_path
+    assert again.search.folder.is_dir()
 
 
 def test_other_numbers_of_settings_or_seeds_are_another_search(search):
     names = {
-        confirmation_of(search(), EXPERIMENT, RATES, settings=k, seeds=seeds).search.name
+        confirmation_of(search(), EXPERIMENT, RATES, settings=k, seeds=seeds, lanes=8).search.name
         for k, seeds in ((1, 2), (2, 2), (1, 3))
     }
     assert len(names) == 3
@@ -162,5 +172,5 @@ def test_other_numbers_of_settings_or_seeds_are_another_search(search):
 
 def test_after_the_highest_seed_comes_0(search):
     experiment = Experiment(training=Training(seed=2**32 - 2))
-    confirmation = confirmation_of(search(), experiment, RATES, settings=1, seeds=3)
+    confirmation = confirmation_of(search(), experiment, RATES, settings=1, seeds=3, lanes=8)
     assert list(confirmation.seeds) == [2**32 - 1, 0, 1]

@@ -183,13 +183,11 @@ def test_another_process_reads_every_field_as_it_was_written(
     )
 
 
-def test_takeovers_are_counted_from_the_last_report_or_rung(study):
+def test_takeovers_are_counted_from_where_the_trial_got_further_or_ended_a_rung(study):
     with study.deciding():
         study.add(ADAM)
-        assert [study.adopt(0), study.adopt(0)] == [1, 2]
-    study.report(0, 10, 0.5)
-    with study.deciding():
-        assert [study.adopt(0), study.adopt(0)] == [1, 2]
+        assert [study.adopt(0, reached) for reached in (0, 0, 6, 6, 6)] == [1, 2, 1, 2, 3]
+        assert study.trials()[0].adopted == 3
         study.end_rung(0, 0.5, 1.0, last=False)
         study.claim(0)
         assert study.adopt(0) == 1

@@ -172,9 +172,10 @@ def test_confirmation_trains_the_best_and_the_base_with_the_same_fresh_seeds(fla
     assert found.returncode == 0, found.stderr
     report = (tmp_path / "out" / "confirm.md").read_text()
     assert "the same 3 fresh seeds" in report
-    again = kept(tmp_path / "out", "search-confirm-2x3")
-    assert [params["training.seed"] for _, _, params, *_ in again] == [1, 2, 3] * 2
-    assert [state for _, state, *_ in again] == ["COMPLETE"] * 6
+    (folder,) = (tmp_path / "out").glob("confirm-*")
+    again = kept(tmp_path / "out", f"search-{folder.name}")
+    assert [params["training.seed"] for _, _, params, *_ in again] == [1, 2, 3] * 3  # the base's, and two settings'
+    assert [state for _, state, *_ in again] == ["COMPLETE"] * 9
     complete = [row for row in rows(tmp_path / "out") if row["status"] == "complete"]
     assert again[3][2]["optimizer.learning_rate"] == float(complete[0]["optimizer.learning_rate"])
     # The same command again has nothing left to train.
@@ -196,9 +197,50 @@ def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_p
     assert len(list((tmp_path / "two" / "journal").iterdir())) == 2
 
 
+def test_a_folder_that_outlives_its_study_gives_no_trial_the_state_of_another(flaxcnn, sweep_file, tmp_path):
+    """The database is lost, and the same command begins anew: beside checkpoints of trials of the same numbers."""
+    one = sweep_file(f"sweep = Sweep(space={RATES}, searcher=TPE(startup=1), scheduler=SuccessiveHalving(), trials=3)")
+    for out in ("lost", "new"):
+        assert flaxcnn("sweep", one, "--out", out, "--executor", "map", "--lanes", 1).returncode == 0
+    for file in (tmp_path / "lost").glob("study.db*"):
+        file.unlink()
+    for out in ("lost", "new2"):  # with other proposals, since none waits for the results of others
+        found = flaxcnn("sweep", one, "--out", out, "--executor", "map", "--lanes", 3)
+        assert found.returncode == 0, found.stderr
+    assert kept(tmp_path / "lost") == kept(tmp_path / "new2") != kept(tmp_path / "new")
+
+
+def test_images_that_do_not_fit_the_device_are_searched_a_trial_at_a_time_with_the_same_scores(
+    flaxcnn, sweep_file, tmp_path
+):
+    path = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)")
+    for out, options in (("fits", ()), ("streamed", ("--data.device_memory", 0))):
+        found = flaxcnn("sweep", path, "--out", out, "--executor", "map", *options)
+        assert found.returncode == 0, found.stderr
+    assert kept(tmp_path / "fits") == kept(tmp_path / "streamed")
+    assert "compiled  2 training programs" in found.stdout
+
+
+def test_workers_that_were_ended_from_outside_are_no_finished_sweep(command_environment, sweep_file, tmp_path):
+    path = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)", epochs=200)
+    sweep = start(command_environment, tmp_path, path, "--out", "out", "--executor", "processes", "--workers", 2)
+    while (
+        sweep.poll() is None
+        and len({line["pid"] for line in events(tmp_path / "out") if line["event"] == "reported"}) < 2
+    ):
+        time.sleep(0.1)
+    for pid in {line["pid"] for line in events(tmp_path / "out")}:
+        os.kill(pid, signal.SIGTERM)
+    _, errors = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    assert "all workers ended before the sweep was done" in errors
+    assert not (tmp_path / "out" / "best.py").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--workers", 2), "--workers: one process trains"),
         (("--data.validation", 0), "data.validation: no images to rank trials by"),
         (("--trials", 0), "sweep.trials: out of range"),
         (("--training.patience", 3), "training.patience: the scheduler says when a trial ends"),
@@ -206,7 +248,7 @@ def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_p
         (("--storage", "no url"), "--storage: is not a URL"),
         (("--search", "paper_mnist"), "paper_mnist: no sweep in this file"),
         (("--searcher", "annealing"), "--searcher"),
-        (("--confirm_seeds", 1), "--confirm-seeds: out of range"),
+        (("--confirm_seeds", 1), "--confirm_seeds: out of range"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_trained(flaxcnn, sweep_file, tmp_path, words, said):
@@ -227,6 +269,8 @@ def test_a_mistake_is_one_line_and_nothing_is_trained(flaxcnn, sweep_file, tmp_p
         ),
         ('sweep = Sweep(space={"optimizer.learning_rate": Float(-1.0, 1e-2)})', "out of range"),
         ("sweep = Sweep(space={})", "nothing to search"),
+        ('sweep = Sweep(space={"data.validation": Float(0.1, 0.2)})', "cannot be compared"),
+        ('sweep = Sweep(space={"model.dropout": Choice(None, 0.5)}, scheduler=PopulationBased())', "a copy cannot"),
         (f'sweep = Sweep(space={RATES}, metric="test_accuracy")', "test images are not chosen by"),
     ],
 )

@@ -32,7 +32,7 @@ def test_what_waits_for_whole_rungs_is_known_exactly_however_many_lanes_there_ar
 
 @pytest.mark.parametrize("lanes", [1, 8])
 def test_asha_makes_at_least_the_steps_of_halving_and_not_many_more(lanes):
-    """It promotes some trials that would not have been among the best of all: of 27 here fewer than 27/3 a rung."""
+    """Beside those that halving promotes, it promotes some that were among the best only when they were asked."""
     exact = 27 / 9 + 9 * 2 / 9 + 3 * 6 / 9
     assert exact <= expected_trainings(ASHA(), 27, lanes) <= 1.5 * exact
 

@@ -1,0 +1,132 @@
+"""The states of a sweep's trials on the disk: where each goes on, and where its copies begin."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flaxcnn.config import Experiment, to_json
+from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.files import cannot_write
+from flaxcnn.models import contract_path
+from flaxcnn.runs.environment import versions
+from flaxcnn.runs.setup import Setup
+from flaxcnn.training import TrainState
+from flaxcnn.training.checkpoints import CheckpointStore, DamagedCheckpointError, Metadata
+
+_ALL = 10**9
+
+
+class Kept(NamedTuple):
+    """A trial's state as it was saved, and what it had reported until then: the metric by steps done."""
+
+    state: TrainState
+    step: int
+    reports: Mapping[int, float]
+
+
+class TrialStates:
+    """The checkpoints of all trials, each in a folder of its own.
+
+    Args:
+        folder: the sweep's.
+        keep_rungs: whether the state at the end of each rung is kept, since other trials may begin with it.
+    """
+
+    def __init__(self, folder: Path, *, keep_rungs: bool):
+        self._folder, self._keep_rungs = folder, keep_rungs
+
+    def newest(self, number: int, experiment: Experiment, end: int, target: TrainState) -> Kept | None:
+        """Return the newest intact state of a trial that is not past a rung's end; None for none.
+
+        A folder may outlive its study. What another trial of the same number left in it is removed.
+
+        Args:
+            number: the trial's.
+            experiment: the trial's.
+            end: the step at which its rung ends.
+            target: as for `CheckpointStore.restore`.
+        """
+        store, wanted = self._store(number), _as_json(experiment)
+        for step in reversed(store.steps()):
+            try:
+                found = store.read_metadata(step)
+                if found.config != wanted:
+                    self._forget(number)
+                    return None
+                if step <= end:
+                    state = store.restore(step, target).state
+                    reports = found.extra.get("reports", {})
+                    return Kept(state, step, {int(at): value for at, value in reports.items()})
+            except DamagedCheckpointError:
+                continue  # an older one, or the start: it comes to the same bits
+        return None
+
+    def at_rung(self, number: int, step: int, target: TrainState) -> TrainState:
+        """Return the state of a trial at the end of a rung.
+
+        Raises:
+            TrainingError: it is lost.
+        """
+        try:
+            state: TrainState = self._rungs(number).restore(step, target).state
+        except RunFolderError as error:
+            raise TrainingError(f"the state that it copies is lost: {error}") from error
+        return state
+
+    def save(
+        self,
+        number: int,
+        setup: Setup,
+        state: TrainState,
+        step: int,
+        seconds: float,
+        reports: Mapping[int, float],
+        *,
+        ends_rung: bool,
+    ) -> None:
+        """Save a trial's state; raises RunFolderError where it cannot be written."""
+        experiment = setup.experiment
+        metadata = Metadata(
+            step=step,
+            epoch=setup.plan.epoch(step),
+            config=_as_json(experiment),
+            contract_digest=hashlib.sha256(contract_path(experiment.model.name).read_bytes()).hexdigest(),
+            data_digests=dict(setup.dataset.digests),
+            versions=versions(),
+            rows=0,
+            train_seconds=seconds,
+            eval_seconds=0.0,
+            extra={"reports": {str(at): value for at, value in reports.items()}},
+        )
+        if ends_rung and self._keep_rungs:
+            self._rungs(number).save(state, metadata)
+        self._store(number).save(state, metadata)
+
+    def steps(self, number: int) -> int:
+        """Return the steps that the newest state of a trial has made; 0 for none."""
+        return max(self._store(number).steps(), default=0)
+
+    def _store(self, number: int) -> CheckpointStore:
+        return CheckpointStore(self._path(number) / "checkpoints", keep=1)
+
+    def _rungs(self, number: int) -> CheckpointStore:
+        return CheckpointStore(self._path(number) / "rungs", keep=_ALL)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / "trials" / f"{number:05d}"
+
+    def _forget(self, number: int) -> None:
+        path = self._path(number)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def _as_json(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment as it comes back from a file: with lists for tuples."""
+    found: dict[str, Any] = json.loads(json.dumps(to_json(experiment)))
+    return found
