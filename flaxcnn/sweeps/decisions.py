@@ -66,6 +66,7 @@ class Decisions:
                     again = self._left_over(trials, free)
                     if again:
                         return self._assignments(again)
+                    trials = self._study.trials()  # some may have failed just now
                     plan = self._planned(trials, free)
                     if not plan:
                         return [] if any(t.status in (Status.RUNNING, Status.WAITING) for t in trials) else None

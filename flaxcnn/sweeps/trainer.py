@@ -111,7 +111,8 @@ class Trainer:
     def train(self, assignments: Sequence[Assignment]) -> Iterator[Outcome]:
         """Train trials, and yield how the rung of each ended as soon as its state is on the disk.
 
-        Those of which nothing is yielded were stopped on request, or lost; their states are on the disk too.
+        Those of which nothing is yielded were stopped on request, their states are on the disk too; or another process
+        has taken them over.
 
         Raises:
             RunFolderError: a state cannot be written.

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
@@ -122,9 +122,11 @@ def _work(search: Search, index: int, count: int, parent: int, told: Connection)
             study = search.open()
             worked = work(search, study, wants_stop=lambda: asked.is_set() or os.getppid() != parent)
         except FlaxcnnError as error:
-            told.send(_Ended(error=str(error), exit_code=error.exit_code))
+            ended = _Ended(error=str(error), exit_code=error.exit_code)
         else:
-            told.send(_Ended(worked))
+            ended = _Ended(worked)
+        with suppress(BrokenPipeError):  # nobody is left to be told
+            told.send(ended)
 
 
 @contextmanager

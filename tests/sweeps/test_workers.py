@@ -103,19 +103,21 @@ def test_when_one_of_two_is_killed_the_other_trains_its_trial_and_all_others(sea
 
 @pytest.mark.sweeps
 def test_when_all_are_killed_it_is_said_and_the_next_ones_go_on(search, tmp_path):
-    made = search(2)
+    made = search(2, steps=400)
     killed = set()
 
     def look(compilations):
-        for pid in set(reporting(tmp_path)) - killed:
-            os.kill(pid, signal.SIGKILL)
-            killed.add(pid)
+        if not killed and len(found := reporting(tmp_path)) == 2:
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            killed.update(found)
 
     with pytest.raises(ProcessError, match="all workers ended before the sweep was done; found exit codes -9, -9"):
         work_in_processes(made, 2, wants_stop=never, look=look)
     work_in_processes(made, 2, wants_stop=never, look=lambda compilations: None)
     assert [(number, state) for number, state, *_ in kept(tmp_path)] == [(0, "COMPLETE"), (1, "COMPLETE")]
-    assert sorted(line["trial"] for line in events(tmp_path) if line["event"] == "adopted") == [0, 1]
+    complete = [line["trial"] for line in events(tmp_path) if line["event"] == "complete"]
+    assert sorted(complete) == [0, 1]
 
 
 @pytest.mark.sweeps
@@ -202,7 +204,6 @@ def test_when_the_command_itself_is_killed_its_workers_save_and_end(orphans, fla
 
 
 @pytest.mark.sweeps
-@pytest.mark.xfail(strict=True, reason="a worker tells its dead parent how it ended: BrokenPipeError")
 def test_workers_whose_command_was_killed_end_without_a_traceback(orphans):
     _, errors = orphans()
     assert "Traceback" not in errors
