@@ -29,7 +29,7 @@ sweep: ## search a learning rate and a schedule for the paper's CNN (some 10 min
 PARALLEL = -n 2 --dist loadfile
 QUICK = 'not devices and not sweeps'
 
-test: ## run the tests, but for those of several devices and processes, and of whole sweeps
+test: ## run the tests, but for those of several devices and processes, and of sweeps that train
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
@@ -37,7 +37,7 @@ test-devices: ## run the tests that train on eight devices, in two and in four p
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m devices $(ARGS)
 
-test-sweeps: ## run the tests of whole sweeps: killed, shared on a PostgreSQL server, on Ray (some 8 minutes)
+test-sweeps: ## run the tests of sweeps that train: killed, shared on a PostgreSQL server, on Ray (some 12 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m sweeps $(ARGS)
 

@@ -11,6 +11,8 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.runs.batch_size import _of_size, account_of, auto_batch_size, host_memory, largest_batch, prove
 from flaxcnn.runs.setup import set_up
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.fixture(scope="module")
 def setup(small_mnist):

@@ -26,6 +26,8 @@ from flaxcnn.runs.lr_find import (
 )
 from flaxcnn.runs.setup import set_up
 
+pytestmark = pytest.mark.sweeps
+
 STEPS = 200
 
 

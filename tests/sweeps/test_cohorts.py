@@ -11,6 +11,8 @@ from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.setup import load, set_up
 from flaxcnn.sweeps.cohorts import Cohorts, bucket_of
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.fixture(scope="module")
 def base(small_mnist):

@@ -19,6 +19,8 @@ from flaxcnn.sweeps.space import Float
 from flaxcnn.sweeps.study import Study
 from flaxcnn.sweeps.trials import Proposal, Status
 
+pytestmark = pytest.mark.sweeps
+
 pytest.importorskip("optuna")
 
 CHECKOUT = Path(__file__).parents[2]

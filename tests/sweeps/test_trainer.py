@@ -17,6 +17,8 @@ from flaxcnn.sweeps.states import TrialStates
 from flaxcnn.sweeps.trainer import Assignment, Trainer, Watch, inherit
 from flaxcnn.training.checkpoints import CheckpointStore
 
+pytestmark = pytest.mark.sweeps
+
 STEPS = 12
 MINUTE = 60  # no test takes as long: what is stuck is stopped then
 

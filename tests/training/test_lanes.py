@@ -11,6 +11,8 @@ from flaxcnn.runs.setup import load, set_up
 from flaxcnn.training.lanes import CohortLanes, OneLane, Position
 from flaxcnn.training.loop import BlockRunner
 
+pytestmark = pytest.mark.sweeps
+
 STEPS = 100  # five epochs of the small set
 RATES = (1e-4, 1e-3, 3e-3)
 
