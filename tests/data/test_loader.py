@@ -304,7 +304,8 @@ def test_a_worker_that_is_busy_ends_with_the_loader(faulty):
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 import numpy as np
 from flaxcnn.data import Loader
 from faulty_images import Faulty
