@@ -22,7 +22,6 @@ experiment = Experiment(
 @pytest.fixture(scope="session")
 def new_postgresql_database():
     """A function that makes an empty database on a real server, and returns its URL."""
-    pytest.importorskip("psycopg")
     numbers = itertools.count()
     with server() as make:
         yield lambda: make(f"sweep{next(numbers)}")

@@ -13,8 +13,6 @@ from flaxcnn.sweeps.search import Search
 from flaxcnn.sweeps.trainer import Outcome
 from flaxcnn.sweeps.trials import Status, Trial
 
-pytest.importorskip("optuna")
-
 RATE, SEED = "optimizer.learning_rate", "training.seed"
 EXPERIMENT = Experiment(training=Training(seed=4))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
 from flaxcnn.config import Experiment
@@ -16,8 +17,6 @@ from flaxcnn.sweeps.journal import Journal
 from flaxcnn.sweeps.study import PLAN, Study
 from flaxcnn.sweeps.trainer import Outcome
 from flaxcnn.sweeps.trials import Status
-
-optuna = pytest.importorskip("optuna")
 
 CHECKOUT = Path(__file__).parents[2]
 RATE, PARTS, SEED = "optimizer.learning_rate", "training.accumulate", "training.seed"

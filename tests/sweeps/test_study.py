@@ -9,6 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,6 @@ from flaxcnn.sweeps.space import Choice, Float, Int, When
 from flaxcnn.sweeps.storage import Database, file_url
 from flaxcnn.sweeps.study import LostTrialError, Study
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
-
-optuna = pytest.importorskip("optuna")
 
 SPACE = {
     "optimizer.name": Choice("adam", "sgd"),

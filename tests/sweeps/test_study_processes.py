@@ -21,7 +21,6 @@ from flaxcnn.sweeps.trials import Proposal, Status
 
 pytestmark = pytest.mark.sweeps
 
-pytest.importorskip("optuna")
 
 CHECKOUT = Path(__file__).parents[2]
 RATE = "optimizer.learning_rate"

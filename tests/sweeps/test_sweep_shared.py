@@ -60,7 +60,6 @@ def test_four_processes_on_one_server_train_40_trials_once_each_though_one_is_ki
 def test_on_a_ray_cluster_that_loses_a_node_every_trial_ends_as_on_one_machine(
     flaxcnn, command_environment, sweep_file, tmp_path
 ):
-    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     path = sweep_file(f"sweep = Sweep(space={RATES}, scheduler=SuccessiveHalving(), trials=9)", epochs=4)
@@ -84,7 +83,6 @@ def test_on_a_ray_cluster_that_loses_a_node_every_trial_ends_as_on_one_machine(
 
 
 def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):
-    pytest.importorskip("ray")
     path = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)")
     found = flaxcnn("sweep", path, "--out", "out", "--executor", "ray", "--ray.cpus", 4096)
     assert found.returncode == 2

@@ -17,8 +17,6 @@ from flaxcnn.sweeps.search import Search
 from flaxcnn.sweeps.workers import WorkerError, cores_of, work_in_processes
 from tests.sweeps.sweep_command import events, kept, start
 
-pytest.importorskip("optuna")
-
 RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'
 PATIENCE = 240  # seconds
 
