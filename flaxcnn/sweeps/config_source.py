@@ -84,5 +84,8 @@ def _imports(names: Sequence[str]) -> str:
 
 
 def _docstring(text: str) -> str:
+    """Return the lines in triple quotes, away from a quote at either end by a space, as ruff writes it."""
     lines = [line.rstrip() for line in text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"').splitlines()]
-    return '"""' + "\n".join([*lines, ""] if len(lines) > 1 else lines) + '"""'
+    body = "\n".join([*lines, ""] if len(lines) > 1 else lines)
+    before, after = (" " if end == '"' else "" for end in (body[:1], body[-1:]))
+    return f'"""{before}{body}{after}"""'

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from flaxcnn.config import (
@@ -76,6 +76,8 @@ DOCSTRINGS = st.text(st.characters(exclude_categories=["Cc", "Cs"], include_char
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(sections=st.fixed_dictionaries({}, optional=EXPERIMENTS), docstring=DOCSTRINGS)
+@example(sections={}, docstring='"')
+@example(sections={}, docstring='"quoted"\n\nWith """three""", or a \\')
 def test_the_file_binds_the_same_experiment(tmp_path, sections, docstring):
     experiment = Experiment(**sections)
     path = tmp_path / "best.py"
@@ -111,6 +113,14 @@ def test_ruff_has_nothing_to_change(tmp_path):
         done = subprocess.run([RUFF, *command, *rules, tmp_path], capture_output=True, text=True)
         lines = [line for line in done.stdout.splitlines() if "E501" not in line]
         assert done.returncode == 0, "\n".join([*lines, done.stderr])
+
+
+@pytest.mark.skipif(RUFF is None, reason="ruff is not installed")
+@pytest.mark.parametrize("docstring", ['"', '"First" and "last"', '"First" line.\n\nAnd "last".', "'Single' ones'"])
+def test_ruff_leaves_quotes_at_the_ends_of_a_docstring(tmp_path, docstring):
+    (tmp_path / "best.py").write_text(experiment_source(Experiment(), docstring), encoding="utf-8")
+    done = subprocess.run([RUFF, "format", "--diff", "--isolated", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_only_what_differs_from_the_defaults_is_written():
