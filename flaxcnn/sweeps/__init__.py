@@ -5,11 +5,8 @@ searched. `flaxcnn sweep FILE` carries it out (docs/sweeps.md).
 """
 
 from flaxcnn.sweeps.files import Sweep, SweepFile, load_sweep_file, sweeps
-from flaxcnn.sweeps.listed import Listed
-from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
-from flaxcnn.sweeps.population import PopulationBased
-from flaxcnn.sweeps.schedulers import ASHA, Hyperband, Straight, SuccessiveHalving
-from flaxcnn.sweeps.searchers import Grid, Random, Sobol
+from flaxcnn.sweeps.schedulers import ASHA, Hyperband, PopulationBased, Straight, SuccessiveHalving
+from flaxcnn.sweeps.searchers import CMAES, GP, TPE, Grid, Listed, Random, Sobol
 from flaxcnn.sweeps.space import Choice, Float, Int, When
 
 __all__ = [

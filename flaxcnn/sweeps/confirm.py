@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import TrainingError
+from flaxcnn.sweeps.execution.search import Search
 from flaxcnn.sweeps.files import Sweep
-from flaxcnn.sweeps.intervals import confirmation_report, confirmed
-from flaxcnn.sweeps.listed import Listed
-from flaxcnn.sweeps.results import measured, ranked, short_names, shown_params
-from flaxcnn.sweeps.search import Search
+from flaxcnn.sweeps.report.intervals import confirmation_report, confirmed
+from flaxcnn.sweeps.report.results import measured, ranked, short_names, shown_params
+from flaxcnn.sweeps.searchers import Listed
 from flaxcnn.sweeps.space import Int
 from flaxcnn.sweeps.trials import Status, Trial, Value
 

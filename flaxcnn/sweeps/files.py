@@ -15,9 +15,8 @@ from flaxcnn.config import Experiment, experiments, to_json
 from flaxcnn.config.checks import require
 from flaxcnn.config.files import bound_to, library_files, run_file
 from flaxcnn.errors import ConfigError, nearest
-from flaxcnn.sweeps.listed import Listed
 from flaxcnn.sweeps.schedulers import SCHEDULERS, Straight
-from flaxcnn.sweeps.searchers import SEARCHERS, Random, Searcher
+from flaxcnn.sweeps.searchers import SEARCHERS, Listed, Random, Searcher
 from flaxcnn.sweeps.space import Space
 from flaxcnn.sweeps.trials import Scheduler
 

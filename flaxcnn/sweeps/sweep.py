@@ -18,26 +18,26 @@ from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
 from flaxcnn.runs.record import ENVIRONMENT
 from flaxcnn.runs.stop import StopRequest
-from flaxcnn.sweeps.config_source import experiment_source
 from flaxcnn.sweeps.confirm import confirmation_of
-from flaxcnn.sweeps.console import SweepConsole, Work
-from flaxcnn.sweeps.decisions import budget_of, scheduler_of
+from flaxcnn.sweeps.execution.decisions import budget_of, scheduler_of
+from flaxcnn.sweeps.execution.search import Search, work
+from flaxcnn.sweeps.execution.worker import Progress
+from flaxcnn.sweeps.execution.workers import work_in_processes
 from flaxcnn.sweeps.files import Sweep, difference, fingerprint
 from flaxcnn.sweeps.options import Execution
-from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
-from flaxcnn.sweeps.pictures import draw_sweep
-from flaxcnn.sweeps.population import PopulationBased, lineage
-from flaxcnn.sweeps.results import measured, ranked, short_names, shown, shown_params, summary_lines, write_csv
-from flaxcnn.sweeps.scales import domain_of
-from flaxcnn.sweeps.search import Search, work
+from flaxcnn.sweeps.report.config_source import experiment_source
+from flaxcnn.sweeps.report.console import SweepConsole, Work
+from flaxcnn.sweeps.report.pictures import draw_sweep
+from flaxcnn.sweeps.report.results import measured, ranked, short_names, shown, shown_params, summary_lines, write_csv
+from flaxcnn.sweeps.report.scales import domain_of
+from flaxcnn.sweeps.report.work import expected_trainings, steps_made
+from flaxcnn.sweeps.schedulers import PopulationBased
+from flaxcnn.sweeps.schedulers.population import lineage
+from flaxcnn.sweeps.searchers import CMAES, GP, TPE
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
 from flaxcnn.sweeps.space_check import check_space
-from flaxcnn.sweeps.storage import file_url
-from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.study import Study, file_url
 from flaxcnn.sweeps.trials import Status, Trial
-from flaxcnn.sweeps.work import expected_trainings, steps_made
-from flaxcnn.sweeps.worker import Progress
-from flaxcnn.sweeps.workers import work_in_processes
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
@@ -138,7 +138,7 @@ def _search(search: Search, study: Study, execution: Execution, console: SweepCo
             count = execution.workers or _cores()
             worked = work_in_processes(search, count, wants_stop=wants_stop, look=lambda n: display.look({}, n))
         elif execution.executor == "ray":
-            from flaxcnn.sweeps.on_ray import work_on_ray
+            from flaxcnn.sweeps.execution.on_ray import work_on_ray
 
             worked = work_on_ray(search, study, execution, wants_stop=wants_stop, look=lambda n: display.look({}, n))
         else:

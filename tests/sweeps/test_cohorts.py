@@ -9,7 +9,7 @@ from flaxcnn.config import Data, Experiment, Logging, Mesh, Optimizer, Training
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.setup import load, set_up
-from flaxcnn.sweeps.cohorts import Cohorts, bucket_of
+from flaxcnn.sweeps.execution.cohorts import Cohorts, bucket_of
 
 pytestmark = pytest.mark.sweeps
 

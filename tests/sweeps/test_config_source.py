@@ -22,7 +22,7 @@ from flaxcnn.config import (
     load_experiment,
 )
 from flaxcnn.errors import ConfigError
-from flaxcnn.sweeps.config_source import experiment_source
+from flaxcnn.sweeps.report.config_source import experiment_source
 
 RUFF = shutil.which("ruff", path=f"{sys.prefix}/bin") or shutil.which("ruff")
 

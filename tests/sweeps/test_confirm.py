@@ -9,8 +9,8 @@ from flaxcnn.config import Experiment, Training
 from flaxcnn.errors import TrainingError
 from flaxcnn.sweeps import Float, Int, Random, Sweep
 from flaxcnn.sweeps.confirm import confirmation_of
-from flaxcnn.sweeps.search import Search
-from flaxcnn.sweeps.trainer import Outcome
+from flaxcnn.sweeps.execution.search import Search
+from flaxcnn.sweeps.execution.trainer import Outcome
 from flaxcnn.sweeps.trials import Status, Trial
 
 RATE, SEED = "optimizer.learning_rate", "training.seed"

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from flaxcnn.sweeps.console import SweepConsole, Work, time_left
+from flaxcnn.sweeps.report.console import SweepConsole, Work, time_left
 from flaxcnn.sweeps.trials import Status, Trial
 
 RATE, DROPOUT = "optimizer.learning_rate", "model.dropout"

@@ -11,11 +11,12 @@ import pytest
 
 from flaxcnn.config import Experiment
 from flaxcnn.sweeps import ASHA, Choice, Float, Grid, Listed, PopulationBased, Random, Sweep
-from flaxcnn.sweeps.decisions import Decisions, budget_of
+from flaxcnn.sweeps.execution.decisions import Decisions, budget_of
+from flaxcnn.sweeps.execution.trainer import Outcome
 from flaxcnn.sweeps.files import fingerprint
-from flaxcnn.sweeps.journal import Journal
-from flaxcnn.sweeps.study import PLAN, Study
-from flaxcnn.sweeps.trainer import Outcome
+from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.study.journal import Journal
+from flaxcnn.sweeps.study.study import PLAN
 from flaxcnn.sweeps.trials import Status
 
 CHECKOUT = Path(__file__).parents[2]
@@ -169,11 +170,11 @@ from sqlalchemy import event
 
 from flaxcnn.config import *
 from flaxcnn.sweeps import *
-from flaxcnn.sweeps.decisions import Decisions
+from flaxcnn.sweeps.execution.decisions import Decisions
 from flaxcnn.sweeps.files import fingerprint
-from flaxcnn.sweeps.journal import Journal
+from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study import Study
-from flaxcnn.sweeps.trainer import Outcome
+from flaxcnn.sweeps.execution.trainer import Outcome
 
 experiment, RATE = Experiment(), "optimizer.learning_rate"
 folder, sweep = Path(sys.argv[1]), eval(sys.argv[2])

@@ -5,7 +5,7 @@ import random
 import optuna
 import pytest
 
-from flaxcnn.sweeps.importance import equally_trained, importances
+from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.space import Choice, Float, Int, When
 from flaxcnn.sweeps.trials import Status, Trial
 

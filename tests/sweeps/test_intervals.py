@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.sweeps.intervals import confirmation_report, confirmed
+from flaxcnn.sweeps.report.intervals import confirmation_report, confirmed
 
 BASE = [0.9801, 0.9812, 0.9795, 0.9820, 0.9807]
 BETTER = [0.9851, 0.9857, 0.9849, 0.9861, 0.9856]

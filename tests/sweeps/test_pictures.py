@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxcnn.sweeps.pictures import draw_sweep
+from flaxcnn.sweeps.report.pictures import draw_sweep
 from flaxcnn.sweeps.space import Choice, Float, Int, When
 from flaxcnn.sweeps.trials import Status, Trial
 

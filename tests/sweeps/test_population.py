@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.sweeps.population import PopulationBased, lineage
+from flaxcnn.sweeps.schedulers import PopulationBased
+from flaxcnn.sweeps.schedulers.population import lineage
 from flaxcnn.sweeps.trials import GoOn, New, Status, Stop, Trial
 from tests.sweeps.simulator import Disorderly, Simulation, scattered, told
 

@@ -2,7 +2,7 @@
 
 import csv
 
-from flaxcnn.sweeps.results import measured, ranked, short_names, summary_lines, write_csv
+from flaxcnn.sweeps.report.results import measured, ranked, short_names, summary_lines, write_csv
 from flaxcnn.sweeps.trials import Status, Trial
 
 RATE, NAME, MOMENTUM = "optimizer.learning_rate", "optimizer.name", "optimizer.momentum"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxcnn.sweeps.scales import domain_scale, metric_scale
+from flaxcnn.sweeps.report.scales import domain_scale, metric_scale
 from flaxcnn.sweeps.space import Choice, Float, Int, When
 
 

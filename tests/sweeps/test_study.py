@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.distributions import distribution
-from flaxcnn.sweeps.journal import Journal
-from flaxcnn.sweeps.owners import Heartbeats, this_process
 from flaxcnn.sweeps.space import Choice, Float, Int, When
-from flaxcnn.sweeps.storage import Database, file_url
-from flaxcnn.sweeps.study import LostTrialError, Study
+from flaxcnn.sweeps.study import LostTrialError, Study, file_url
+from flaxcnn.sweeps.study.journal import Journal
+from flaxcnn.sweeps.study.owners import Heartbeats, this_process
+from flaxcnn.sweeps.study.storage import Database
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
 
 SPACE = {

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flaxcnn.sweeps.journal import Journal
-from flaxcnn.sweeps.owners import this_process
 from flaxcnn.sweeps.space import Float
 from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.study.journal import Journal
+from flaxcnn.sweeps.study.owners import this_process
 from flaxcnn.sweeps.trials import Proposal, Status
 
 pytestmark = pytest.mark.sweeps
@@ -29,7 +29,7 @@ RATE = "optimizer.learning_rate"
 PRELUDE = """
 import os, sys, time
 from pathlib import Path
-from flaxcnn.sweeps.journal import Journal
+from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.space import Float
 from flaxcnn.sweeps.study import LostTrialError, Study
 from flaxcnn.sweeps.trials import Proposal, Status

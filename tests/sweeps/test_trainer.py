@@ -12,9 +12,9 @@ import pytest
 
 from flaxcnn.config import Augmentation, Data, Experiment, Logging, Mesh, Model, Optimizer, Training
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.sweeps.cohorts import Cohorts
-from flaxcnn.sweeps.states import TrialStates
-from flaxcnn.sweeps.trainer import Assignment, Trainer, Watch, inherit
+from flaxcnn.sweeps.execution.cohorts import Cohorts
+from flaxcnn.sweeps.execution.states import TrialStates
+from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch, inherit
 from flaxcnn.training.checkpoints import CheckpointStore
 
 pytestmark = pytest.mark.sweeps
@@ -317,9 +317,9 @@ import dataclasses, json, resource, sys
 from pathlib import Path
 from flaxcnn.config import Data, Experiment, Logging, Mesh, Model, Optimizer, Training
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.sweeps.cohorts import Cohorts
-from flaxcnn.sweeps.states import TrialStates
-from flaxcnn.sweeps.trainer import Assignment, Trainer, Watch, inherit
+from flaxcnn.sweeps.execution.cohorts import Cohorts
+from flaxcnn.sweeps.execution.states import TrialStates
+from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch, inherit
 
 data, folder, how, mebibytes = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 base = Experiment(

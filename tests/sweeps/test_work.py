@@ -3,8 +3,8 @@
 import pytest
 
 from flaxcnn.sweeps import ASHA, Hyperband, PopulationBased, Straight, SuccessiveHalving
+from flaxcnn.sweeps.report.work import expected_trainings, steps_made
 from flaxcnn.sweeps.trials import Status, Trial
-from flaxcnn.sweeps.work import expected_trainings, steps_made
 
 
 def population(generations, replaced=0.25):

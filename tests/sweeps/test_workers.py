@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flaxcnn.config import Data, Experiment, Logging, Mesh, Training
 from flaxcnn.errors import ProcessError
 from flaxcnn.sweeps import Float, Random, Sweep
-from flaxcnn.sweeps.search import Search
-from flaxcnn.sweeps.workers import WorkerError, cores_of, work_in_processes
+from flaxcnn.sweeps.execution.search import Search
+from flaxcnn.sweeps.execution.workers import WorkerError, cores_of, work_in_processes
 from tests.sweeps.sweep_command import events, kept, start
 
 RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'

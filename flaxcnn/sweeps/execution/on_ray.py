@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import ConfigError, FlaxcnnError, ProcessError
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.sweeps.cohorts import Cohorts
-from flaxcnn.sweeps.decisions import Decisions
+from flaxcnn.sweeps.execution.cohorts import Cohorts
+from flaxcnn.sweeps.execution.decisions import Decisions
+from flaxcnn.sweeps.execution.search import Search, Worked, check
+from flaxcnn.sweeps.execution.trainer import Assignment, Outcome, Trainer, Watch
+from flaxcnn.sweeps.execution.workers import WorkerError
 from flaxcnn.sweeps.options import Execution
-from flaxcnn.sweeps.search import Search, Worked, check
 from flaxcnn.sweeps.study import LostTrialError, Study
-from flaxcnn.sweeps.trainer import Assignment, Outcome, Trainer, Watch
-from flaxcnn.sweeps.workers import WorkerError
 
 _LOOK_SECONDS = 0.5
 _RETRIES = 5  # of a task whose worker or node was lost
@@ -62,7 +62,7 @@ def work_on_ray(
 
     Raises:
         ConfigError: Ray isn't installed, the cluster cannot be reached, or has no room for a task.
-        FlaxcnnError: as `flaxcnn.sweeps.search.work`.
+        FlaxcnnError: as `flaxcnn.sweeps.execution.search.work`.
     """
     ray = _import_ray()
     search = search._replace(folder=search.folder.resolve())

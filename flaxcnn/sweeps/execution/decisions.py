@@ -10,11 +10,11 @@ from typing import Any
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.execution.trainer import Assignment, Outcome
 from flaxcnn.sweeps.files import Sweep
-from flaxcnn.sweeps.population import PopulationBased
+from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.space import perturb, with_params
 from flaxcnn.sweeps.study import LostTrialError, Study
-from flaxcnn.sweeps.trainer import Assignment, Outcome
 from flaxcnn.sweeps.trials import Action, GoOn, New, Proposal, Scheduler, Status, Stop, Trial
 
 _MOST_TAKEOVERS = 5  # of a trial without getting further: then it is the trial that ends its processes

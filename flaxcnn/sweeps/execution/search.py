@@ -8,15 +8,15 @@ from flaxcnn.config import Experiment
 from flaxcnn.runs.environment import environment
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import ENVIRONMENT, require_same_data
-from flaxcnn.sweeps.cohorts import Cohorts
-from flaxcnn.sweeps.decisions import Decisions
+from flaxcnn.sweeps.execution.cohorts import Cohorts
+from flaxcnn.sweeps.execution.decisions import Decisions
+from flaxcnn.sweeps.execution.states import TrialStates
+from flaxcnn.sweeps.execution.trainer import Trainer
+from flaxcnn.sweeps.execution.worker import Progress, Worker
 from flaxcnn.sweeps.files import Sweep, fingerprint
-from flaxcnn.sweeps.journal import Journal
-from flaxcnn.sweeps.population import PopulationBased
-from flaxcnn.sweeps.states import TrialStates
+from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.study import Study
-from flaxcnn.sweeps.trainer import Trainer
-from flaxcnn.sweeps.worker import Progress, Worker
+from flaxcnn.sweeps.study.journal import Journal
 
 
 class Search(NamedTuple):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.distributions import distribution
-from flaxcnn.sweeps.journal import Journal
-from flaxcnn.sweeps.owners import Beat, Heartbeats, Owner, this_process
-from flaxcnn.sweeps.records import ORIGIN, PROGRESS, Progress, progress_of, require_same_sweep, trial_of
 from flaxcnn.sweeps.space import Space
-from flaxcnn.sweeps.storage import Database, import_optuna
+from flaxcnn.sweeps.study.journal import Journal
+from flaxcnn.sweeps.study.owners import Beat, Heartbeats, Owner, this_process
+from flaxcnn.sweeps.study.records import ORIGIN, PROGRESS, Progress, progress_of, require_same_sweep, trial_of
+from flaxcnn.sweeps.study.storage import Database, import_optuna
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
 
 if TYPE_CHECKING:

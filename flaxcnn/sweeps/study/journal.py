@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from flaxcnn.files import cannot_write
-from flaxcnn.sweeps.owners import this_process
+from flaxcnn.sweeps.study.owners import this_process
 
 
 class Journal:

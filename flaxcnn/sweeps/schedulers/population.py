@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from flaxcnn.config.checks import require
-from flaxcnn.sweeps.rungs import blocks, passed, pauses_after, ranked
+from flaxcnn.sweeps.schedulers.rungs import blocks, passed, pauses_after, ranked
 from flaxcnn.sweeps.trials import Action, GoOn, New, Params, Status, Stop, Trial
 
 if TYPE_CHECKING:

@@ -1,45 +1,14 @@
-"""What a sweep tries next: points of a grid, random ones, a sequence that fills the space, or what Optuna proposes.
-
-A searcher remembers nothing. What it proposes follows from the space, the trial's number, the trials before it and the
-seed, so a sweep that was killed goes on with the same proposals.
-"""
+"""Searchers that learn nothing from the trials before: each proposal follows from its number and the sweep's seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from flaxcnn.config import Experiment
 from flaxcnn.config.checks import check_types, require
-from flaxcnn.sweeps.optuna_searchers import CMAES, GP, TPE
 from flaxcnn.sweeps.space import Domain, Space, When, active_domain, fill
 from flaxcnn.sweeps.trials import Proposal, Trial, Value
-
-
-class Searcher(Protocol):
-    """Proposes the values of a trial. Implementations are frozen dataclasses of plain values."""
-
-    def propose(
-        self, space: Space, experiment: Experiment, number: int, history: Sequence[Trial], seed: int
-    ) -> Proposal:
-        """Return the values of the trial of a number; the same for the same arguments, in any process.
-
-        Args:
-            space: the space, checked (`check_space`).
-            experiment: whose values those fields have that are not searched.
-            number: of the trial; less than `size`.
-            history: the trials with lower numbers, as they stand.
-            seed: of the sweep, 0 to 2**32 - 1.
-
-        Raises:
-            ConfigError: a package that the searcher needs is missing.
-        """
-        ...
-
-    def size(self, space: Space, experiment: Experiment) -> int | None:
-        """Return how many proposals there are; None for no end of them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -139,16 +108,6 @@ class Sobol:
     def size(self, space: Space, experiment: Experiment) -> int | None:
         """Return None: there is no end."""
         return None
-
-
-SEARCHERS: dict[str, type[Searcher]] = {
-    "grid": Grid,
-    "random": Random,
-    "sobol": Sobol,
-    "tpe": TPE,
-    "cmaes": CMAES,
-    "gp": GP,
-}
 
 
 def _at(space: Space, experiment: Experiment, point: np.ndarray) -> Proposal:

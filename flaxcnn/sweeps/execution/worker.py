@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 
-from flaxcnn.sweeps.decisions import Decisions
+from flaxcnn.sweeps.execution.decisions import Decisions
+from flaxcnn.sweeps.execution.trainer import Trainer, Watch
 from flaxcnn.sweeps.study import LostTrialError, Study
-from flaxcnn.sweeps.trainer import Trainer, Watch
 
 _WAIT_SECONDS = 0.5  # before looking again whether there is something to do
 _OWNER_SECONDS = 5.0  # between two looks at whether a trial is still this process's

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from flaxcnn.sweeps.results import shown
+from flaxcnn.sweeps.report.results import shown
 from flaxcnn.sweeps.space import Choice, Domain, Int, When
 from flaxcnn.sweeps.trials import Value
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from flaxcnn.sweeps.results import best_of, measured, short_names, shown_params, steps_done
+from flaxcnn.sweeps.report.results import best_of, measured, short_names, shown_params, steps_done
 from flaxcnn.sweeps.trials import Status, Trial
 
 if TYPE_CHECKING:

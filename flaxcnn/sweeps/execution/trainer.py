@@ -15,8 +15,8 @@ from typing import NamedTuple
 from flaxcnn.config import Experiment
 from flaxcnn.errors import FlaxcnnError, RunFolderError
 from flaxcnn.runs.setup import Loaded, Setup, load, set_up
-from flaxcnn.sweeps.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
-from flaxcnn.sweeps.states import TrialStates
+from flaxcnn.sweeps.execution.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
+from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.training import TrainState
 from flaxcnn.training.lanes import LaneBlock, Position
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import FlaxcnnError, ProcessError
-from flaxcnn.sweeps.search import Search, Worked, work
+from flaxcnn.sweeps.execution.search import Search, Worked, work
 
 _LOOK_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -52,7 +52,7 @@ def work_in_processes(
         How it went; the programs are those of all workers that could tell.
 
     Raises:
-        FlaxcnnError: as `flaxcnn.sweeps.search.work`, of the first worker that ended with one.
+        FlaxcnnError: as `flaxcnn.sweeps.execution.search.work`, of the first worker that ended with one.
         ProcessError: all workers were lost, or ended before the search was done.
     """
     context = multiprocessing.get_context("spawn")

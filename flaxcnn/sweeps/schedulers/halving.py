@@ -1,16 +1,14 @@
-"""How far each trial of a sweep is trained: to its end, or on only while it is among the best.
+"""Successive halving and what is made of it: from rung to rung, only the best trials are trained on.
 
-All of these are pure functions of the trials, so a sweep that was killed goes on as if it had not been. Where a failed
-trial is counted, it is counted as the worst of the rung in which it failed.
+Where a failed trial is counted, it is counted as the worst of the rung in which it failed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flaxcnn.config.checks import check_types, require
-from flaxcnn.sweeps.population import PopulationBased
-from flaxcnn.sweeps.rungs import blocks, passed, pauses_after, ranked
-from flaxcnn.sweeps.trials import Action, GoOn, New, Scheduler, Status, Stop, Trial
+from flaxcnn.sweeps.schedulers.rungs import blocks, passed, pauses_after, ranked
+from flaxcnn.sweeps.trials import Action, GoOn, New, Status, Stop, Trial
 
 
 @dataclass(frozen=True)
@@ -151,15 +149,6 @@ class ASHA(_Ladder):
             best = ranked(ended, rung)[: len(ended) // self.reduction]
             promotions += [GoOn(trial.number) for trial in best if pauses_after(trial, rung)]
         return promotions
-
-
-SCHEDULERS: dict[str, type[Scheduler]] = {
-    "none": Straight,
-    "halving": SuccessiveHalving,
-    "hyperband": Hyperband,
-    "asha": ASHA,
-    "pbt": PopulationBased,
-}
 
 
 def _halved(entrants: Sequence[Trial], rungs: int, reduction: int) -> tuple[list[Stop], list[GoOn]]:

@@ -1,0 +1,59 @@
+"""The command `contract`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tyro.conf import Positional
+
+from flaxcnn.command_line import parse
+from flaxcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ContractOptions:
+    """Print, write, update or check the shape contract of a model: of the library's, or of your own Flax module."""
+
+    model: Positional[str] = "paper_cnn"
+    """A model of the library, FILE.py:NAME, or package.module:NAME."""
+    input: str | None = None
+    """HEIGHT,WIDTH,CHANNELS of one image; None for what the contract says."""
+    write: str | None = None
+    """Write the first contract into this new file."""
+    update: str | None = None
+    """Rewrite this contract, and print the lines that moved."""
+    check: str | None = None
+    """Check the model against this contract."""
+
+
+def contract(arguments: Sequence[str]) -> int:
+    """Print, write, update or check a model's shape contract."""
+    options = parse(ContractOptions, arguments, program="flaxcnn contract")
+    from flaxcnn.contracts import Contract, check_contract, commands
+    from flaxcnn.models import MODELS, contract_path, create
+
+    asked = [name for name in ("write", "update", "check") if getattr(options, name) is not None]
+    if len(asked) > 1:
+        raise ConfigError("only one at a time", where=f"--{asked[0]} and --{asked[1]}", fix="leave one out")
+    known = options.model in MODELS or ":" not in options.model
+    module = create(options.model, classes=10) if known else commands.find_module(options.model)
+    shape = None if options.input is None else commands.parse_input_shape(options.input)
+    if options.update is not None:
+        moved = commands.update(module, options.update, shape)
+        print("\n".join(moved) if moved else f"{options.update}: nothing moved")
+        return 0
+    if options.check is not None:
+        check_contract(module, Contract.load(options.check))
+        print(f"{options.check}: kept")
+        return 0
+    if known and shape is None:
+        declared = Contract.load(contract_path(options.model))
+        check_contract(module, declared)
+        shape = declared.input_shape
+    if shape is None:
+        raise ConfigError("shape of an image missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
+    if options.write is not None:
+        commands.write(module, shape, options.write)
+        print(f"contract  {options.write}")
+    else:
+        print(commands.show(module, shape))
+    return 0

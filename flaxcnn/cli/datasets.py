@@ -1,0 +1,43 @@
+"""The command `data`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from flaxcnn.command_line import parse
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Verify a data set, describe it, and draw a grid of its examples."""
+
+    source: Positional[str] = "mnist"
+    """mnist, idx:FOLDER or tfds:NAME."""
+    dir: str | None = None
+    """Folder of prepared TensorFlow data sets."""
+    out: str = "data_grid.png"
+    """Where the grid of examples goes."""
+    duplicates: bool = True
+    """Look for images that stand there more than once; the time grows as training images times test images."""
+
+
+def data(arguments: Sequence[str]) -> int:
+    """Verify a data set, describe it, and draw a grid of its examples."""
+    options = parse(DataOptions, arguments, program="flaxcnn data")
+    from flaxcnn.data import describe, describe_duplicates, draw_examples, find_duplicates, load
+    from flaxcnn.files import cannot_write
+
+    dataset = load(options.source, options.dir)
+    print("\n".join(describe(dataset)))
+    try:
+        draw_examples(dataset, Path(options.out))
+    except OSError as error:
+        raise cannot_write(Path(options.out), error) from error
+    print(f"examples  {options.out}")
+    if options.duplicates:
+        tests, trains = len(dataset.test), len(dataset.train)
+        print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)
+        print("\n".join(describe_duplicates(find_duplicates(dataset), dataset.class_names)))
+    return 0

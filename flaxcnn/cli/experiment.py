@@ -1,0 +1,51 @@
+"""Commands that take an experiment: its config file, what the options change in it, and `--batch-size auto`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar, cast
+
+from flaxcnn.command_line import parse, unchecked
+from flaxcnn.config import Experiment, ExperimentFile, load_experiment
+from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps import SweepFile
+
+T = TypeVar("T")
+File = TypeVar("File", ExperimentFile, SweepFile)
+BatchSize = int | Literal["auto"] | None
+
+
+def load_trained(name: str) -> tuple[ExperimentFile, Experiment]:
+    """Return an experiment's config file, and what it binds."""
+    file = load_experiment(name)
+    return file, file.experiment
+
+
+def parse_experiment(
+    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], tuple[File, Experiment]]
+) -> tuple[File, T]:
+    """Return the config file that the arguments name, wherever among them, and the options over what stands in it."""
+    asked = [word for word in arguments if word not in ("-h", "--help")]
+    first = parse(unchecked(kind), asked, program=program)
+    (file, experiment), words, batch_size = load(first.config), list(arguments), first.batch_size
+    if batch_size is not None:
+        training, spelt = first.experiment.training, "--training.batch_size"
+        given = any(word.partition("=")[0].replace("-", "_") == spelt.replace("-", "_") for word in asked)
+        if given and training.batch_size != batch_size:
+            found = f"{training.batch_size} and {batch_size}"
+            raise ConfigError("given twice", where=f"{spelt} and --batch_size", expected="one of them", found=found)
+        if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
+            batch_size = training.accumulate * experiment.training.accumulate
+        words += [] if given else [spelt, str(batch_size)]
+    default = cast(Any, kind)(config=first.config, experiment=experiment)
+    return file, parse(kind, words, program=program, default=default)
+
+
+def with_batch_size(experiment: Experiment, asked: BatchSize, out: str | None = None) -> Experiment:
+    """Return the experiment with the batch size that is asked for, or is found where `auto` asks for one."""
+    if asked != "auto":
+        size = experiment.training.batch_size if asked is None else asked
+        return replace(experiment, training=replace(experiment.training, batch_size=size))
+    from flaxcnn.runs.batch_size import auto_batch_size
+
+    training = replace(experiment.training, batch_size=auto_batch_size(experiment, out))
+    return replace(experiment, training=training)

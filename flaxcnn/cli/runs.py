@@ -1,0 +1,85 @@
+"""Commands that look at runs that ended: `evaluate`, `compare` and `replay`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tyro.conf import Positional
+
+from flaxcnn.cli.computing import computing
+from flaxcnn.cli.places import DataPlace
+from flaxcnn.command_line import parse
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate the saved weights of a run again, and compare with what its summary says."""
+
+    run: Positional[str]
+    """Folder of a run that ended."""
+    data: DataPlace = field(default_factory=DataPlace)
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Repeat a run's final numbers from its saved weights."""
+    options = parse(EvaluateOptions, arguments, program="flaxcnn evaluate")
+    with computing():
+        from flaxcnn.runs.evaluate import evaluate_run
+        from flaxcnn.runs.folder import open_run_folder
+
+        now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
+    for name, value in now.items():
+        same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
+        print(f"{name:26} {value}  ({same})")
+    print("\nof the test images, with 95 % bootstrap intervals")
+    for name, (measured, (low, high)) in metrics.items():
+        print(f"{name:26} {measured:.4f}  {low:.4f} to {high:.4f}")
+    return 0 if now == recorded else 1
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Say whether two runs differ beyond chance on the same test images."""
+
+    run_a: Positional[str]
+    """Folder of a run that ended."""
+    run_b: Positional[str]
+    """Folder of another."""
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Say whether two runs differ beyond chance."""
+    options = parse(CompareOptions, arguments, program="flaxcnn compare")
+    from flaxcnn.evaluation.comparison import compare, describe
+    from flaxcnn.evaluation.predictions import load_predictions
+    from flaxcnn.runs.folder import open_run_folder
+    from flaxcnn.runs.record import require_same_test_images
+
+    names = (options.run_a, options.run_b)
+    run_a, run_b = map(open_run_folder, names)
+    require_same_test_images(run_a, run_b)
+    a, b = (load_predictions(run.path / "predictions.npz") for run in (run_a, run_b))
+    print("\n".join(describe(compare(a, b), *names)))
+    return 0
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Repeat the step at which a run diverged, and say in which layer."""
+
+    crash: Positional[str]
+    """Folder that the run left: RUN/crash."""
+    data: DataPlace = field(default_factory=DataPlace)
+
+
+def replay(arguments: Sequence[str]) -> int:
+    """Repeat the step at which a run diverged, and say in which layer."""
+    options = parse(ReplayOptions, arguments, program="flaxcnn replay")
+    with computing():
+        from flaxcnn.runs.crash import replay
+        from flaxcnn.runs.folder import open_run_folder
+
+        found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
+    print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
+    for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
+        print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")
+    return 0
