@@ -27,9 +27,9 @@ sweep: ## search a learning rate and a schedule for the paper's CNN (some 10 min
 
 # Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
 PARALLEL = -n 2 --dist loadfile
-QUICK = 'not devices and not sweeps'
+QUICK = 'not devices and not sweeps and not faults'
 
-test: ## run the tests, but for those of several devices and processes, and of sweeps that train
+test: ## run the tests, but for those of the three targets below
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 

@@ -34,10 +34,8 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     for word in arguments:
         name = _flag(word)
         if name is not None and name not in flags:
-            if not flags:
-                raise ConfigError("unknown option", where=word.partition("=")[0], fix=f"see {program} --help")
-            hint = nearest(f"--{name}", [f"--{each}" for each in flags if "." in each or "." not in name])
-            raise ConfigError("unknown option", where=word.partition("=")[0], fix=hint)
+            hint = nearest(f"--{name}", [f"--{each}" for each in flags]) if flags else ""
+            raise ConfigError("unknown option", where=word.partition("=")[0], fix=hint or f"see {program} --help")
         if re.match(r"-[A-Za-z]", word):
             raise ConfigError("unknown option", where=word, fix=f"options have two dashes: see {program} --help")
     parsed, surplus = _quietly(options, arguments, default)
@@ -70,16 +68,13 @@ def unchecked(options: type) -> Any:
 
 def flags_of(options: type) -> dict[str, Any]:
     """Return the names of a dataclass's options, without their dashes, and the types of their values."""
-    import tyro
-
-    positional = typing.get_args(tyro.conf.Positional[int])[1]
     hints, flags = typing.get_type_hints(options, include_extras=True), {}
     for each in dataclasses.fields(options):
         kind = hints[each.name]
         annotations = getattr(kind, "__metadata__", ())
-        kind = getattr(kind, "__origin__", kind) if annotations else kind
-        if positional in annotations:
+        if _is_positional(kind):
             continue
+        kind = getattr(kind, "__origin__", kind) if annotations else kind
         if dataclasses.is_dataclass(kind):
             inner = flags_of(cast(type, kind))
             prefix = "" if any(getattr(note, "name", None) == "" for note in annotations) else f"{each.name}."
@@ -89,6 +84,12 @@ def flags_of(options: type) -> dict[str, Any]:
             if kind is bool:
                 flags[f"no_{each.name}"] = kind
     return flags
+
+
+def _is_positional(kind: Any) -> bool:
+    import tyro
+
+    return typing.get_args(tyro.conf.Positional[int])[1] in getattr(kind, "__metadata__", ())
 
 
 def _flag(word: str) -> str | None:
@@ -116,23 +117,26 @@ def _quietly(options: type[T], arguments: Sequence[str], default: T | None) -> t
 def _explain(
     options: type[T], arguments: Sequence[str], flags: dict[str, Any], default: T | None, program: str
 ) -> NoReturn:
-    """Raise the error of the first option that fails on its own."""
+    """Raise the error of the word that is missing or, where none is, of the first option that fails on its own."""
+    hints = typing.get_type_hints(options, include_extras=True)
+    positional = [name.upper() for name, kind in hints.items() if _is_positional(kind)]
+    for count in range(1, len(positional) + 1):
+        if _quietly(options, [*["x"] * count, *arguments], default)[0] is not None:
+            raise ConfigError(f"{positional[-count]} is missing", where=program, fix=f"see {program} --help")
     groups: list[list[str]] = []
     for word in arguments:
-        if _flag(word) is not None or not groups:
+        if _flag(word) is not None:
             groups.append([])
-        groups[-1].append(word)
-    words = groups[0] if groups and _flag(groups[0][0]) is None else []
+        if groups:
+            groups[-1].append(word)
     for group in groups:
-        name = _flag(group[0])
-        if name is None or _quietly(options, [*words, *group], default)[0] is not None:
+        if _quietly(options, [*["x"] * len(positional), *group], default)[0] is not None:
             continue
-        value = group[0].partition("=")[2] or " ".join(group[1:])
+        name, value = _flag(group[0]) or "", group[0].partition("=")[2] or " ".join(group[1:])
         raise ConfigError(
             "value missing" if not value else "wrong type",
             where=f"--{name}",
             expected=type_name(flags[name]),
             found=repr(value) if value else "nothing",
         )
-    positional = [each.name.upper() for each in dataclasses.fields(cast(Any, options)) if each.name not in flags]
-    raise ConfigError(f"{positional[0]} is missing", where=program, fix=f"see {program} --help")
+    raise ConfigError("options that do not go together", where=program, fix=f"see {program} --help")

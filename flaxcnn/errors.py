@@ -70,11 +70,36 @@ class ProcessError(FlaxcnnError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'X'" for the known name closest to `name`, or "known: A, B, C" where none is close.
+    """Return "did you mean 'X'" for the known name that is meant by `name`, or "known: A, B, C" where none is like it.
+
+    Of dotted names, those of the same section are looked at; `lr` is meant for `learning_rate`. Where none is like it
+    and more than 20 are known, nothing is returned.
 
     >>> nearest("lerning_rate", ["learning_rate", "b1"])
     "did you mean 'learning_rate'?"
+    >>> nearest("--optimizer.lr", ["--optimizer.b1", "--optimizer.learning_rate", "--model.name"])
+    "did you mean '--optimizer.learning_rate'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    section, own = _divided(name)
+    same = [each for each in names if section and _divided(each)[0] == section]
+    names = same or names
+    spelt = {(_divided(each)[1] if same else each).lower(): each for each in names}
+    meant = [each for each in names if own and own in (_divided(each)[1], _initials(each))]
+    alike = difflib.get_close_matches((own if same else name).lower(), spelt, n=1, cutoff=0.65)
+    close = meant or [spelt[each] for each in alike]
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(names)}" if len(names) <= 20 else ""
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """Return a dotted name's section, "" for none, and its own part, both without dashes in front."""
+    section, _, own = name.lstrip("-").rpartition(".")
+    return section, own
+
+
+def _initials(name: str) -> str:
+    """Return the initials of a name of several words, "" for one word."""
+    words = _divided(name)[1].split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else ""

@@ -27,6 +27,11 @@ fail() {
     exit 2
 }
 
+known=$(sed -n '/^\[project.optional-dependencies\]/,/^\[project.scripts\]/s/^\([a-z]*\) = .*/\1/p' pyproject.toml)
+for extra in $(echo "$extras" | tr ',' ' '); do # pip only warns of one that there is not
+    echo "$known" | grep -qx "$extra" || fail "no extra '$extra'; known: $(echo "$known" | tr '\n' ' ' | sed 's/ $//; s/ /, /g')"
+done
+
 wanted=
 if [ -n "${PYTHON:-}${PYTHON_LINES:-}" ]; then
     # shellcheck disable=SC2086 # lines are words

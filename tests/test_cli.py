@@ -1,10 +1,10 @@
 """A user's mistake through the real command: one line on stderr, exit code 2, nothing overwritten, no traceback."""
 
+import resource
 import shutil
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,39 @@ def refused(done, *parts):
         assert str(part) in lines[0]
 
 
-def test_help_answers_in_under_a_second(flaxcnn):
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = flaxcnn("--help")
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0
-        assert {"train", "evaluate", "data", "contract"} <= set(done.stdout.split())
-    assert min(seconds) < 1
+def test_help_answers_in_under_a_second_of_the_processor(flaxcnn):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = flaxcnn("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    assert {"train", "evaluate", "data", "contract"} <= set(done.stdout.split())
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_an_interrupt_that_the_garbage_collector_swallows_comes_again(command_environment, tmp_path):
+    """As JAX's hook does, whatever Ctrl-C raises within a callback of the collector is printed and ignored."""
+    program = """
+import gc, signal, sys
+from flaxcnn.__main__ import main
+
+def interrupted(phase, info):
+    if "jax" in sys.modules:
+        gc.callbacks.remove(interrupted)
+        signal.raise_signal(signal.SIGINT)
+
+gc.callbacks.append(interrupted)
+sys.exit(main(["train", "--training.epochs", "1000", "--out", "run"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=command_environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "flaxcnn: interrupted; what was saved stays\n"
 
 
 def test_the_version_is_printed(flaxcnn):
@@ -52,6 +76,15 @@ def test_the_version_is_printed(flaxcnn):
         (["train", "--training.steps", "2", "paper_minst"], ["paper_minst: unknown config"]),
         (["train", "-o", "x"], ["-o: unknown option", "two dashes"]),
         (["--verison"], ["--verison: unknown option", "Did you mean '--version'?"]),
+        (
+            ["train", "--batch-size", "auto", "--training.accumulate", "0"],
+            ["training.accumulate: out of range", "found 0"],
+        ),
+        (
+            ["sweep", "--batch-size", "auto", "--executor", "vmap"],
+            ["--batch_size auto: fills the memory", "--executor map"],
+        ),
+        (["sweep", "--batch-size", "auto", "--executor", "processes"], ["--batch_size auto: fills the memory"]),
         (["resume"], ["RUN is missing", "flaxcnn resume --help"]),
         (["evaluate", "nowhere"], ["nowhere: no such run folder"]),
         (["data", "idx:nowhere"], ["nowhere"]),
@@ -153,6 +186,22 @@ def test_a_folder_without_permission_is_named(flaxcnn, small_mnist, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", "--out", "locked/run", first=WITHOUT_ROOT_RIGHTS)
     refused(done, "locked/run: cannot write: Permission denied", "--out")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--out", "closed/run"),
+        ("train", "--batch-size", "auto", "--out", "closed/run"),
+        ("train", "closed/mine.py"),
+        ("lr-find", "closed/mine.py"),
+        ("evaluate", "closed/run"),
+        ("resume", "closed/run"),
+    ],
+)
+def test_a_folder_that_may_not_be_entered_is_named(words, flaxcnn, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    refused(flaxcnn(*words, first=WITHOUT_ROOT_RIGHTS), "closed/", "ermission denied")
 
 
 def test_no_room_for_a_file_is_named(flaxcnn, small_mnist, tmp_path):

@@ -44,6 +44,11 @@ def test_options_words_and_defaults_are_read():
     ("arguments", "message"),
     [
         (["--section.rat", "1"], "--section.rat: unknown option. Did you mean '--section.rate'?"),
+        (
+            ["--section.wrong", "1"],
+            "--section.wrong: unknown option. Known: --section.count, --section.loud, --section.no_loud, "
+            "--section.rate",
+        ),
         (["--section.rat=1"], "--section.rat: unknown option. Did you mean '--section.rate'?"),
         (["--section.rate", "fast"], "--section.rate: wrong type; expected a number, found 'fast'"),
         (["--section.count", "1.5"], "--section.count: wrong type; expected a whole number or None, found '1.5'"),
@@ -68,6 +73,22 @@ def test_a_missing_word_is_said():
     with pytest.raises(ConfigError) as caught:
         parse(Needs, [], program="flaxcnn evaluate")
     assert str(caught.value) == "flaxcnn evaluate: WORD is missing. See flaxcnn evaluate --help"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [([], "FIRST"), (["a"], "SECOND"), (["--out", "b", "a"], "SECOND"), (["a", "--out", "b"], "SECOND")],
+)
+def test_of_two_words_the_one_that_is_missing_is_named(arguments, missing):
+    @dataclass(frozen=True)
+    class Needs:
+        first: Positional[str]
+        second: Positional[str]
+        section: Section = field(default_factory=Section)
+        out: str | None = None
+
+    with pytest.raises(ConfigError, match=f"^x: {missing} is missing"):
+        parse(Needs, arguments, program="x")
 
 
 def test_help_spells_options_as_the_fields_are(capsys):

@@ -176,6 +176,26 @@ def test_a_python_that_was_named_is_taken_or_refused_but_not_replaced(find_pytho
     assert find_python(python=str(chosen)).stdout == f"3.11 {chosen}\n"
 
 
+def test_an_extra_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
+    result = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "environment.sh"), str(tmp_path / "made"), "test", "gpu"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert result.stderr == f"error: no extra 'gpu'; known: {', '.join(EXTRAS)}\n"
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_source_distribution_holds_what_its_readme_names():
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    readme = (ROOT / "README.md").read_text()
+    assert "    make train" in readme
+    for path in {"Makefile", "constraints", "scripts", *re.findall(r"\]\((docs|configs|tests)/", readme)}:
+        assert f"/{path}" in included
+
+
 def test_a_folder_that_make_did_not_make_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     result = subprocess.run(

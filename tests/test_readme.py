@@ -2,14 +2,18 @@
 
 import dataclasses
 import doctest
+import functools
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import flaxcnn
+from flaxcnn.cli import COMMANDS, main
 from flaxcnn.config import Experiment
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.models import MODELS, contract_path
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = sorted((README.parent / "docs").glob("*.md"))
@@ -42,6 +46,11 @@ def test_the_library_example_is_at_most_25_lines():
     assert len(example.splitlines()) <= 25
 
 
+def test_the_readme_says_how_the_command_is_found_before_it_uses_it():
+    text = README.read_text(encoding="utf-8")
+    assert 0 < text.index("`. .venv/bin/activate`") < text.index("\n    flaxcnn ")
+
+
 def test_every_file_that_is_linked_or_laid_out_exists():
     text = README.read_text(encoding="utf-8")
     linked = re.findall(r"\]\(([^)#:]+)\)", text)
@@ -59,10 +68,57 @@ def test_every_file_that_a_doc_links_to_exists(path):
 
 
 @pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
+def test_every_heading_that_is_linked_exists(path):
+    for name, heading in re.findall(r"\]\((?!\w+:)([^)#]*)#([^)]+)\)", path.read_text(encoding="utf-8")):
+        text = (path.parent / name).read_text(encoding="utf-8") if name else path.read_text(encoding="utf-8")
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
 def test_every_option_that_is_named_exists(path):
     sections = "|".join(sorted({name.split(".")[0] for name in OPTIONS}))
     for name in re.findall(rf"(?:--|`)((?:{sections})\.\w+)\b(?!\()", path.read_text(encoding="utf-8")):
         assert name in OPTIONS, name
+
+
+@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
+def test_every_command_that_is_shown_has_the_options_that_it_is_given(path, capsys):
+    @functools.cache
+    def options_of(command):
+        with pytest.raises(SystemExit) as exit_:
+            main([command, "--help"])
+        assert exit_.value.code == 0
+        return set(re.findall(r"--[\w.]+", capsys.readouterr().out))
+
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for command, rest in re.findall(r"\bflaxcnn (train|sweep|[a-z-]+)\b((?: +[^\s`#;,)]+)*)", text):
+        if command in COMMANDS:
+            for option in re.findall(r"(?<!\S)--([\w.-]+)(?:=\S*)?(?!\S)", rest):
+                assert f"--{option.replace('-', '_')}" in options_of(command), f"{command} --{option}"
+
+
+def test_the_recipe_as_a_file_is_the_recipe_of_the_command():
+    text = doc("training.md").replace("\\\n", " ")
+    command = shlex.split(re.search(r"^    flaxcnn train (.*)$", text, re.MULTILINE)[1])
+    shown = dict(zip((word.removeprefix("--") for word in command[::2]), command[1::2], strict=True))
+    names: dict[str, Experiment] = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    for option in OPTIONS:
+        section, name = option.split(".")
+        in_file, default = (getattr(getattr(each, section), name) for each in (names["experiment"], Experiment()))
+        if option in shown:
+            assert in_file == type(in_file)(shown[option]), option
+        else:
+            assert in_file == default, option
+
+
+def test_every_model_is_listed_with_its_number_of_parameters():
+    (section,) = re.findall(r"^## Model\n(.*?)^## ", doc("training.md"), re.MULTILINE | re.DOTALL)
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", section, re.MULTILINE))
+    assert listed.keys() == MODELS.keys()
+    for name, parameters in listed.items():
+        assert f" {parameters} parameters with K = 10" in contract_path(name).read_text(encoding="utf-8"), name
 
 
 def test_every_part_of_a_recipe_is_described():

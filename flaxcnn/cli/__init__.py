@@ -49,13 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError("unknown command", where=words[0], fix=nearest(words[0], COMMANDS))
         return COMMANDS[words[0]](words[1:])
     except FlaxcnnError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"flaxcnn: {error}", file=sys.stderr)
-        return error.exit_code
+        return _refused(error, debug)
+    except PermissionError as error:  # wherever a path was first looked at
+        if error.filename is None:
+            raise
+        fix = "name a file or folder that you may read, and that lies in a folder that you may enter"
+        return _refused(FlaxcnnError("permission denied", where=error.filename, fix=fix), debug)
     except BrokenPipeError:  # `flaxcnn data mnist | head`: nobody reads on, which is no fault
         sys.stderr.close()
         return 0
+
+
+def _refused(error: FlaxcnnError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"flaxcnn: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _help() -> str:

@@ -34,7 +34,7 @@ def parse_experiment(
             found = f"{training.batch_size} and {batch_size}"
             raise ConfigError("given twice", where=f"{spelt} and --batch_size", expected="one of them", found=found)
         if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
-            batch_size = training.accumulate * experiment.training.accumulate
+            batch_size = max(1, training.accumulate * experiment.training.accumulate)
         words += [] if given else [spelt, str(batch_size)]
     default = cast(Any, kind)(config=first.config, experiment=experiment)
     return file, parse(kind, words, program=program, default=default)

@@ -29,7 +29,8 @@ class SweepOptions:
     search: str | None = None
     """Name or path of the sweep file that binds `sweep`; None for the config itself."""
     batch_size: BatchSize = None
-    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds."""
+    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds; trials are
+    then trained one after the other."""
     trials: int | None = None
     """How many trials; None for what the sweep file says, as for the three below."""
     searcher: Literal["grid", "random", "sobol", "tpe", "cmaes", "gp"] | None = None
@@ -59,10 +60,23 @@ def sweep(arguments: Sequence[str]) -> int:
     with computing():
         from flaxcnn.sweeps.sweep import recorded_batch_size, sweep
 
-        batch_size = options.batch_size
+        batch_size, execution = options.batch_size, options.execution
         if batch_size == "auto":  # a sweep goes on with the number that it began with
-            batch_size = recorded_batch_size(options.execution.out, name) or batch_size
-        return sweep(name, asked, with_batch_size(options.experiment, batch_size), options.execution)
+            execution = _one_after_the_other(execution)
+            batch_size = recorded_batch_size(execution.out, name) or batch_size
+        return sweep(name, asked, with_batch_size(options.experiment, batch_size), execution)
+
+
+def _one_after_the_other(execution: Execution) -> Execution:
+    """Return how to train with a batch that fills the memory: no two trials' steps are made at once."""
+    if execution.executor not in ("auto", "map"):
+        raise ConfigError(
+            "fills the memory with one trial's batch, and several are trained at once",
+            where="--batch_size auto",
+            expected="a number, or --executor map",
+            found=f"--executor {execution.executor}",
+        )
+    return replace(execution, executor="map")
 
 
 def _load_searched(name: str) -> tuple[SweepFile, Experiment]:

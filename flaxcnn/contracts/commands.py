@@ -67,10 +67,10 @@ def parse_input_shape(text: str) -> tuple[int, ...]:
     """Return the shape of one image that a word of a command line says, "28,28,1".
 
     Raises:
-        ConfigError: it is not a list of positive whole numbers.
+        ConfigError: it is not a list of three positive whole numbers.
     """
     parts = [part.strip() for part in text.strip("()").removesuffix(",").split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ConfigError("not the shape of an image", where="--input", expected="HEIGHT,WIDTH,CHANNELS", found=text)
     return tuple(int(part) for part in parts)
 

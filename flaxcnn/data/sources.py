@@ -69,7 +69,9 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
 
         return load_prepared(name, data_dir, in_memory)
     if not colon and os.sep in source:
-        fix = f"did you mean 'idx:{source}'?"
+        folder, fix = Path(source).expanduser(), f"did you mean 'idx:{source}'?"
+        if folder.is_dir() and not any(folder.glob("*-ubyte*")):
+            fix = "folders of image files cannot be read; idx: is for files in MNIST's format"
     else:
         fix = nearest(source, ("mnist", f"idx:{name or 'FOLDER'}", f"tfds:{name or 'NAME'}"))
     raise ConfigError(

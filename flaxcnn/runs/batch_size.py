@@ -164,12 +164,17 @@ def prove(setup: Setup, found: Found, memory: int) -> Found:
         memory: as for `largest_batch`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none; or the experiment does not go with a batch of that size.
     """
     loaded = Loaded(setup.dataset, setup.train, setup.validation)
     while True:
         try:
-            _make_one_step(set_up(_sized(setup.experiment, found.batch_size), loaded))
+            chosen = set_up(_sized(setup.experiment, found.batch_size), loaded)
+        except ConfigError as error:
+            where = f"with the {found.batch_size:,} images of --batch_size auto"
+            raise ConfigError(str(error), where=where) from error
+        try:
+            _make_one_step(chosen)
             return found
         except jax.errors.JaxRuntimeError as error:
             if not _out_of_memory(error):

@@ -73,7 +73,8 @@ class RunConsole:
             f"  data    {dataset.source}: {len(setup.train):,} training{aside} and {len(dataset.test):,} test images "
             f"of {height}×{width}×{channels}, {dataset.classes} classes"
         )
-        self._say(f"  steps   {epochs} of {steps:,} steps of {train.batch_size:,} images{ended}; seed {train.seed}")
+        each = f"{steps:,} {'step' if steps == 1 else 'steps'} of {train.batch_size:,} images"
+        self._say(f"  steps   {epochs} of {each}{ended}; seed {train.seed}")
         optimizer, schedule = file.experiment.optimizer, file.experiment.schedule.name
         self._say(f"  {optimizer.name:7} learning rate {optimizer.learning_rate:g}, {schedule}")
         placement, mesh = setup.placement, ""

@@ -21,7 +21,7 @@ def device_line() -> str:
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"cpu ({cores} cores)"
+    return f"cpu ({cores} {'core' if cores == 1 else 'cores'})"
 
 
 def versions() -> dict[str, str]:

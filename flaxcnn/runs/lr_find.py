@@ -1,14 +1,16 @@
 """A learning-rate range test, `flaxcnn lr-find`: one step at each of many rising rates, and what its losses suggest.
 
 Source: L. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. The rates that rise
-geometrically, the running mean, the end at four times the best loss and both suggestions are those of fastai's
-`lr_find`. Only training images are looked at, and no run's folder is made.
+geometrically, the end at four times the best mean and both suggestions are those of fastai's `lr_find`; the running
+mean there forgets with 0.98, and lags behind the rates. Only training images are looked at, and no run's folder is
+made.
 """
 
 import csv
 import dataclasses
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from flaxcnn.config import Checkpoint, Experiment, ExperimentFile, Schedule
+from flaxcnn.config.checks import require
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
 from flaxcnn.files import cannot_write
@@ -26,13 +29,14 @@ from flaxcnn.runs.changes import changes
 from flaxcnn.runs.console import command
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.setup import Setup, set_up
+from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.training import TrainState
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.placement import Placement
 
-FEWEST_STEPS = 20
+FEWEST_STEPS, MOST_STEPS = 20, 1_000_000
+STEPS_A_DECADE = 10  # at least: the mean is of about ten, and over a wider range it finds rates that are far too small
 _WEIGHT = 0.9  # of a loss in the running mean, against that of the next one
 _DIVERGED = 4.0  # times the best mean
 _LEAST_FALL = 0.05  # of the loss, below which it is taken for noise
@@ -103,11 +107,15 @@ def lr_find(
         The exit code: 0, or 130 or 143 where a signal stopped the test; then nothing is written.
 
     Raises:
-        ConfigError: an argument out of its range; or the loss falls at none of the rates, which the picture shows.
+        ConfigError: an argument out of its range, or an experiment that could not be trained after the test; or the
+            loss falls at none of the rates, which the picture shows.
         FlaxcnnError: as `set_up`; or a file cannot be written.
     """
     rates, picture = learning_rates(low, high, steps), _picture(out)
-    setup = set_up(with_constant_rate(experiment, steps))
+    trained = set_up(experiment)  # as it is: the command that is recommended has to run
+    loaded = Loaded(trained.dataset, trained.train, trained.validation)
+    setup = set_up(with_constant_rate(experiment, steps), loaded)
+    _require_writable(picture)
     print(
         f"{file.name}: {experiment.optimizer.name} at {steps:,} rates from {low:g} to {high:g}, "
         f"a step of {setup.plan.batch_size:,} images at each, on {device_line()}",
@@ -120,10 +128,10 @@ def lr_find(
     found = suggest(test, steps)
     _write(test, found, f"{file.name}, {experiment.optimizer.name}: learning-rate range test", picture)
     print(f"picture  {picture}\npoints   {picture.with_suffix('.csv')}")
-    if test.diverged:
+    if test.diverged and len(test.rates):
         print(f"ended    at {test.rates[-1]:.2g}, after {len(test.rates):,} steps: the loss grew out of bounds")
     if found is None:
-        raise _nothing_falls(test, steps)
+        raise _nothing_falls(test)
     print(f"falls fastest at              {found.steepest:.2g}")
     print(f"a tenth of that at its lowest {found.tenth:.2g}  (lowest at {found.minimum:.2g})")
     if not test.diverged and found.minimum >= test.means[0][-2]:
@@ -140,13 +148,14 @@ def learning_rates(low: float, high: float, steps: int) -> Floats:
     Raises:
         ConfigError: they do not rise, are no float32, or are too few.
     """
-    for where, holds, expected, found in (
-        ("--low", 1.2e-38 < low < math.inf, "a number above 0", low),
-        ("--high", low < high < 3.4e38, f"a number above --low, {low:g}", high),
-        ("--steps", steps >= FEWEST_STEPS, f"at least {FEWEST_STEPS}", steps),
-    ):
-        if not holds:
-            raise ConfigError("out of range", where=where, expected=expected, found=found)
+    require(1.2e-38 < low < math.inf, "--low", "a number above 0", low)
+    require(low < high < 3.4e38, "--high", f"a number above --low, {low:g}", high)
+    fewest = max(FEWEST_STEPS, math.ceil(round(STEPS_A_DECADE * math.log10(high / low), 6)))
+    expected = f"at least {fewest}"
+    if fewest > FEWEST_STEPS:
+        expected += f", {STEPS_A_DECADE} for each power of ten from --low to --high"
+    require(fewest <= steps, "--steps", expected, steps)
+    require(steps <= MOST_STEPS, "--steps", f"at most {MOST_STEPS:,}", steps)
     return np.geomspace(low, high, steps)
 
 
@@ -217,15 +226,23 @@ def _at_rate(state: TrainState, rate: float, placement: Placement) -> TrainState
 
 
 def _picture(out: str) -> Path:
-    """Return the path of the picture; its folder is made, so that what cannot be written is known before the test."""
     path = Path(out).expanduser()
     if path.suffix != ".png":
         raise ConfigError("not a picture's name", where="--out", expected="a path that ends in .png", found=out)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
     return path
+
+
+def _require_writable(picture: Path) -> None:
+    """Make the picture's folder, and raise before the test what its files could not be written for."""
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=picture.parent):
+            pass
+    except OSError as error:
+        raise cannot_write(picture.parent, error) from error
+    for path in (picture, picture.with_suffix(".csv")):
+        if path.is_dir():
+            raise ConfigError("a folder stands there", where=path, expected="a file", fix="name another --out")
 
 
 def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path) -> None:
@@ -245,11 +262,17 @@ def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path
     folder.write(picture.name, lambda path: draw_range_test(*columns, marked, title, path))
 
 
-def _nothing_falls(test: RangeTest, steps: int) -> ConfigError:
+def _nothing_falls(test: RangeTest) -> ConfigError:
+    if not len(test.rates):
+        return ConfigError(
+            "the first loss, before any update, is not finite",
+            where="the experiment",
+            fix="no learning rate mends that: look at training.class_weights",
+        )
     if test.diverged:
         return ConfigError(
             "the loss falls at no learning rate, and grows out of bounds",
-            where=f"--low {test.rates[0]:g}" if len(test.rates) else "--low",
+            where=f"--low {test.rates[0]:g}",
             fix="try a smaller --low; or more --steps, if it falls in the picture",
         )
     return ConfigError(

@@ -1,6 +1,7 @@
 """From an experiment to what trains it: the data, the plan of steps, the model and its first state."""
 
 import dataclasses
+import inspect
 import os
 from typing import Any, NamedTuple
 
@@ -162,6 +163,10 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             found="bfloat16",
         )
     model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
+    takes = inspect.signature(type(model).__call__).parameters
+    if experiment.model.dropout is not None and "dropout" not in takes:
+        fix = f"add `dropout=None` to the arguments of {type(model).__name__}.__call__"
+        raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20

@@ -214,6 +214,11 @@ class When:
 Space: TypeAlias = Mapping[str, Domain | When]
 
 
+def domain_of(entry: Domain | When) -> Domain:
+    """Return a field's domain in the space, where it is active."""
+    return entry.domain if isinstance(entry, When) else entry
+
+
 def active_domain(space: Space, experiment: Experiment, path: str, params: Params) -> Domain | None:
     """Return the domain of a searched field, or None where it is inactive.
 

@@ -12,6 +12,7 @@ from flaxcnn.sweeps.space import (
     Int,
     Space,
     When,
+    domain_of,
     field_value,
     fill,
     require_field,
@@ -50,8 +51,17 @@ def _check_setting(space: Space, experiment: Experiment, path: str, setting: Par
     params = fill(space, experiment, lambda other, domain: setting.get(other, domain.extremes[0]))
     try:
         with_params(experiment, params)
+        if path == "model.name":
+            _require_model(str(setting[path]))
     except ConfigError as error:
         raise ConfigError(str(error), where=f"{WHERE}, {path} = {setting[path]!r}") from error
+
+
+def _require_model(name: str) -> None:
+    """Raise ConfigError where the library has no such model: a config may hold any name."""
+    from flaxcnn.models import contract_path  # with JAX
+
+    contract_path(name)
 
 
 def _check_condition(space: Space, experiment: Experiment, path: str, when: When) -> None:
@@ -66,7 +76,7 @@ def _check_condition(space: Space, experiment: Experiment, path: str, when: When
     if order.index(when.path) >= order.index(path):
         raise ConfigError("its condition is chosen later", where=where, expected=f"{when.path} to stand before {path}")
     entry = space[when.path]
-    domain = entry.domain if isinstance(entry, When) else entry
+    domain = domain_of(entry)
     if isinstance(domain, Float):
         raise ConfigError("a number hardly ever has a certain value", where=where, expected="a Choice or an Int")
     if isinstance(domain, Int):
@@ -104,7 +114,7 @@ def _settings(
             outer = _settings(space, experiment, entry.path, entry.wanted)
         elif field_value(experiment, entry.path) not in entry.wanted:
             return
-    domain = entry.domain if isinstance(entry, When) else entry
+    domain = domain_of(entry)
     for setting in outer:
         for value in domain.extremes if values is None else values:
             yield {**setting, path: value}

@@ -29,20 +29,17 @@ from flaxcnn.sweeps.report.config_source import experiment_source
 from flaxcnn.sweeps.report.console import SweepConsole, Work
 from flaxcnn.sweeps.report.pictures import draw_sweep
 from flaxcnn.sweeps.report.results import measured, ranked, short_names, shown, shown_params, summary_lines, write_csv
-from flaxcnn.sweeps.report.scales import domain_of
 from flaxcnn.sweeps.report.work import expected_trainings, steps_made
 from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.schedulers.population import lineage
+from flaxcnn.sweeps.searchable import for_trials_of
 from flaxcnn.sweeps.searchers import CMAES, GP, TPE
-from flaxcnn.sweeps.space import RUNTIME_FIELDS, with_params
-from flaxcnn.sweeps.space_check import check_space
+from flaxcnn.sweeps.space import with_params
 from flaxcnn.sweeps.study import Study, file_url
 from flaxcnn.sweeps.trials import Status, Trial
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
-# What begins so is about where images come from, and what is measured and kept.
-_NOT_SEARCHED = ("data.", "logging.", "checkpoint.", "mesh.", "training.patience")
 _LANES = 8  # where proposals do not wait for results
 
 
@@ -64,8 +61,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
         TrainingError: no trial could be trained.
     """
     experiment = with_data(experiment)
-    check_space(asked.space, experiment)
-    for_trials = _for_trials(experiment)
+    for_trials = for_trials_of(asked, experiment)
     if execution.confirm and isinstance(asked.scheduler, PopulationBased):
         raise ConfigError(
             "population-based training finds a schedule of settings, not one that could be trained anew",
@@ -73,7 +69,6 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
             expected="0 with this scheduler",
             found=execution.confirm,
         )
-    _require_searchable(asked)
     identity = {"name": name, **fingerprint(asked, for_trials)}
     folder = _make_folder(execution.out, identity)
     storage = execution.storage or file_url(folder.path.resolve() / "study.db")
@@ -90,7 +85,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
         compiled = _search(search, study, execution, console, stop)
         trials = study.trials()
         if stop.signal is None:
-            _finish(search, experiment, trials, console)
+            _finish(search, experiment, trials, console, keep_best=not compiled and not execution.confirm)
             if execution.confirm:
                 seeds, lanes = execution.confirm_seeds, execution.lanes or _LANES
                 confirmation = confirmation_of(search, experiment, trials, execution.confirm, seeds, lanes)
@@ -174,57 +169,6 @@ class _Display:
         self._next = time.monotonic() + _LOOK_SECONDS
 
 
-def _require_searchable(asked: Sweep) -> None:
-    """Raise ConfigError where a sweep could not compare its trials, or not copy one's state to another."""
-    for path, entry in asked.space.items():
-        if path.startswith(_NOT_SEARCHED):
-            raise ConfigError(
-                "trials that differ in it cannot be compared, or do not differ", where=f"the sweep's space, {path}"
-            )
-        if not isinstance(asked.scheduler, PopulationBased):
-            continue
-        if path not in RUNTIME_FIELDS:
-            raise ConfigError(
-                "a copy cannot change it",
-                where=f"the sweep's space, {path}",
-                expected=f"for population-based training one of {', '.join(sorted(RUNTIME_FIELDS))}",
-            )
-        left_out = {0, None} if path.startswith("augmentation.") else {None}
-        if left_out & set(domain_of(entry).extremes):
-            raise ConfigError(
-                "a copy cannot begin or end to use it",
-                where=f"the sweep's space, {path}",
-                expected=f"no {' or '.join(map(str, left_out))} for population-based training",
-            )
-
-
-def _for_trials(experiment: Experiment) -> Experiment:
-    """Return an experiment as trials run it: on one device, without looking at the test images.
-
-    Raises:
-        ConfigError: there is nothing to rank trials by, or it says itself when to end or which step to keep.
-    """
-    if not experiment.data.validation:
-        raise ConfigError(
-            "no images to rank trials by",
-            where="data.validation",
-            expected="a fraction above 0",
-            found=experiment.data.validation,
-            fix="add --data.validation 0.1",
-        )
-    patience = experiment.training.patience
-    if patience is not None:
-        raise ConfigError(
-            "the scheduler says when a trial ends", where="training.patience", expected="None", found=patience
-        )
-    if experiment.checkpoint.final == "best":
-        raise ConfigError("a trial is ranked by its last step", where="checkpoint.final", expected="last", found="best")
-    mesh = dataclasses.replace(experiment.mesh, data=experiment.mesh.data or 1)
-    logging = dataclasses.replace(experiment.logging, test_examples=0, tensorboard=False)
-    checkpoint = dataclasses.replace(experiment.checkpoint, keep_best=None)
-    return dataclasses.replace(experiment, mesh=mesh, logging=logging, checkpoint=checkpoint)
-
-
 def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
     """Make the folder of a new sweep, or return that of the same one."""
     path = _folder_path(out, identity["name"])
@@ -257,8 +201,9 @@ def _cores() -> int:
 def _introduction(search: Search, execution: Execution) -> list[str]:
     sweep = search.sweep
     budget = budget_of(sweep, search.experiment)
+    trials = f"{budget:,} {'trial' if budget == 1 else 'trials'}"
     return [
-        f"{search.name}: {budget:,} trials of {search.experiment.model.name}, by {sweep.metric.replace('_', ' ')}",
+        f"{search.name}: {trials} of {search.experiment.model.name}, by {sweep.metric.replace('_', ' ')}",
         f"  search    {', '.join(sweep.space)}",
         f"  by        {_described(sweep.searcher)}, {_described(sweep.scheduler)}, seed {sweep.seed}",
         f"  executor  {execution.executor}, up to {search.lanes} trials side by side",
@@ -273,8 +218,10 @@ def _described(value: Any) -> str:
     return " ".join([type(value).__name__, *fields])
 
 
-def _finish(search: Search, experiment: Experiment, trials: Sequence[Trial], console: SweepConsole) -> None:
-    """Write what a finished sweep leaves.
+def _finish(
+    search: Search, experiment: Experiment, trials: Sequence[Trial], console: SweepConsole, *, keep_best: bool
+) -> None:
+    """Write what a finished sweep leaves; the config of a best setting that was confirmed stays where it may.
 
     Raises:
         TrainingError: no trial is complete.
@@ -292,7 +239,8 @@ def _finish(search: Search, experiment: Experiment, trials: Sequence[Trial], con
         )
     console.lines(draw_sweep(trials, sweep.space, sweep.metric, search.folder))
     words = f"{sweep.metric.replace('_', ' ')} {measured(best, sweep.metric):.4f}, the best of {len(trials)} trials"
-    _write_best(search, experiment, trials, best, words)
+    if not (keep_best and (folder.path / "confirm.md").exists()):
+        _write_best(search, experiment, trials, best, words)
 
 
 def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str) -> None:

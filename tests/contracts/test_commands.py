@@ -103,7 +103,9 @@ def test_an_input_shape_is_read(text):
     assert parse_input_shape(text) == (28, 28, 1)
 
 
-@pytest.mark.parametrize("text", ["", "28,28,x", "28x28x1", "-1,2,3", "0,2,3", "1.5", "1,,2"])
+@pytest.mark.parametrize(
+    "text", ["", "28,28,x", "28x28x1", "-1,2,3", "0,2,3", "1.5", "1,,2", "3", "28,28", "1,28,28,1"]
+)
 def test_what_is_no_input_shape_is_refused(text):
     with pytest.raises(ConfigError, match="--input: not the shape of an image; expected HEIGHT,WIDTH,CHANNELS"):
         parse_input_shape(text)

@@ -218,6 +218,14 @@ def test_an_unknown_source_is_told_the_nearest(source, fix):
     )
 
 
+def test_a_folder_of_image_files_is_not_taken_for_one_in_mnists_format(tmp_path):
+    (tmp_path / "apple").mkdir()
+    (tmp_path / "apple" / "1.jpg").write_bytes(b"")
+    assert refusal(str(tmp_path), ConfigError).endswith(
+        "Folders of image files cannot be read; idx: is for files in MNIST's format"
+    )
+
+
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_read_from_its_debian_package():
     fashion = load(f"idx:{FASHION}")

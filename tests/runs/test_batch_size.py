@@ -91,6 +91,21 @@ def test_a_run_with_another_size_than_would_be_found_goes_on_with_its_own(flaxcn
     assert "resumes after step 3" in done.stdout
 
 
+def test_an_experiment_that_does_not_go_with_the_size_that_was_found_is_told_the_size(flaxcnn, small_mnist):
+    words = (
+        "--batch-size",
+        "auto",
+        "--schedule.name",
+        "cosine",
+        "--schedule.warmup_epochs",
+        "0.9",
+    )  # an epoch of a step
+    done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", *words)
+    assert done.returncode == 2, done.stderr
+    (error,) = done.stderr.splitlines()
+    assert "with the 512 images of --batch_size auto: schedule.warmup_epochs: all of it warm-up" in error
+
+
 def test_a_number_is_short_for_the_options_own_name(flaxcnn, small_mnist, tmp_path):
     data = ("train", "--data.source", f"idx:{small_mnist}", "--training.steps", "1", "--training.accumulate", "20")
     done = flaxcnn(*data, "--batch-size=100", "--training.batch_size", "100", "--out", "run")

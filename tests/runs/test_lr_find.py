@@ -28,6 +28,13 @@ from flaxcnn.runs.setup import set_up
 
 pytestmark = pytest.mark.sweeps
 
+# Root may write where permissions forbid it; other users don't have the right that is given up here.
+WITHOUT_ROOT_RIGHTS = """
+import ctypes
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+"""
+
 STEPS = 200
 
 
@@ -107,6 +114,9 @@ def test_a_mean_above_four_times_the_best_ends_the_test(losses, ends):
         (1e-3, 1e-3, 200, "--high"),
         (1e-3, float("inf"), 200, "--high"),
         (1e-3, 1.0, 19, "--steps"),
+        (1e-3, 1.0, 29, "--steps"),  # ten for each of three powers of ten
+        (1e-6, 10.0, 69, "--steps"),
+        (1e-6, 10.0, 10**22, "--steps"),
     ],
 )
 def test_a_range_that_is_none_is_refused(low, high, steps, where):
@@ -115,7 +125,15 @@ def test_a_range_that_is_none_is_refused(low, high, steps, where):
 
 
 def test_rates_rise_by_the_same_factor_from_the_first_to_the_last():
-    np.testing.assert_allclose(learning_rates(1e-4, 1.0, 21)[::5], [1e-4, 1e-3, 1e-2, 1e-1, 1])
+    np.testing.assert_allclose(learning_rates(1e-4, 1.0, 41)[::10], [1e-4, 1e-3, 1e-2, 1e-1, 1])
+
+
+@pytest.mark.parametrize("steepest", [1e-4, 1e-3, 1e-2])
+def test_the_fewest_steps_find_the_steepest_rate_within_a_factor_of_four(steepest):
+    rates = learning_rates(1e-6, 10.0, 70)
+    losses = 2.3 - 2 / (1 + (steepest / rates) ** 1.7)  # steepest where both terms of the denominator are 1
+    found = suggest(RangeTest(rates, losses, False), 70)
+    assert steepest / 4 < found.steepest < 4 * steepest
 
 
 def experiment_on(small_mnist, **sections):
@@ -149,7 +167,7 @@ def test_neither_schedule_nor_patience_act_in_the_test(small_mnist):
 
 def test_a_loss_that_is_not_finite_ends_the_test_and_is_not_among_its_points(small_mnist):
     setup = set_up(with_constant_rate(experiment_on(small_mnist), 40))
-    test = range_test(setup, learning_rates(1e-3, 1e38, 40))
+    test = range_test(setup, np.geomspace(1e-3, 1e38, 40))
     assert test.diverged
     assert 0 < len(test.losses) < 40
     assert np.isfinite(test.losses).all()
@@ -200,6 +218,10 @@ def test_the_command_that_trains_has_what_was_changed_and_nothing_else(small_mni
     [
         (("--low", "1e-9", "--high", "1e-8"), "the loss falls at no learning rate. Try a larger --high"),
         (("--low", "5", "--high", "50"), "the loss falls at no learning rate"),
+        (("--training.class_weights", "3e38", *"111111111"), "the first loss, before any update, is not finite"),
+        (("--training.steps", "10", "--checkpoint.keep_best", "train_loss"), "logging.every: nothing to choose from"),
+        (("--out", "there.png"), "there.png: a folder stands there; expected a file"),
+        (("--out", "beside.png"), "beside.csv: a folder stands there; expected a file"),
         (("--out", "picture.jpg"), "--out: not a picture's name; expected a path that ends in .png"),
         (("--low", "1", "--high", "0.1"), "--high: out of range; expected a number above --low, 1, found 0.1"),
         (("--batch_size", "10", "--training.batch_size", "20"), "given twice; expected one of them, found 20 and 10"),
@@ -207,11 +229,30 @@ def test_the_command_that_trains_has_what_was_changed_and_nothing_else(small_mni
         (("--batch-size", "0"), "training.batch_size: out of range; expected at least 1, found 0"),
     ],
 )
-def test_what_cannot_be_is_one_line(words, line, flaxcnn, small_mnist):
-    done = flaxcnn("lr-find", "--data.source", f"idx:{small_mnist}", "--steps", 20, *words)
+def test_what_cannot_be_is_one_line(words, line, flaxcnn, small_mnist, tmp_path):
+    for name in ("there.png", "beside.csv"):
+        (tmp_path / name).mkdir()
+    done = flaxcnn("lr-find", "--data.source", f"idx:{small_mnist}", "--steps", 70, *words)
     assert done.returncode == 2, done.stdout
     (error,) = done.stderr.splitlines()
     assert line in error
+
+
+@pytest.mark.parametrize(
+    ("words", "line", "left"),
+    [
+        (("--out", "locked/a.png"), "locked: cannot write: Permission denied", {"locked"}),
+        (("--out", "new/a.png", "--data.source", "idx:nowhere"), "nowhere: cannot read the folder", {"locked"}),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_tested_and_a_mistake_leaves_no_folder(
+    words, line, left, flaxcnn, small_mnist, tmp_path
+):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = flaxcnn("lr-find", "--data.source", f"idx:{small_mnist}", *words, first=WITHOUT_ROOT_RIGHTS)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line in done.stderr
+    assert {each.name for each in tmp_path.iterdir()} == left
 
 
 def test_an_interrupt_ends_the_test_between_two_steps_and_writes_nothing(command_environment, tmp_path):

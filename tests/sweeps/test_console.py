@@ -124,6 +124,29 @@ def test_where_values_find_no_room_it_is_they_that_are_cut_off():
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_a_trial_that_waits_for_its_program_here_is_nobody_elses():
+    def show(console):
+        sweep = SweepConsole(8, "validation_accuracy", console)
+        with sweep.live():
+            sweep.updated(TRIALS, {2: (24, 120), 4: (0, 0)}, Work(184, 960, 1))
+
+    shown = on_terminal(show)
+    assert re.search(r"4 +0 +up next +– +learning_rate 0\.005", shown)
+    assert "another worker" not in shown
+
+
+def test_on_a_narrow_terminal_the_bar_gives_way_to_steps_and_metric():
+    def show(console):
+        sweep = SweepConsole(8, "validation_accuracy", console)
+        with sweep.live():
+            sweep.updated(TRIALS, {2: (24, 120), 4: (0, 0)}, Work(184, 960, 1))
+
+    shown = on_terminal(show, width=40)
+    assert re.search(r"2 +24 of 120 +\S+ +0\.9100", shown)
+    assert re.search(r"4 +0 +up next +–", shown)
+    assert max(map(len, shown.splitlines())) <= 40
+
+
 def test_a_terminal_is_told_of_failures_and_nothing_else():
     def show(console):
         sweep = SweepConsole(8, "validation_accuracy", console)

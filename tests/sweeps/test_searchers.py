@@ -15,12 +15,13 @@ import scipy.stats
 
 from flaxcnn.config import Experiment, Optimizer
 from flaxcnn.errors import ConfigError
-from flaxcnn.sweeps.searchers import SEARCHERS, Grid, Random, Sobol
+from flaxcnn.sweeps.searchers import SEARCHERS, Grid, Listed, Random, Sobol
 from flaxcnn.sweeps.space import Choice, Float, Int, When, with_params
 from flaxcnn.sweeps.trials import Status, Trial
 
 CHECKOUT = Path(__file__).parents[2]
 EXPERIMENT = Experiment()
+RATE = "optimizer.learning_rate"
 NUMBERS = {"optimizer.learning_rate": Float(1e-4, 1e-1, log=True), "training.label_smoothing": Float(0, 0.5)}
 MIXED = {
     "optimizer.name": Choice("adam", "sgd"),
@@ -244,3 +245,31 @@ def test_importing_the_searchers_imports_neither_jax_nor_optuna():
     names = "import flaxcnn.sweeps.files, sys; print(*({'jax', 'optuna', 'scipy', 'torch'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", names], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({RATE: 5.0}, f"Listed.settings[1], {RATE}: out of range; expected a value of Float("),
+        ({RATE: "fast"}, "expected a value of Float("),
+        ({RATE: True}, "expected a value of Float("),
+        ({"training.epochs": 4}, "expected a value of Int(low=1, high=5, log=False, step=2), found 4"),
+        ({"training.epochs": 3.0}, "expected a value of Int("),
+        ({"optimizer.name": "lion"}, "expected a value of Choice(options=('adam', 'sgd')), found 'lion'"),
+        ({"optimizer.momentum": 1.5}, "Listed.settings[1], optimizer.momentum: out of range"),
+        ({"optimizer.lerning_rate": 0.1}, "'optimizer.lerning_rate' is not searched. Did you mean"),
+    ],
+)
+def test_a_listed_setting_that_lies_outside_of_the_space_is_refused_in_one_line(setting, message):
+    space = {
+        RATE: Float(1e-4, 1e-1, log=True),
+        "training.epochs": Int(1, 5, step=2),
+        "optimizer.name": Choice("adam", "sgd"),
+        "optimizer.momentum": When("optimizer.name", "sgd", Float(0, 0.9)),
+    }
+    within = {RATE: 1e-4, "training.epochs": 5, "optimizer.name": "sgd", "optimizer.momentum": 0}
+    Listed((within, {})).check(space)
+    with pytest.raises(ConfigError) as caught:
+        Listed((within, setting)).check(space)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -242,6 +242,10 @@ def test_a_whole_number_serves_for_a_field_of_numbers():
             {"training.epochs": 3},
             "the sweep's space: training.epochs: not a domain; expected a Float, Int, Choice or When",
         ),
+        (
+            {"model.name": Choice("paper_cnn", "small_cn")},
+            "model.name = 'small_cn': model.name: unknown model 'small_cn'. Did you mean 'small_cnn'?",
+        ),
         ({"training.accumulate": Choice(1, 3)}, "training.accumulate = 3: training.accumulate: parts of unequal size"),
     ],
 )

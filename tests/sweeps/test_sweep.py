@@ -184,6 +184,11 @@ def test_confirmation_trains_the_best_and_the_base_with_the_same_fresh_seeds(fla
     assert repeated.returncode == 0, repeated.stderr
     assert len(events(tmp_path / "out")) == before
     assert (tmp_path / "out" / "confirm.md").read_text() == report
+    # Nor does one without the confirmation put the best of noisy trials in the place of what was confirmed.
+    best = (tmp_path / "out" / "best.py").read_text()
+    unconfirmed = flaxcnn("sweep", path, "--out", "out", "--executor", "map")
+    assert unconfirmed.returncode == 0, unconfirmed.stderr
+    assert (tmp_path / "out" / "best.py").read_text() == best
 
 
 def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_path):
@@ -272,6 +277,8 @@ def test_a_mistake_is_one_line_and_nothing_is_trained(flaxcnn, sweep_file, tmp_p
         ('sweep = Sweep(space={"data.validation": Float(0.1, 0.2)})', "cannot be compared"),
         ('sweep = Sweep(space={"model.dropout": Choice(None, 0.5)}, scheduler=PopulationBased())', "a copy cannot"),
         (f'sweep = Sweep(space={RATES}, metric="test_accuracy")', "test images are not chosen by"),
+        (f"sweep = Sweep(space={RATES}, searcher=Listed(({{}}, {{'model.dropout': 0.5}})))", "is not searched"),
+        (f"sweep = Sweep(space={RATES}, searcher=Listed((0.001,)))", "Listed.settings: wrong type"),
     ],
 )
 def test_a_search_that_cannot_be_made_is_one_line(flaxcnn, sweep_file, text, said):

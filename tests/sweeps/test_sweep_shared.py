@@ -88,3 +88,33 @@ def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1
     assert "no node of the Ray cluster has room for a task" in found.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_on_ray_it_goes_on_from_the_last_checkpoints_without_ray_too(
+    flaxcnn, command_environment, sweep_file, tmp_path, number, code
+):
+    """The tasks of a stopped sweep train no further, and their trials wait for whoever comes next."""
+    path, out = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)", epochs=8), tmp_path / "out"
+    sweep = start(command_environment, tmp_path, path, "--out", "out", "--executor", "ray", "--workers", 2)
+    wait_until(lambda: all(checkpoints(out, trial) for trial in range(2)), [sweep])
+    sweep.send_signal(number)
+    printed, errors = sweep.communicate(timeout=60)
+    assert sweep.returncode == code, errors
+    assert "go on with the same command" in printed
+    assert [line["trial"] for line in events(out) if line["event"] == "released"] == [0, 1]
+    left = [checkpoints(out, trial) for trial in range(2)]
+    assert all(max(steps) < 144 for steps in left)
+    time.sleep(3)  # a checkpoint comes twice a second
+    assert [checkpoints(out, trial) for trial in range(2)] == left
+
+    for folder in ("out", "alone"):
+        found = flaxcnn("sweep", path, "--out", folder, "--executor", "map")
+        assert found.returncode == 0, found.stderr
+    assert kept(out) == kept(tmp_path / "alone")
+    assert Counter(line["trial"] for line in events(out) if line["event"] == "complete") == {0: 1, 1: 1}
+
+
+def checkpoints(folder, trial):
+    """The steps of a trial's whole checkpoints."""
+    return [int(path.name[5:]) for path in (folder / "trials" / f"{trial:05d}" / "checkpoints").glob("step-*")]

@@ -191,7 +191,7 @@ def _connect(ray: ModuleType, address: str | None) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        said = str(error).strip().partition("\n")[0]
+        said = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
             "the Ray cluster cannot be reached",
             where=f"--ray.address {address or os.environ.get('RAY_ADDRESS', '')}",

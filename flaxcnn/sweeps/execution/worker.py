@@ -10,7 +10,8 @@ from flaxcnn.sweeps.study import LostTrialError, Study
 _WAIT_SECONDS = 0.5  # before looking again whether there is something to do
 _OWNER_SECONDS = 5.0  # between two looks at whether a trial is still this process's
 
-Progress = Mapping[int, tuple[int, int]]  # of the trials that are trained: steps done, of how many
+# Of the trials that this process has taken on: steps done, of how many; 0 of 0 until it has made the first ones.
+Progress = Mapping[int, tuple[int, int]]
 
 
 class Worker:
@@ -63,6 +64,7 @@ class Worker:
                     continue
                 left = {assignment.number for assignment in assignments}
                 self._owned_at = dict.fromkeys(left, time.monotonic())
+                self._progress.update(dict.fromkeys(left, (0, 0)))  # until the first steps are made
                 try:
                     for outcome in self.trainer.train(assignments):
                         self._decisions.record(outcome)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _LEAST_SECONDS = 0.25  # between two refreshes of the live table
 _AROUND = 10  # lines of a terminal that are not left to the running trials
+_BAR = 20  # letters of a trial's bar
+_BESIDE = 34  # letters of a terminal that are not left to the bar
 
 
 class Work(NamedTuple):
@@ -91,7 +93,8 @@ class SweepConsole:
 
         Args:
             trials: all of the sweep's.
-            progress: steps done, and of how many, for the trials that this process trains.
+            progress: steps done, and of how many, for the trials that this process trains; 0 of 0 for those that it has
+                taken on, and that wait for their program.
             work: of the whole sweep.
         """
         for trial in trials:
@@ -146,13 +149,16 @@ class SweepConsole:
         table = Table(box=None, pad_edge=False)
         for heading in ("trial", "step"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("", width=20, no_wrap=True)
+        wide = min(_BAR, max(7, self._console.width - _BESIDE))
+        table.add_column("", width=wide, no_wrap=True)
         table.add_column("last", justify="right", no_wrap=True)
-        table.add_column("")  # the only one that gives way where the terminal is narrow
+        table.add_column("")  # the first one that gives way where the terminal is narrow; the bar is the second
         for trial in running[:room]:
-            done, total = progress.get(trial.number, (steps_done(trial), 0))
+            done, total = progress.get(trial.number, (0, 0))
+            done = max(done, steps_done(trial))
             steps = f"{done:,} of {total:,}" if total else f"{done:,}"
-            bar = ProgressBar(total=total, completed=done, width=20) if total else Text("by another worker")
+            who = "up next" if trial.number in progress else "by another worker"
+            bar = ProgressBar(total=total, completed=done, width=wide) if total else line(who)
             last = f"{trial.reports[steps_done(trial)]:.4f}" if trial.reports else "–"
             table.add_row(f"{trial.number}", steps, bar, last, line(shown_params(trial.params, names)))
         more = [Text(f"and {len(running) - room:,} more")] if len(running) > room else []

@@ -13,8 +13,8 @@ from flaxcnn.evaluation.pictures import DPI, new_figure
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.report.results import best_of, measured, ranked, short_names, shown
-from flaxcnn.sweeps.report.scales import Scale, domain_of, domain_scale, metric_scale
-from flaxcnn.sweeps.space import Choice, Domain, Space, When
+from flaxcnn.sweeps.report.scales import Scale, domain_scale, metric_scale
+from flaxcnn.sweeps.space import Choice, Domain, Space, When, domain_of
 from flaxcnn.sweeps.trials import Status, Trial
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flaxcnn.sweeps.report.results import shown
-from flaxcnn.sweeps.space import Choice, Domain, Int, When
+from flaxcnn.sweeps.space import Choice, Domain, Int, When, domain_of
 from flaxcnn.sweeps.trials import Value
 
 _LEAST_ERROR = 1e-4  # 1 - accuracy: what lies below it stands with it
@@ -29,11 +29,6 @@ class Scale:
 
     place: Callable[[Value], float]
     ticks: Sequence[tuple[float, str]]
-
-
-def domain_of(entry: Domain | When) -> Domain:
-    """Return a field's domain in the space, where it is active."""
-    return entry.domain if isinstance(entry, When) else entry
 
 
 def domain_scale(entry: Domain | When) -> Scale:
