@@ -28,6 +28,7 @@ def test_help_answers_in_under_a_second_of_the_processor(flaxcnn):
     assert done.returncode == 0
     assert {"train", "evaluate", "data", "contract"} <= set(done.stdout.split())
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    assert flaxcnn("help").stdout == done.stdout
 
 
 def test_an_interrupt_that_the_garbage_collector_swallows_comes_again(command_environment, tmp_path):
@@ -87,6 +88,7 @@ def test_the_version_is_printed(flaxcnn):
         (["sweep", "--batch-size", "auto", "--executor", "processes"], ["--batch_size auto: fills the memory"]),
         (["resume"], ["RUN is missing", "flaxcnn resume --help"]),
         (["evaluate", "nowhere"], ["nowhere: no such run folder"]),
+        (["contract", "my_models.py"], ["my_models.py: not the place of a module", "FILE.py:NAME"]),
         (["data", "idx:nowhere"], ["nowhere"]),
     ],
 )

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        if not words or words[0] in ("-h", "--help"):
+        if not words or words[0] in ("-h", "--help", "help"):
             print(_help())
             return 0
         if words[0] == "--version":

@@ -34,7 +34,7 @@ def contract(arguments: Sequence[str]) -> int:
     asked = [name for name in ("write", "update", "check") if getattr(options, name) is not None]
     if len(asked) > 1:
         raise ConfigError("only one at a time", where=f"--{asked[0]} and --{asked[1]}", fix="leave one out")
-    known = options.model in MODELS or ":" not in options.model
+    known = options.model in MODELS or not (":" in options.model or options.model.endswith(".py"))
     module = create(options.model, classes=10) if known else commands.find_module(options.model)
     shape = None if options.input is None else commands.parse_input_shape(options.input)
     if options.update is not None:

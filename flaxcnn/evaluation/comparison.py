@@ -116,13 +116,14 @@ def describe(comparison: Comparison, name_a: str, name_b: str) -> list[str]:
     points = 100 * comparison.accuracy_difference
     low, high = (100 * end for end in comparison.accuracy_interval)
     loss_low, loss_high = comparison.log_loss_interval
+    p = f"p = {comparison.p_value:.2g}" if comparison.p_value else "p below 1e-300"  # of a float
     lines = [
         f"{name_a:<{width}}  accuracy {comparison.accuracy_a:.2%}, log loss {comparison.log_loss_a:.4f}",
         f"{name_b:<{width}}  accuracy {comparison.accuracy_b:.2%}, log loss {comparison.log_loss_b:.4f}",
         f"{'difference':<{width}}  accuracy {points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), "
         f"log loss {comparison.log_loss_difference:+.4f} ({loss_low:+.4f} to {loss_high:+.4f})",
         f"of {comparison.examples:,} examples, only {name_a} gets {comparison.only_a_correct:,} right, "
-        f"only {name_b} {comparison.only_b_correct:,}; McNemar's exact test: p = {comparison.p_value:.2g}",
+        f"only {name_b} {comparison.only_b_correct:,}; McNemar's exact test: {p}",
     ]
     if not comparison.differ:
         return [*lines, "no difference in accuracy at the 5 % level"]

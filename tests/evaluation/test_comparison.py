@@ -135,3 +135,9 @@ def test_logits_that_are_not_finite_and_no_resamples_are_refused():
         compare(a, b._replace(logits_NxK=np.full((5, 3), np.nan, np.float32)))
     with pytest.raises(ConfigError, match="resamples: out of range"):
         compare(a, b, resamples=0)
+
+
+def test_a_p_value_too_small_for_a_float_is_not_said_to_be_zero():
+    # 2 / 2**2000 is below the smallest float, 5e-324
+    lines = describe(compare(*of_counts(both=1, only_a=0, only_b=2000, neither=0)), "wide", "deep")
+    assert lines[3].endswith("McNemar's exact test: p below 1e-300")

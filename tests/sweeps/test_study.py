@@ -427,7 +427,8 @@ def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(url, 
 
 def test_a_file_that_is_no_database_is_one_line(url, tmp_path):
     (tmp_path / "study.db").write_text("trials, as I remember them\n" * 100)
-    assert "study.db: the storage failed; found file is not a database" in refused(url, tmp_path)
+    line = refused(url, tmp_path)
+    assert "study.db: the storage failed; found file is not a database. Move the file away" in line
 
 
 def test_a_database_that_goes_away_is_one_line(study, tmp_path):

@@ -191,6 +191,23 @@ def test_confirmation_trains_the_best_and_the_base_with_the_same_fresh_seeds(fla
     assert (tmp_path / "out" / "best.py").read_text() == best
 
 
+def test_without_its_damaged_study_a_sweep_goes_on_from_the_checkpoints(flaxcnn, sweep_file, tmp_path):
+    path = sweep_file(f"sweep = Sweep(space={RATES}, searcher=Sobol(), scheduler=ASHA(), trials=9)")
+    command = ("sweep", path, "--out", "out", "--executor", "map")
+    assert flaxcnn(*command).returncode == 0
+    found = [(row["number"], row["status"], row["validation_accuracy"]) for row in rows(tmp_path / "out")]
+    for file in (tmp_path / "out").glob("study.db-*"):
+        file.unlink()
+    (tmp_path / "out" / "study.db").write_bytes(b"not a database" * 1000)
+    refused = flaxcnn(*command)
+    assert refused.returncode == 2
+    assert "Move the file away" in refused.stderr
+    (tmp_path / "out" / "study.db").rename(tmp_path / "damaged.db")
+    again = flaxcnn(*command)
+    assert again.returncode == 0, again.stderr
+    assert [(row["number"], row["status"], row["validation_accuracy"]) for row in rows(tmp_path / "out")] == found
+
+
 def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_path):
     path = sweep_file(f"sweep = Sweep(space={RATES}, scheduler=SuccessiveHalving(), trials=9)")
     for out, options in (("one", ("--executor", "map")), ("two", ("--executor", "processes", "--workers", 2))):

@@ -143,8 +143,10 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, StorageInternalError) as error:
-            fix = "check --storage, and that the database is there and may be written to"
-            raise ConfigError("the storage failed", where=self.shown, found=_reason(error), fix=fix) from error
+            found, fix = _reason(error), "check --storage, and that the database is there and may be written to"
+            if self.backend == "sqlite" and any(words in found for words in ("malformed", "not a database")):
+                fix = "move the file away; the same command begins a new one, and trials go on from their checkpoints"
+            raise ConfigError("the storage failed", where=self.shown, found=found, fix=fix) from error
 
     def close(self) -> None:
         """Close the connections that stand idle."""
