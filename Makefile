@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train sweep test test-faults test-devices test-sweeps test-lowest lint bench results clean
+.PHONY: help train sweep test test-faults test-devices test-sweeps test-benchmarks test-lowest lint bench results clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -27,9 +27,9 @@ sweep: ## search a learning rate and a schedule for the paper's CNN (some 10 min
 
 # Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
 PARALLEL = -n 2 --dist loadfile
-QUICK = 'not devices and not sweeps and not faults'
+QUICK = 'not benchmarks and not devices and not faults and not sweeps'
 
-test: ## run the tests, but for those of the three targets below
+test: ## run the tests, but for those of the targets below
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
@@ -40,6 +40,10 @@ test-devices: ## run the tests that train on eight devices, in two and in four p
 test-sweeps: ## run the tests of sweeps that train: killed, shared on a PostgreSQL server, on Ray (some 12 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m sweeps $(ARGS)
+
+test-benchmarks: ## run the tests of the benchmarks (some 2 minutes)
+	$(setup) test $(EXTRAS)
+	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m benchmarks $(ARGS)
 
 test-lowest: ## run the tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test

@@ -1,31 +1,30 @@
 """The command's door: `flaxcnn`, `python -m flaxcnn` and `python train.py` enter here."""
 
-import _thread
+import os
 import sys
-import threading
 from collections.abc import Sequence
 
-_AGAIN_SECONDS = 0.05
+_INTERRUPTED = "flaxcnn: interrupted; what was saved stays\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; Ctrl-C is answered in one line already while it is imported."""
-    sys.unraisablehook = _interrupt_again
+    sys.unraisablehook = _end_where_interrupt_is_ignored
     try:
         from flaxcnn.cli import main as run
 
         return run(arguments)
     except KeyboardInterrupt:
-        print("flaxcnn: interrupted; what was saved stays", file=sys.stderr)
+        print(_INTERRUPTED, end="", file=sys.stderr)
         return 130
 
 
-def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Interrupt once more where Python ignored it, as when Ctrl-C falls into JAX's hook of the garbage collector."""
+def _end_where_interrupt_is_ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    """End the process where Python goes on after Ctrl-C, as when it falls into JAX's hook of the garbage collector."""
     if isinstance(ignored.exc_value, KeyboardInterrupt):
-        threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main).start()
-    else:
-        sys.__unraisablehook__(ignored)
+        os.write(2, _INTERRUPTED.encode())
+        os._exit(130)
+    sys.__unraisablehook__(ignored)
 
 
 if __name__ == "__main__":

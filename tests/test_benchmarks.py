@@ -19,6 +19,8 @@ from benchmarks.processes import Launcher
 from benchmarks.programs import naive_flax, ours
 from benchmarks.workloads import FLAX, KERAS, OURS, ROWS, TARGETS, TORCH, Process
 
+pytestmark = pytest.mark.benchmarks
+
 CHECKOUT = Path(__file__).parents[1]
 ROW_BY_NAME = {row.name: row for row in ROWS}
 README = f"Before.\n\n{report.BEGIN}\nyesterday's table\n{report.END}\n\nAfter.\n"

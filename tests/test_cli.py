@@ -31,7 +31,7 @@ def test_help_answers_in_under_a_second_of_the_processor(flaxcnn):
     assert flaxcnn("help").stdout == done.stdout
 
 
-def test_an_interrupt_that_the_garbage_collector_swallows_comes_again(command_environment, tmp_path):
+def test_an_interrupt_that_the_garbage_collector_swallows_ends_the_command(command_environment, tmp_path):
     """As JAX's hook does, whatever Ctrl-C raises within a callback of the collector is printed and ignored."""
     program = """
 import gc, signal, sys

@@ -8,7 +8,8 @@ import pytest
 
 from flaxcnn.config import Data, Experiment, Mesh, Training
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.batch_size import _of_size, account_of, auto_batch_size, host_memory, largest_batch, prove
+from flaxcnn.runs.batch_size import _of_size, account_of, auto_batch_size, largest_batch, prove
+from flaxcnn.runs.host_memory import host_memory
 from flaxcnn.runs.setup import set_up
 
 pytestmark = pytest.mark.sweeps

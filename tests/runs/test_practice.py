@@ -6,7 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from flaxcnn.cli.experiment import load_trained, parse_experiment
+from flaxcnn.cli.training import TrainOptions
 from flaxcnn.data import load, split_validation
+from flaxcnn.runs.changes import changes
 
 RECIPE = (
     *("--training.batch_size", 50, "--training.epochs", 6, "--logging.every", 4, "--data.validation", 0.2),
@@ -149,12 +152,13 @@ def test_in_bfloat16_and_without_a_look_at_any_test_image_until_the_end(small_mn
         ("training=Training(epochs=3)", ("--schedule.name", "cosine", "--schedule.warmup_epochs", 2)),
     ],
 )
-def test_an_option_is_judged_beside_the_values_of_the_config_file(config, words, small_mnist, flaxcnn, tmp_path):
-    text = f"from flaxcnn.config import *\nexperiment = Experiment({config})\n"
-    (tmp_path / "mine.py").write_text(text)
-    where = ("--data.source", f"idx:{small_mnist}", "--training.steps", 2, "--out", "run")
-    done = flaxcnn("train", *words, "mine.py", *where)
-    assert done.returncode == 0, done.stderr
+def test_an_option_is_judged_beside_the_values_of_the_config_file(config, words, tmp_path):
+    (tmp_path / "mine.py").write_text(f"from flaxcnn.config import *\nexperiment = Experiment({config})\n")
+    arguments = [*map(str, words), str(tmp_path / "mine.py")]
+    file, options = parse_experiment(TrainOptions, arguments, "flaxcnn train", load_trained)
+    assert {path: now for path, _, now in changes(file.experiment, options.experiment)} == {
+        name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)
+    }
 
 
 @pytest.mark.parametrize(

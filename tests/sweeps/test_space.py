@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from flaxcnn.config import Augmentation, Data, Experiment, Model, Optimizer, Training
 from flaxcnn.errors import ConfigError
 from flaxcnn.runs.setup import set_up
-from flaxcnn.sweeps.space import RUNTIME_FIELDS, Choice, Float, Int, When, field_value, fill, perturb, with_params
+from flaxcnn.sweeps.schedulers.exploration import perturb
+from flaxcnn.sweeps.space import RUNTIME_FIELDS, Choice, Float, Int, When, field_value, fill, with_params
 from flaxcnn.sweeps.space_check import check_space
 
 SHARES = st.floats(0, 1, exclude_max=True)

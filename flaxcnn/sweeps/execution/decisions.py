@@ -13,7 +13,8 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.execution.trainer import Assignment, Outcome
 from flaxcnn.sweeps.files import Sweep
 from flaxcnn.sweeps.schedulers import PopulationBased
-from flaxcnn.sweeps.space import perturb, with_params
+from flaxcnn.sweeps.schedulers.exploration import perturb
+from flaxcnn.sweeps.space import with_params
 from flaxcnn.sweeps.study import LostTrialError, Study
 from flaxcnn.sweeps.trials import Action, GoOn, New, Proposal, Scheduler, Status, Stop, Trial
 

@@ -6,10 +6,15 @@ silence shows: each process tells the database every few seconds that it lives, 
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from flaxcnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -98,6 +103,26 @@ class Heartbeats:
             if not connection.execute(again).rowcount:
                 connection.execute(self._table.insert().values(owner=str(owner), beat=func.now()))
 
+    @contextmanager
+    def beating(self, every: float) -> Iterator[None]:
+        """While entered, a thread writes down every so many seconds that this process lives."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(every):
+                with suppress(SQLAlchemyError):  # who cannot reach it now tries again; that it is down, others show
+                    self.beat(this_process())
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def last(self) -> dict[Owner, "Beat"]:
         """Return the last beat of each process that ever beat."""
         from sqlalchemy import func, select
@@ -106,6 +131,34 @@ class Heartbeats:
         with self._engine.connect() as connection:
             rows = connection.execute(select(columns.owner, columns.beat, func.now())).all()
         return {Owner.named(name): Beat(beat, (now - beat).total_seconds()) for name, beat, now in rows}
+
+    def refuse_other_machines(self, grace: float, wait: float, where: str) -> None:
+        """Raise ConfigError where another machine writes to the same file: on network disks that would damage it.
+
+        One that was silent for less than the time of grace may be alive, so it is waited for.
+
+        Args:
+            grace: seconds of silence after which a process is taken for dead.
+            wait: seconds between two looks at those of other machines.
+            where: the file.
+        """
+        here, before = this_process(), dict[Owner, Beat]()
+        self.beat(here)
+        while True:
+            now = self.last()
+            others = [owner for owner, beat in now.items() if owner.boot != here.boot and beat.age <= grace]
+            if not others:
+                return
+            for owner in others:
+                if now[owner].time > before.get(owner, now[owner]).time:
+                    raise ConfigError(
+                        "a SQLite file is for the processes of one machine",
+                        where=where,
+                        found=f"process {owner.pid} on {owner.host}",
+                        fix="give a --storage of a PostgreSQL server to all of them",
+                    )
+            before = now
+            time.sleep(wait)
 
 
 class _Status(NamedTuple):

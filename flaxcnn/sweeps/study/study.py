@@ -5,17 +5,14 @@ schedulers) and what trains them stand elsewhere; here they are kept, so that a 
 """
 
 import math
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.distributions import distribution
 from flaxcnn.sweeps.space import Space
 from flaxcnn.sweeps.study.journal import Journal
-from flaxcnn.sweeps.study.owners import Beat, Heartbeats, Owner, this_process
+from flaxcnn.sweeps.study.owners import Heartbeats, Owner, this_process
 from flaxcnn.sweeps.study.records import ORIGIN, PROGRESS, Progress, progress_of, require_same_sweep, trial_of
 from flaxcnn.sweeps.study.storage import Database, import_optuna
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
@@ -114,7 +111,8 @@ class Study:
             )
             opened._heartbeats.prepare()
         if database.backend == "sqlite":
-            opened._refuse_other_machines()
+            with database.reached():
+                opened._heartbeats.refuse_other_machines(grace, heartbeat / 2, database.shown)
         return opened
 
     def close(self) -> None:
@@ -143,24 +141,10 @@ class Study:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """While entered, a thread tells the database again and again that this process lives."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(self._heartbeat):
-                with suppress(SQLAlchemyError):  # who cannot reach it now tries again; that it is down, others show
-                    self._heartbeats.beat(this_process())
-
         with self._database.reached():
             self._heartbeats.beat(this_process())
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
+        with self._heartbeats.beating(self._heartbeat):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def plan(self) -> list[dict[str, Any]] | None:
         """Return what was decided and is not carried out yet; None where nothing is left of it."""
@@ -321,30 +305,6 @@ class Study:
         """
         with self._database.reached():
             return self._read(number).owner == str(this_process())
-
-    def _refuse_other_machines(self) -> None:
-        """Raise ConfigError where another machine writes to the same file: on network disks that would damage it.
-
-        One that was silent for less than the time of grace may be alive, so it is waited for.
-        """
-        here, before = this_process(), dict[Owner, Beat]()
-        with self._database.reached():
-            self._heartbeats.beat(here)
-            while True:
-                now = self._heartbeats.last()
-                others = [owner for owner, beat in now.items() if owner.boot != here.boot and beat.age <= self._grace]
-                if not others:
-                    return
-                for owner in others:
-                    if now[owner].time > before.get(owner, now[owner]).time:
-                        raise ConfigError(
-                            "a SQLite file is for the processes of one machine",
-                            where=self._database.shown,
-                            found=f"process {owner.pid} on {owner.host}",
-                            fix="give a --storage of a PostgreSQL server to all of them",
-                        )
-                before = now
-                time.sleep(self._heartbeat / 2)
 
     def _repair(self, found: list["FrozenTrial"]) -> None:
         """Tell Optuna of the trials that ended here by a process that was killed before it could."""
