@@ -42,6 +42,7 @@ def interrupted(phase, info):
         gc.callbacks.remove(interrupted)
         signal.raise_signal(signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in the background
 gc.callbacks.append(interrupted)
 sys.exit(main(["train", "--training.epochs", "1000", "--out", "run"]))
 """
