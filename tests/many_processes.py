@@ -87,12 +87,17 @@ class Started:
     @property
     def out(self) -> str:
         """What it printed, without what Gloo prints."""
-        lines = self.files.with_suffix(".out").read_text().splitlines(keepends=True)
+        lines = self._read(".out").splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith("[Gloo]"))
 
     @property
     def err(self) -> str:
-        return self.files.with_suffix(".err").read_text()
+        return self._read(".err")
+
+    def _read(self, suffix: str) -> str:
+        """Return what stands in a file; nothing before the process has opened it, which is later than its start."""
+        path = self.files.with_suffix(suffix)
+        return path.read_text() if path.exists() else ""
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
