@@ -43,7 +43,7 @@ def write_arrays(path: Path, tree: Any) -> None:
     # Where arrays lay is the reader's choice, not the writer's: `read_arrays` always says it.
     context.array.saving.enable_write_sharding_file = False
     try:
-        with context, _quiet(), _no_late_answers():
+        with context, _quiet_after_errors_too():
             ocp.save(path.absolute(), tree)
     except Exception as error:
         code = _OS_ERROR.search(str(error))
@@ -113,17 +113,20 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _no_late_answers() -> Iterator[None]:
-    """Keep TensorStore, after a save that failed, from printing that nobody waits any longer for its other writes.
+def _quiet_after_errors_too() -> Iterator[None]:
+    """Keep Orbax and TensorStore, after a save that failed, from printing what became of its other writes.
 
-    Their answers come from its own threads, at any time after the error, so that this then stays.
+    They tell of it from their own threads, at any time after the error, so that they then stay quiet.
     """
-    before = sys.unraisablehook
+    logger, hook_before = logging.getLogger("absl"), sys.unraisablehook
+    level_before = logger.level
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
+            hook_before(unraisable)
 
     sys.unraisablehook = hook
+    logger.setLevel(logging.CRITICAL)
     yield
-    sys.unraisablehook = before
+    logger.setLevel(level_before)
+    sys.unraisablehook = hook_before
