@@ -93,14 +93,8 @@ def test_a_run_with_another_size_than_would_be_found_goes_on_with_its_own(flaxcn
 
 
 def test_an_experiment_that_does_not_go_with_the_size_that_was_found_is_told_the_size(flaxcnn, small_mnist):
-    words = (
-        "--batch-size",
-        "auto",
-        "--schedule.name",
-        "cosine",
-        "--schedule.warmup_epochs",
-        "0.9",
-    )  # an epoch of a step
+    one_step_an_epoch = ("--schedule.name", "cosine", "--schedule.warmup_epochs", "0.9")
+    words = ("--batch-size", "auto", *one_step_an_epoch)
     done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", *words)
     assert done.returncode == 2, done.stderr
     (error,) = done.stderr.splitlines()

@@ -196,6 +196,7 @@ def test_without_its_damaged_study_a_sweep_goes_on_from_the_checkpoints(flaxcnn,
     command = ("sweep", path, "--out", "out", "--executor", "map")
     assert flaxcnn(*command).returncode == 0
     found = [(row["number"], row["status"], row["validation_accuracy"]) for row in rows(tmp_path / "out")]
+    written = {path: path.stat().st_ino for path in (tmp_path / "out" / "trials").glob("*/checkpoints/step-*")}
     for file in (tmp_path / "out").glob("study.db-*"):
         file.unlink()
     (tmp_path / "out" / "study.db").write_bytes(b"not a database" * 1000)
@@ -206,6 +207,8 @@ def test_without_its_damaged_study_a_sweep_goes_on_from_the_checkpoints(flaxcnn,
     again = flaxcnn(*command)
     assert again.returncode == 0, again.stderr
     assert [(row["number"], row["status"], row["validation_accuracy"]) for row in rows(tmp_path / "out")] == found
+    again = {path: path.stat().st_ino for path in (tmp_path / "out" / "trials").glob("*/checkpoints/step-*")}
+    assert again == written  # none was trained anew
 
 
 def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_path):
