@@ -4,6 +4,9 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
+
+ENDED = ("complete", "stopped", "failed")
 
 
 def start(environment, folder, *words):
@@ -20,6 +23,29 @@ def events(folder):
         pid = int(file.stem.split("-")[-2])
         lines += [{**json.loads(line), "pid": pid} for line in file.read_text().splitlines()]
     return sorted(lines, key=lambda line: line["time"])
+
+
+def training(folder, pid, until=0):
+    """The trials that a process has begun and reported of no step beyond `until`: to be killed in the midst of one."""
+    last = {line["trial"]: line for line in events(folder) if line["pid"] == pid}
+    return [
+        trial
+        for trial, line in last.items()
+        if line["event"] in ("added", "claimed", "adopted") or (line["event"] == "reported" and line["step"] <= until)
+    ]
+
+
+def assert_each_trial_ended_once(folder, count, killed=0):
+    """By the journal, in which a killed process may have left out the last thing that it did, no trial ran twice."""
+    lines = events(folder)
+    added = Counter(line["trial"] for line in lines if line["event"] == "added")
+    rungs = Counter((line["trial"], line["score"]) for line in lines if line["event"] in ("paused", "complete"))
+    ended = Counter(line["trial"] for line in lines if line["event"] in ENDED)
+    assert set(rungs.values()) == {1}
+    for once in (added, ended):
+        assert set(once.values()) == {1}
+        assert set(once) <= set(range(count))
+    assert 2 * count - len(added) - len(ended) <= killed
 
 
 def kept(folder, name="search", url=None):

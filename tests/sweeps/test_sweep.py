@@ -14,7 +14,7 @@ import pytest
 from flaxcnn.config import load_experiment
 from flaxcnn.runs.setup import set_up
 from flaxcnn.training.checkpoints import CheckpointStore
-from tests.sweeps.sweep_command import events, kept, rows, start
+from tests.sweeps.sweep_command import assert_each_trial_ended_once, events, kept, rows, start
 
 KILLS = int(os.environ.get("FLAXCNN_KILLS", 3))
 
@@ -81,17 +81,7 @@ def test_killed_at_random_instants_it_ends_with_the_study_of_an_uninterrupted_sw
         break
     assert kills > 0
     assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
-    assert_each_trial_ended_once(tmp_path / "killed", 9)
-
-
-def assert_each_trial_ended_once(folder, count):
-    ended = Counter(line["trial"] for line in events(folder) if line["event"] in ("complete", "stopped", "failed"))
-    assert ended == dict.fromkeys(range(count), 1)
-    rungs = Counter(
-        (line["trial"], line["score"]) for line in events(folder) if line["event"] in ("paused", "complete")
-    )
-    assert set(rungs.values()) == {1}
-    assert sum(line["event"] == "added" for line in events(folder)) == count
+    assert_each_trial_ended_once(tmp_path / "killed", 9, killed=kills)
 
 
 def test_ctrl_c_leaves_a_sweep_that_the_same_command_goes_on_with(command_environment, sweep_file, tmp_path):

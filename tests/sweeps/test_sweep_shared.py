@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.sweeps.sweep_command import events, kept, rows, start
+from tests.sweeps.sweep_command import assert_each_trial_ended_once, events, kept, rows, start, training
 
 pytestmark = pytest.mark.sweeps
 
@@ -23,13 +23,6 @@ def wait_until(holds, processes):
         time.sleep(0.02)
 
 
-def running(folder, pid):
-    """The trials that a process is training, by its own journal."""
-    own = [line for line in events(folder) if line["pid"] == pid]
-    last = {line["trial"]: line["event"] for line in own}
-    return [trial for trial, event in last.items() if event in ("added", "claimed", "adopted", "reported")]
-
-
 def test_four_processes_on_one_server_train_40_trials_once_each_though_one_is_killed(
     command_environment, new_postgresql_database, sweep_file, tmp_path
 ):
@@ -38,12 +31,11 @@ def test_four_processes_on_one_server_train_40_trials_once_each_though_one_is_ki
     words = (path, "--out", "out", "--storage", url, "--executor", "map", "--lanes", 1)
     workers = [start(command_environment, tmp_path, *words) for _ in range(4)]
     victim = workers[0]
-    wait_until(lambda: running(out, victim.pid), workers)
     wait_until(lambda: len({line["pid"] for line in events(out)}) == 4, workers)
-    wait_until(lambda: running(out, victim.pid), workers)
+    wait_until(lambda: training(out, victim.pid), workers)
     os.killpg(victim.pid, signal.SIGKILL)
     victim.communicate()
-    (orphan,) = running(out, victim.pid)
+    (orphan,) = training(out, victim.pid)
     for worker in workers[1:]:
         _, errors = worker.communicate(timeout=PATIENCE)
         assert worker.returncode == 0, errors
@@ -78,8 +70,7 @@ def test_on_a_ray_cluster_that_loses_a_node_every_trial_ends_as_on_one_machine(
     alone = flaxcnn("sweep", path, "--out", "alone", "--executor", "map")
     assert alone.returncode == 0, alone.stderr
     assert kept(tmp_path / "out") == kept(tmp_path / "alone")
-    ended = Counter(line["trial"] for line in events(tmp_path / "out") if line["event"] in ("complete", "stopped"))
-    assert ended == dict.fromkeys(range(9), 1)
+    assert_each_trial_ended_once(tmp_path / "out", 9, killed=1)
 
 
 def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):

@@ -15,7 +15,7 @@ from flaxcnn.errors import ProcessError
 from flaxcnn.sweeps import Float, Random, Sweep
 from flaxcnn.sweeps.execution.search import Search
 from flaxcnn.sweeps.execution.workers import WorkerError, cores_of, work_in_processes
-from tests.sweeps.sweep_command import events, kept, start
+from tests.sweeps.sweep_command import events, kept, start, training
 
 RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'
 PATIENCE = 240  # seconds
@@ -84,11 +84,11 @@ def test_when_one_of_two_is_killed_the_other_trains_its_trial_and_all_others(sea
     killed = []
 
     def look(compilations):
-        if not killed and len(found := reporting(tmp_path)) == 2:
+        if not killed and len(found := reporting(tmp_path)) == 2 and training(tmp_path, found[0], until=150):
             os.kill(found[0], signal.SIGKILL)
             killed.append(found[0])
 
-    worked = work_in_processes(search(4), 2, wants_stop=never, look=look)
+    worked = work_in_processes(search(4, steps=250), 2, wants_stop=never, look=look)
     assert worked == (True, 1)  # a program of the one that could say so
     trials = kept(tmp_path)
     assert [(number, state) for number, state, *_ in trials] == [(number, "COMPLETE") for number in range(4)]
@@ -101,7 +101,7 @@ def test_when_one_of_two_is_killed_the_other_trains_its_trial_and_all_others(sea
 
 @pytest.mark.sweeps
 def test_when_all_are_killed_it_is_said_and_the_next_ones_go_on(search, tmp_path):
-    made = search(2, steps=400)
+    made = search(2, steps=1000)
     killed = set()
 
     def look(compilations):
