@@ -27,6 +27,10 @@ from flaxcnn.sweeps.study import LostTrialError, Study
 
 _LOOK_SECONDS = 0.5
 _RETRIES = 5  # of a task whose worker or node was lost
+_ANSWER_SECONDS = 10.0  # that a cluster's head node has to answer in
+# What a gRPC client says first, with settings of none, and the type of the frame that its server says: RFC 9113, 3.4.
+_HTTP2_SETTINGS = b"\4"
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _HTTP2_SETTINGS + bytes(5)
 _PASSED_ON = ("JAX_", "XLA_", "FLAXCNN_")  # what begins so in the environment, tasks have too
 
 
@@ -204,16 +208,23 @@ def _connect(ray: ModuleType, address: str | None) -> None:
 
 
 def _require_listener(address: str | None) -> None:
-    """Raise ConfigError where nothing answers at HOST:PORT; Ray itself would try for minutes."""
+    """Raise ConfigError where no gRPC server answers at HOST:PORT; Ray itself would try for minutes, or for ever."""
     host, colon, port = (address or "").rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         return
+    where, fix = f"--ray.address {address}", "start one with: ray start --head"
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":
+                return  # such a server answers to a handshake only
+            connection.sendall(_HTTP2_PREFACE)
+            answer = connection.recv(4)
     except OSError as error:
-        where = f"--ray.address {address}"
-        fix = "start one with: ray start --head"
-        raise ConfigError("no Ray cluster answers", where=where, found=error.strerror or error, fix=fix) from error
+        found = error.strerror or str(error)
+        raise ConfigError("no Ray cluster answers", where=where, found=found, fix=fix) from error
+    if answer[3:] != _HTTP2_SETTINGS:
+        fix = "name the port of the head node's GCS, which is 6379 where ray start got no --port"
+        raise ConfigError("a server answers that is no Ray cluster", where=where, found=answer, fix=fix)
 
 
 def _environment(cpus: float) -> dict[str, str]:
