@@ -85,10 +85,11 @@ def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):
 def test_stopped_on_ray_it_goes_on_from_the_last_checkpoints_without_ray_too(
     flaxcnn, command_environment, sweep_file, tmp_path, number, code
 ):
-    """The tasks of a stopped sweep train no further, and their trials wait for whoever comes next."""
+    """Tasks report while they train; those of a stopped sweep train no further, and their trials wait for the next."""
     path, out = sweep_file(f"sweep = Sweep(space={RATES}, trials=2)", epochs=8), tmp_path / "out"
     sweep = start(command_environment, tmp_path, path, "--out", "out", "--executor", "ray", "--workers", 2)
     wait_until(lambda: all(checkpoints(out, trial) for trial in range(2)), [sweep])
+    wait_until(lambda: {line["trial"] for line in events(out) if line["event"] == "reported"} == {0, 1}, [sweep])
     sweep.send_signal(number)
     printed, errors = sweep.communicate(timeout=60)
     assert sweep.returncode == code, errors
