@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None)  # a machine that other things hold up for a moment fails no test
+settings.load_profile("tests")
 
 CHECKOUT = Path(__file__).parents[1]
 TRAIN_EXAMPLES, TEST_EXAMPLES = 1000, 300
@@ -44,7 +48,11 @@ def command_environment(tmp_path_factory):
     """The environment of a command: the library of this checkout, one JAX device, a cache of the tests, no colours."""
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
     cache = tmp_path_factory.mktemp("user-cache")
-    return {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)}
+    environment = {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)}
+    environment = {**os.environ, **environment}
+    # Matplotlib looks for the fonts the first time, and says so where that takes long.
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, capture_output=True)
+    return environment
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from flaxcnn.processes.meeting import held_port
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -75,6 +76,12 @@ def run(work, timeout=60.0):
 """
 
 
+def without_gloo(text: str) -> str:
+    """Leave out what the library of XLA's collectives on CPU prints of itself; now and then before it aborts."""
+    own = ("[Gloo] ", "terminate called after throwing an instance of 'gloo::", "  what():  [enforce fail at ")
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(own))
+
+
 @dataclass
 class Started:
     """One of the processes."""
@@ -87,12 +94,12 @@ class Started:
     @property
     def out(self) -> str:
         """What it printed, without what Gloo prints."""
-        lines = self._read(".out").splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith("[Gloo]"))
+        return without_gloo(self._read(".out"))
 
     @property
     def err(self) -> str:
-        return self._read(".err")
+        """What it complained of, without what Gloo prints."""
+        return without_gloo(self._read(".err"))
 
     def _read(self, suffix: str) -> str:
         """Return what stands in a file; nothing before the process has opened it, which is later than its start."""
@@ -111,13 +118,13 @@ class Fork:
             [sys.executable, "-c", FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
         )
         self._rest = b""
+        self._ports = contextlib.ExitStack()
         self._started: list[Started] = []
 
     def start(self, program: str, count: int, out: Path, *, devices: int = 1, **names: object) -> list[Started]:
         """Start a program in so many processes; each finds the names, and has so many devices."""
         out.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = self._ports.enter_context(held_port())
         flags = f"--xla_force_host_platform_device_count={devices}"
         started = [Started(f"{port}-{index}", out / f"{port}-{index}") for index in range(count)]
         self._started += started
@@ -130,7 +137,7 @@ class Fork:
                 "environment": {"XLA_FLAGS": flags},
             }
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        self._until(lambda: all(each.pid for each in started), 30)
+        self._until(lambda: all(each.pid for each in started), 120)
         return started
 
     def wait_until_at(self, name: str, started: list[Started], seconds: float = 60) -> None:
@@ -157,6 +164,7 @@ class Fork:
             if each.pid and each.code is None:
                 with contextlib.suppress(ProcessLookupError):
                     each.kill()
+        self._ports.close()
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()

@@ -5,8 +5,11 @@ All this happens before JAX is told of them, whose own errors of joining are sta
 
 import json
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flaxcnn.errors import ConfigError, ProcessError
@@ -19,13 +22,31 @@ _RETRY_SECONDS = 0.1
 _LONGEST_LINE = 65536
 
 
-def receive_all(channel: Channel, host: str, port: int, versions: dict[str, str], timeout: float) -> int:
-    """As process 0: wait until all others are there; return the port of the loopback that JAX's service is to have.
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a port of the loopback for JAX's service, which nothing else on this machine is given until it has it.
+
+    Another process may ask for any port, as each of a run does, before that service listens; JAX would crash then.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((LOOPBACK, 0))
+        port = int(held.getsockname()[1])
+        if sys.platform != "linux":  # elsewhere a second socket may be refused a port that one is bound to
+            held.close()
+        yield port
+
+
+def receive_all(
+    channel: Channel, host: str, port: int, jax_port: int, versions: dict[str, str], timeout: float
+) -> None:
+    """As process 0: wait until all others are there.
 
     Args:
         channel: gets the connections.
         host: the name that the others know this process by.
         port: to listen on.
+        jax_port: of the loopback, that JAX's service is to have.
         versions: that all have to have, by name.
         timeout: in seconds.
 
@@ -33,7 +54,7 @@ def receive_all(channel: Channel, host: str, port: int, versions: dict[str, str]
         ConfigError: the port cannot be listened on; or another process has other options or versions.
         ProcessError: not all came in time, or one was lost again.
     """
-    listener, jax_port = _listen(host, port), _free_port()
+    listener = _listen(host, port)
     refused: list[ConfigError] = []
 
     def welcome(connection: socket.socket) -> None:
@@ -84,7 +105,6 @@ def receive_all(channel: Channel, host: str, port: int, versions: dict[str, str]
             fix="start all of them within that time, each with its own processes.index",
         )
     channel.say_to_all(number, "joined", None)
-    return jax_port
 
 
 def come_to(channel: Channel, host: str, port: int, versions: dict[str, str], timeout: float) -> int:
@@ -157,11 +177,6 @@ def _listen(host: str, port: int) -> socket.socket:
             where=f"processes.coordinator {host}:{port}",
             fix="choose a port that is free, for all processes the same",
         ) from error
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _connect(host: str, port: int, timeout: float) -> socket.socket:

@@ -5,13 +5,13 @@ import ctypes
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.metadata import version
 
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes.channel import Channel, Ending, end_process, wait
-from flaxcnn.processes.meeting import come_to, receive_all
+from flaxcnn.processes.meeting import come_to, held_port, receive_all
 from flaxcnn.processes.options import Processes, split_address
 from flaxcnn.processes.relay import LOOPBACK
 
@@ -45,9 +45,12 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
     versions = {"flaxcnn": import_module("flaxcnn").__version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
     _channel = channel = Channel(index, count)
     _answer_abort(channel)
-    with guarded():
-        meet = receive_all if index == 0 else come_to
-        jax_port = meet(channel, host, port, versions, timeout)
+    with guarded(), ExitStack() as until_joined:
+        if index == 0:
+            jax_port = until_joined.enter_context(held_port())
+            receive_all(channel, host, port, jax_port, versions, timeout)
+        else:
+            jax_port = come_to(channel, host, port, versions, timeout)
         os.environ.setdefault("no_grpc_proxy", LOOPBACK)  # JAX's client speaks to its own process
         import jax
 

@@ -210,10 +210,10 @@ def test_a_600_pixel_model_is_derived_in_milliseconds():
             return nn.Dense(self.classes)(x.mean(axis=(1, 2)))
 
     derive_contract(Trunk(), (32, 32, 3))
-    started = time.perf_counter()
+    started = time.process_time()
     derive_contract(Trunk(), (600, 600, 3))
     # Measured: 50 ms for five batch sizes and class counts; one forward pass of them would take seconds.
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 2
 
 
 def test_layers_that_depend_on_the_batch_size_are_refused():

@@ -158,15 +158,13 @@ def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_
     started.wait_for(r"^ +1 +50 ")
     time.sleep(0.1)
     started.process.send_signal(number)
-    sent = time.monotonic()
     code, printed, errors = started.end()
-    took = time.monotonic() - sent
     assert (code, errors) == (
         exit_code,
         "flaxcnn: stopping after this block of steps; a second signal ends it at once\n",
     )
-    assert took < 4  # a block of a quarter of a second and a save; the rest is a loaded machine's
     step = int(re.search(r"stopped after step (\d+) of 400; saved the checkpoint of step \1", printed)[1])
+    assert step <= 350  # a block of a quarter of a second, and what was trained before the signal was heard
     assert (tmp_path / "run" / "checkpoints" / f"step-{step:08d}").is_dir()
     assert re.search(rf"go on with: .*flaxcnn resume {re.escape(str(tmp_path / 'run'))}\n", printed)
     ended_well(start("run", command="resume"))
@@ -275,6 +273,7 @@ def test_without_permission_the_run_ends_and_says_so_and_goes_on_later(half, sta
 def test_a_second_process_is_refused_while_the_first_lives_and_not_after_it_died(start, uninterrupted, tmp_path):
     started = start("run", *STEPS)
     started.wait_for("train loss")
+    started.process.send_signal(signal.SIGSTOP)  # it lives, and does not end before the second one looks
     code, _, errors = start("run", *STEPS).end()
     assert code == 2
     assert f"another process is training in this folder; found process {started.process.pid}" in errors

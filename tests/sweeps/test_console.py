@@ -204,7 +204,7 @@ def test_what_another_process_has_done_is_not_this_ones_pace():
         with sweep.live():
             sweep.updated(TRIALS, {}, Work(1_000_000, 1_002_000, 1))
             time.sleep(0.5)
-            sweep.updated(TRIALS, {}, Work(1_000_020, 1_002_000, 1))  # 20 steps in half a second, 1,980 are left
+            sweep.updated(TRIALS, {}, Work(1_000_100, 1_002_000, 1))  # 100 steps in half a second, 1,900 are left
 
     (seconds,) = set(re.findall(r", (\d+) s left", on_terminal(show)))
-    assert 49 <= int(seconds) <= 80
+    assert int(seconds) >= 9  # 19 times what the sleep took; by the steps of both processes, milliseconds

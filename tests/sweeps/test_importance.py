@@ -50,7 +50,7 @@ def test_it_is_optunas_of_a_study_with_the_same_trials():
     assert sum(found.values()) == pytest.approx(1)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning")  # which tell of what earlier tests left open
 def test_it_neither_warns_nor_logs_nor_changes_what_optuna_logs(capfd):
     before = optuna.logging.get_verbosity()
     importances(equally_trained(trials(10)), SPACE)

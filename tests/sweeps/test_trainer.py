@@ -20,7 +20,7 @@ from flaxcnn.training.checkpoints import CheckpointStore
 pytestmark = pytest.mark.sweeps
 
 STEPS = 12
-MINUTE = 60  # no test takes as long: what is stuck is stopped then
+PATIENCE = 600  # seconds; no test takes as long: what is stuck is stopped then
 
 
 class Company:
@@ -33,7 +33,7 @@ class Company:
 
     def __init__(self, folder, cohorts, *, stops=lambda company: False, lost=lambda number: False):
         self.reports, self.progress, self.folder = {}, {}, folder
-        deadline = time.monotonic() + MINUTE
+        deadline = time.monotonic() + PATIENCE
         watch = Watch(
             lambda number, step, value: self.reports.setdefault(number, {}).update({step: value}),
             lambda number, step, total: self.progress.setdefault(number, []).append(step),
