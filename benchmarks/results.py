@@ -22,9 +22,9 @@ HEAD = """# Results
 
 Each config of the library over several seeds, as `flaxcnn reproduce` reports it; made by `make results`, one section
 after the other, each with the digests of its runs' weights and logs. The interval of the mean over seeds is Student's.
-Digests are of the version that trained them: `mnist_fast`, `mnist_best` and `fashion_mnist`, in batches of 100, were
-trained before a kernel's gradient was summed in parts, which rounds otherwise. Seconds are those of a machine that did
-other things too; [performance.md](performance.md) has timings.
+Digests are of the version that trained them: `mnist_best`, in batches of 100, was trained before a kernel's gradient
+was summed in parts, which rounds otherwise. Seconds are those of a machine that did other things too;
+[performance.md](performance.md) has timings.
 """
 
 
