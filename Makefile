@@ -11,7 +11,7 @@ ARGS =
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train sweep test test-faults test-devices test-sweeps test-benchmarks test-lowest lint bench results clean
+.PHONY: help train sweep test test-faults test-fuzz test-devices test-sweeps test-benchmarks test-lowest lint bench results clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -52,6 +52,10 @@ test-lowest: ## run the tests on Python 3.11 with the lowest versions that pypro
 test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
 	$(setup) test $(EXTRAS)
 	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest tests/runs/test_faults.py -s $(ARGS)
+
+test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 15 minutes)
+	$(setup) test $(EXTRAS)
+	FLAXCNN_MUTATIONS=10000 '$(VENV)/bin/python' -m pytest $(PARALLEL) tests/fuzz $(ARGS)
 
 lint: ## check style, formatting, types and the direction of imports
 	$(setup) test lint $(EXTRAS)

@@ -38,7 +38,7 @@ class FlaxcnnError(Exception):
             line += "; " + ", ".join(sides)
         if self.fix:
             line += f". {self.fix[0].upper()}{self.fix[1:]}"
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
 
 
 class ConfigError(FlaxcnnError):
@@ -67,6 +67,17 @@ class ProcessError(FlaxcnnError):
     """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    r"""Return text as a terminal may show it: what is no printable character is spelt out, as escape sequences are.
+
+    >>> print(printable("\x1b[2Jgone"))
+    \x1b[2Jgone
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,18 @@
+"""Files: written so that they are on the disk once a call returns, and read as what anybody may have made.
+
+Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
+"""
+
+from flaxcnn.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
+from flaxcnn.files.writing import cannot_write, sync, sync_tree
+
+__all__ = [
+    "cannot_write",
+    "open_regular",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "sync",
+    "sync_tree",
+]
