@@ -23,16 +23,20 @@ def mnist_file(name):
     return gzip.decompress(importlib.resources.files("flaxcnn").joinpath("data", "mnist", name).read_bytes())
 
 
-@pytest.fixture(scope="session")
-def small_mnist(tmp_path_factory):
-    """A folder in MNIST's format with MNIST's first 1,000 training and 300 test images."""
-    folder = tmp_path_factory.mktemp("small-mnist")
+def write_small_mnist(folder):
+    """Write MNIST's first 1,000 training and 300 test images in MNIST's format, and return the folder."""
     for split, count in (("train", TRAIN_EXAMPLES), ("t10k", TEST_EXAMPLES)):
         images = mnist_file(f"{split}-images-idx3-ubyte.gz")[16 : 16 + count * 28 * 28]
         labels = mnist_file(f"{split}-labels-idx1-ubyte.gz")[8 : 8 + count]
         (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, count, 28, 28) + images)
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + labels)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_mnist(tmp_path_factory):
+    """A folder in MNIST's format with MNIST's first 1,000 training and 300 test images."""
+    return write_small_mnist(tmp_path_factory.mktemp("small-mnist"))
 
 
 @pytest.fixture(scope="session")
