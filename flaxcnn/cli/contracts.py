@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tyro.conf import Positional
 
 from flaxcnn.command_line import parse
-from flaxcnn.errors import ConfigError
+from flaxcnn.errors import ConfigError, printable
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def contract(arguments: Sequence[str]) -> int:
     shape = None if options.input is None else commands.parse_input_shape(options.input)
     if options.update is not None:
         moved = commands.update(module, options.update, shape)
-        print("\n".join(moved) if moved else f"{options.update}: nothing moved")
+        print("\n".join(moved) if moved else f"{printable(options.update)}: nothing moved")
         return 0
     if options.check is not None:
         check_contract(module, Contract.load(options.check))
-        print(f"{options.check}: kept")
+        print(f"{printable(options.check)}: kept")
         return 0
     if known and shape is None:
         declared = Contract.load(contract_path(options.model))
@@ -53,7 +53,7 @@ def contract(arguments: Sequence[str]) -> int:
         raise ConfigError("shape of an image missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
     if options.write is not None:
         commands.write(module, shape, options.write)
-        print(f"contract  {options.write}")
+        print(f"contract  {printable(options.write)}")
     else:
         print(commands.show(module, shape))
     return 0

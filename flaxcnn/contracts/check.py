@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file
+from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file, read_contract
 from flaxcnn.contracts.derive import PROBES, derive_contract
 from flaxcnn.contracts.record import flat
 from flaxcnn.contracts.shapes import Shape, at, shape_text, shapes_text
@@ -30,9 +30,11 @@ def assert_contract(module: nn.Module, contract: Contract | str | Path) -> None:
             missing, and the message has the command that writes it.
     """
     if not isinstance(contract, Contract):
-        if not Path(contract).exists():
-            raise missing_file(contract, _command_name(module))
-        contract = Contract.load(contract)
+        try:
+            text = read_contract(contract)
+        except FileNotFoundError as error:
+            raise missing_file(contract, _command_name(module)) from error
+        contract = Contract.parse(text, str(contract))
     check_contract(module, contract)
 
 

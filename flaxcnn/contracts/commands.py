@@ -4,6 +4,8 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +13,10 @@ from types import ModuleType
 
 import flax.linen as nn
 
-from flaxcnn.contracts.contract import Contract, diff
+from flaxcnn.contracts.contract import Contract, diff, missing_file, read_contract
 from flaxcnn.contracts.derive import derive_contract
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files import sync
 
 
 def find_module(spec: str) -> nn.Module:
@@ -70,7 +73,7 @@ def parse_input_shape(text: str) -> tuple[int, ...]:
         ConfigError: it is not a list of three positive whole numbers.
     """
     parts = [part.strip() for part in text.strip("()").removesuffix(",").split(",")]
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,18}", part) and int(part) > 0 for part in parts):
         raise ConfigError("not the shape of an image", where="--input", expected="HEIGHT,WIDTH,CHANNELS", found=text)
     return tuple(int(part) for part in parts)
 
@@ -87,10 +90,10 @@ def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Co
         ConfigError: the file exists, or it cannot be written.
         ContractError: no contract can be derived.
     """
-    if Path(path).exists():
+    if os.path.lexists(path):
         raise ConfigError("file exists", where=path, fix=f"rewrite a contract that is there with --update {path}")
     contract = derive_contract(module, input_shape)
-    _write(path, f"{contract}\n")
+    _write(Path(path), f"{contract}\n")
     return contract
 
 
@@ -105,27 +108,43 @@ def update(module: nn.Module, path: str | Path, input_shape: Sequence[int] | Non
         input_shape: of one image; None for that of the contract.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: the file cannot be written; the old contract stays.
         ContractError: there is no such contract, it cannot be read, or none can be derived.
     """
-    old = Contract.load(path)
+    try:
+        text = read_contract(path)
+    except FileNotFoundError as error:
+        raise missing_file(path) from error
+    old = Contract.parse(text, str(path))
     new = derive_contract(module, input_shape or old.input_shape)
     if new == old:
         return []
     heading = ""
-    for line in Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if line.strip() and not line.startswith("#"):
             break
         heading += line
-    _write(path, f"{heading}{new}\n")
+    _write(Path(os.path.realpath(path)), f"{heading}{new}\n")
     return diff(old, new)
 
 
-def _write(path: str | Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
+    """Write a contract whole: what is there stays until the new text is on the disk."""
+    Contract.parse(text, str(path))  # what could not be read again is not written
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError("contract cannot be written", where=path, found=error.strerror or error) from error
+        try:
+            partial.write_text(text, encoding="utf-8")
+            if path.exists():
+                shutil.copymode(path, partial)
+            sync(partial)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as error:  # a null byte in the path
+        found = getattr(error, "strerror", None) or error
+        raise ConfigError("contract cannot be written", where=path, found=found) from error
 
 
 def _is_module(value: object) -> bool:
@@ -133,9 +152,9 @@ def _is_module(value: object) -> bool:
 
 
 def _import_file(source: str) -> ModuleType:
-    path = Path(source).resolve()
-    if not path.is_file():
+    if not os.path.isfile(source):  # False also for a name that is too long for the system
         raise ConfigError("no such file", where=source)
+    path = Path(source).resolve()
     _put_on_path(str(path.parent))
     name = path.stem
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
@@ -155,13 +174,15 @@ def _import_file(source: str) -> ModuleType:
 
 
 def _import_module(source: str) -> ModuleType:
+    if source.startswith("."):
+        raise ConfigError("a relative name", where=source, expected="package.module, from the current folder")
     _put_on_path(os.getcwd())
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
         if error.name is None or not (source == error.name or source.startswith(f"{error.name}.")):
             raise  # a module that the user's module imports
-        fix = f"for a file write {source}.py" if Path(f"{source}.py").exists() else ""
+        fix = f"for a file write {source}.py" if os.path.exists(f"{source}.py") else ""
         raise ConfigError(f"no module '{error.name}'", where=source, fix=fix) from error
 
 

@@ -23,8 +23,15 @@ from typing import NoReturn, Self
 
 from flaxcnn.contracts.shapes import Shape, at, constant, parse_shape, parse_shapes, shape_text, shapes_text
 from flaxcnn.errors import ContractError
+from flaxcnn.files import read_text
 
-_MODEL = re.compile(r"model\s+(\S+)\s+([0-9,]+) parameters(?: with K = ([1-9][0-9]*))?")
+_MOST_BYTES = 2**20  # of a file; a network of a thousand layers takes some 150 KiB
+_MOST_LINES = 10_000
+_MOST_VALUES = 2**40  # of an image; so that no length that follows from it has more than 18 digits
+_WIDEST = 120  # characters that a column is padded to; else one long name would lengthen every line
+_SHOWN = 200  # characters of a line, in an error
+
+_MODEL = re.compile(r"model\s+(\S+)\s+([0-9,]+) parameters(?: with K = ([1-9][0-9]{0,17}))?")
 _TOKEN = re.compile(r"\([^()]*\)|,|[^\s(),]+|[()]")
 
 
@@ -86,8 +93,8 @@ class Contract:
         where: the file that the contract was read from, for messages; not compared.
 
     Raises:
-        ContractError: two lines with one name, a name with white space, a variable that grows with the batch, or a
-            shape with K but no `classes`.
+        ContractError: two lines or two variables of a line with one name, a name with white space, an image of no or
+            more than 2**40 values, a variable that grows with the batch, or a shape with K but no `classes`.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Contract:
     where: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        require_input_shape(self.input_shape, self.place("input"))
         seen = set()
         for layer in self.layers:
             place = self.place(layer.path)
@@ -104,12 +112,15 @@ class Contract:
             if kind in seen:
                 raise ContractError("two lines with one name", where=place)
             seen.add(kind)
-            for label in (layer.path, *(variable.label for variable in layer.variables)):
-                if re.search(r"[\s(),]|->", label) or not label or label.startswith("#"):
+            labels = [variable.label for variable in layer.variables]
+            if len(set(labels)) < len(labels):
+                raise ContractError("two variables with one name", where=place, found=", ".join(sorted(labels)))
+            for label in (layer.path, *labels):
+                if re.search(r"[\s(),]|->", label) or not label.isprintable() or not label or label.startswith("#"):
                     raise ContractError(
                         "name cannot stand in a contract",
                         where=place,
-                        expected="no white space, bracket, comma or arrow, no # at its beginning",
+                        expected="printable characters, no white space, bracket, comma or arrow, no # at its beginning",
                         found=repr(label),
                     )
             for variable in layer.variables:
@@ -141,14 +152,12 @@ class Contract:
         """Read a contract's file.
 
         Raises:
-            ContractError: there is no such file, it cannot be read, or a line is not a contract's.
+            ContractError: there is no such file, it is not a regular one, it cannot be read, or as `parse`.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_contract(path)
         except FileNotFoundError as error:
             raise missing_file(path) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ContractError("contract cannot be read", where=path, found=error) from error
         return cls.parse(text, str(path))
 
     @classmethod
@@ -160,14 +169,23 @@ class Contract:
             where: the file that it comes from, for messages.
 
         Raises:
-            ContractError: a line is not a contract's, or the parameters don't add up to what the first line says.
+            ContractError: the text is longer than a mebibyte or 10,000 lines, a line is not a contract's, or the
+                parameters don't add up to what the first line says.
         """
+        every = text.splitlines()
+        if len(text) > _MOST_BYTES or len(every) > _MOST_LINES:
+            raise ContractError(
+                "too long for a contract",
+                where=where,
+                expected=f"at most {_MOST_BYTES:,} characters and {_MOST_LINES:,} lines",
+                found=f"{len(text):,} and {len(every):,}",
+            )
         lines = [
             (number, line.strip())
-            for number, line in enumerate(text.splitlines(), start=1)
+            for number, line in enumerate(every, start=1)
             if line.strip() and not line.lstrip().startswith("#")
         ]
-        end = (len(text.splitlines()) + 1, "")
+        end = (len(every) + 1, "")
         (number, first), second = (*lines, end, end)[:2]
         head = _MODEL.fullmatch(first)
         if head is None:
@@ -187,6 +205,27 @@ class Contract:
                 found=head[2],
             )
         return contract
+
+
+def read_contract(path: str | Path) -> str:
+    """Return the text of a contract's file, which may come from anywhere; it is not parsed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ContractError: it is no regular file, too large, or not text.
+    """
+    return read_text(Path(path), _MOST_BYTES, error=ContractError)
+
+
+def require_input_shape(shape: Sequence[int], where: str) -> None:
+    """Raise ContractError if no image has this shape: a length of 0, or more than 2**40 values."""
+    if min(shape, default=1) < 1 or math.prod(shape) > _MOST_VALUES:
+        raise ContractError(
+            "not the shape of an image",
+            where=where,
+            expected=f"positive lengths, together at most {_MOST_VALUES:,} values",
+            found=shape_text(constant(shape)),
+        )
 
 
 def diff(old: Contract, new: Contract) -> list[str]:
@@ -216,7 +255,7 @@ def _lines(contract: Contract, widths: Sequence[int]) -> Iterator[str]:
 def _widths(contracts: Sequence[Contract]) -> tuple[int, ...]:
     """Widths of the columns, in steps of four, so that a longer name or shape seldom moves every line of a file."""
     rows = [("input", "", "", "")] + [layer.columns for contract in contracts for layer in contract.layers]
-    return tuple(-(-max(map(len, column)) // 4) * 4 for column in zip(*rows, strict=True))
+    return tuple(min(_WIDEST, -(-max(map(len, column)) // 4) * 4) for column in zip(*rows, strict=True))
 
 
 def _bad_line(where: str | None, number: int, line: str, expected: str) -> NoReturn:
@@ -224,7 +263,7 @@ def _bad_line(where: str | None, number: int, line: str, expected: str) -> NoRet
         "not a line of a contract",
         where=f"{where}:{number}" if where else f"line {number}",
         expected=f"`{expected}`",
-        found=f"`{line}`" if line else "the end",
+        found=f"`{line if len(line) <= _SHOWN else f'{line[:_SHOWN]}…'}`" if line else "the end",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract
+from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, require_input_shape
 from flaxcnn.contracts.record import Lengths, Line, record
 from flaxcnn.contracts.shapes import Shape, fit
 from flaxcnn.errors import ContractError
@@ -33,8 +33,9 @@ def derive_contract(module: nn.Module, input_shape: Sequence[int], *, name: str 
         A contract with every layer, variable and endpoint.
 
     Raises:
-        ContractError: the module needs other arguments, or its layers or the lengths of its axes follow neither the
-            batch size nor the number of classes. What the module itself raises goes through.
+        ContractError: the image is larger than any, the module needs other arguments, or its layers or the lengths of
+            its axes follow neither the batch size nor the number of classes. What the module itself raises goes
+            through.
 
     >>> print(derive_contract(nn.Dense(4), (8,)))
     model     Dense  36 parameters
@@ -43,6 +44,7 @@ def derive_contract(module: nn.Module, input_shape: Sequence[int], *, name: str 
     output              -> (B, 4)
     """
     name = name or type(module).__name__
+    require_input_shape(input_shape, name)
     classes = getattr(module, "classes", None)
     has_classes = isinstance(classes, int) and not isinstance(classes, bool)
     probes = PROBES if has_classes else tuple((batch, 0) for batch in sorted({batch for batch, _ in PROBES}))

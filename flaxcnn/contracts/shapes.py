@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-_TERM = re.compile(r"(?P<sign>[+-]?)(?:(?:(?P<factor>[0-9]+)\*)?(?P<symbols>B\*K|B|K)|(?P<number>[0-9]+))")
-_SUM = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _TERM.pattern)})+")
+# Every term but the first has a sign, so that there is one way only to cut a text into terms: a matcher that can cut
+# anywhere takes exponential time to find that "111...1x" is none. No array is longer than 18 digits say.
+_PRODUCT = r"(?:([0-9]{1,18})\*)?(B\*K|B|K)|([0-9]{1,18})"
+_SUM = re.compile(rf"[+-]?(?:{_PRODUCT})(?:[+-](?:{_PRODUCT}))*")
+_TERM = re.compile(rf"([+-]?)(?:{_PRODUCT})")
+_MOST_AXES = 64  # of an array of NumPy
 _NO_SHAPE = "none"  # the inputs of a layer that takes no array; no text at all is an endpoint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Dimension:
     """The length of an axis: constant + batch·B + classes·K + both·B·K.
 
@@ -44,17 +48,16 @@ class Dimension:
         """Return the dimension that its text says.
 
         Raises:
-            ValueError: the text is not a sum of numbers and of multiples of B, K and B*K.
+            ValueError: the text is not a sum of numbers and of multiples of B, K and B*K, each of 18 digits at most.
 
         >>> Dimension.parse("3*K+15").at(batch=50, classes=10)
         45
         """
-        terms = [match.groupdict(default="") for match in _TERM.finditer(text)]
-        if not _SUM.fullmatch(text) or not all(term["sign"] for term in terms[1:]):
+        if not _SUM.fullmatch(text):
             raise ValueError(f"'{text}' is not a length")
         sums = dict.fromkeys(("", "B", "K", "B*K"), 0)
-        for term in terms:
-            sums[term["symbols"]] += int(term["sign"] + (term["number"] or term["factor"] or "1"))
+        for sign, factor, symbols, number in _TERM.findall(text):
+            sums[symbols] += int(sign + (number or factor or "1"))
         return cls(*sums.values())
 
 
@@ -84,7 +87,7 @@ def parse_shape(text: str) -> Shape:
     """Return the shape that its text says; a comma after the last axis is allowed, as Python writes it.
 
     Raises:
-        ValueError: the text is not a shape.
+        ValueError: the text is not a shape, or one of more than 64 axes.
     """
     text = text.strip()
     if not (text.startswith("(") and text.endswith(")")):
@@ -92,7 +95,10 @@ def parse_shape(text: str) -> Shape:
     inside = text[1:-1].strip()
     if not inside:
         return ()
-    return tuple(Dimension.parse(part.strip()) for part in inside.removesuffix(",").split(","))
+    parts = inside.removesuffix(",").split(",")
+    if len(parts) > _MOST_AXES:
+        raise ValueError(f"{len(parts)} axes are more than the {_MOST_AXES} of an array")
+    return tuple(Dimension.parse(part.strip()) for part in parts)
 
 
 def shapes_text(shapes: Sequence[Shape]) -> str:

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from flaxcnn.errors import DataError
+
 
 def to_float(images_BHWC: jax.Array) -> jax.Array:
     """Return uint8 images divided by 255, as float32; floating-point images as they are.
@@ -18,3 +20,14 @@ def to_float(images_BHWC: jax.Array) -> jax.Array:
     if jnp.issubdtype(images_BHWC.dtype, jnp.floating):
         return images_BHWC
     raise TypeError(f"images: expected uint8 or floating-point pixels, found {images_BHWC.dtype}")
+
+
+def require_images(images_BHWC: jax.Array, *, where: str) -> None:
+    """Raise DataError if an array is no batch of images, which has four axes.
+
+    Args:
+        images_BHWC: what should be (B, H, W, C).
+        where: the model's name, for the error.
+    """
+    if images_BHWC.ndim != 4:
+        raise DataError("not a batch of images", where=where, expected="(B, H, W, C)", found=images_BHWC.shape)

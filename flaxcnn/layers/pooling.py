@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from flaxcnn.errors import DataError
+from flaxcnn.layers.pixels import require_images
 
 _Padding = str | tuple[tuple[int, int], ...]
 
@@ -127,13 +128,14 @@ _max_pool.defvjp(_forward, _backward)
 
 
 def require_poolable(images_BHWC: jax.Array, *, times: int, where: str) -> None:
-    """Raise DataError if images are too small to be halved so many times by pools of 2×2.
+    """Raise DataError if an array is no batch of images, or they are too small for so many pools of 2×2.
 
     Args:
         images_BHWC: (B, H, W, C).
         times: how often.
         where: the model's name, for the error.
     """
+    require_images(images_BHWC, where=where)
     height, width = images_BHWC.shape[1:3]
     if min(height, width) < 2**times:
         raise DataError(

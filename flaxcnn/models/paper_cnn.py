@@ -57,7 +57,7 @@ class PaperCNN(nn.Module):
             Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, features and logits.
 
         Raises:
-            DataError: the images are smaller than 4×4.
+            DataError: it is no batch of images, or they are smaller than 4×4.
         """
         require_poolable(images_BHWC, times=2, where="paper_cnn")
         endpoints = {}

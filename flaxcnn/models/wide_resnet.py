@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from flaxcnn.layers.convolution import convolution
 from flaxcnn.layers.dropout import Dropout
+from flaxcnn.layers.pixels import require_images
 
 # Depth and width by name; parameters with 10 classes and 3 channels.
 VARIANTS = {
@@ -97,7 +98,11 @@ class WideResNet(nn.Module):
 
         Returns:
             Logits (B, classes), and the named activations conv1, stage1, stage2, stage3, features and logits.
+
+        Raises:
+            DataError: it is no batch of images.
         """
+        require_images(images_BHWC, where="wide_resnet")
         endpoints = {}
         rate = self.dropout if dropout is None else dropout
         x = endpoints["conv1"] = _conv(16, (3, 3), padding=1, dtype=self.dtype, name="conv1")(images_BHWC)

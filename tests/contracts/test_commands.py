@@ -5,6 +5,7 @@ import sys
 import flax.linen as nn
 import pytest
 
+from flaxcnn.cli import main
 from flaxcnn.contracts import Contract, assert_contract
 from flaxcnn.contracts.commands import find_module, parse_input_shape, show, update, write
 from flaxcnn.errors import ConfigError, ContractError
@@ -69,6 +70,8 @@ def test_a_flax_layer_of_an_installed_package_is_found():
         ("my_models.py:", "not the place of a module"),
         ("your_models.py:Net", "your_models.py: no such file"),
         ("your_models:Net", "your_models: no module 'your_models'"),
+        (".your_models:Net", ".your_models: a relative name"),
+        ("a" * 5000 + ".py:Net", "no such file"),
         ("flaxcnn.nothing:Net", "flaxcnn.nothing: no module 'flaxcnn.nothing'"),
         ("my_models.py:Nett", r"my_models.py: no name 'Nett'. Did you mean 'Net'\?"),
         (
@@ -104,7 +107,21 @@ def test_an_input_shape_is_read(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "28,28,x", "28x28x1", "-1,2,3", "0,2,3", "1.5", "1,,2", "3", "28,28", "1,28,28,1"]
+    "text",
+    [
+        "",
+        "28,28,x",
+        "9" * 5000 + ",1,1",
+        "28,28,²",
+        "28x28x1",
+        "-1,2,3",
+        "0,2,3",
+        "1.5",
+        "1,,2",
+        "3",
+        "28,28",
+        "1,28,28,1",
+    ],
 )
 def test_what_is_no_input_shape_is_refused(text):
     with pytest.raises(ConfigError, match="--input: not the shape of an image; expected HEIGHT,WIDTH,CHANNELS"):
@@ -172,3 +189,49 @@ def test_an_update_needs_a_contract(folder):
 def test_a_place_that_cannot_be_written_is_said(folder):
     with pytest.raises(ConfigError, match=r"nowhere/net.contract: contract cannot be written; found No such file"):
         write(find_module("my_models.py:Net"), (8, 8, 3), "nowhere/net.contract")
+
+
+def test_a_contract_stays_as_it_is_where_the_new_one_cannot_be_written(flaxcnn, tmp_path):
+    assert flaxcnn("contract", "paper_cnn", "--input", "32,32,3", "--write", "net.contract").returncode == 0
+    text = (tmp_path / "net.contract").read_text()
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"  # as a full disk
+    done = flaxcnn("contract", "paper_cnn", "--update", "net.contract", "--input", "28,28,1", first=full)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "net.contract: contract cannot be written; found File too large" in line
+    assert (tmp_path / "net.contract").read_text() == text
+    assert [each.name for each in tmp_path.iterdir() if "net.contract" in each.name] == ["net.contract"]
+
+
+def test_an_update_keeps_a_files_rights_and_the_link_to_it(folder):
+    module = find_module("my_models.py:Net")
+    write(module, (8, 8, 3), "net.contract")
+    (folder / "net.contract").chmod(0o640)
+    (folder / "link.contract").symlink_to("net.contract")
+    assert update(module, "link.contract", (16, 16, 3))
+    assert (folder / "link.contract").is_symlink()
+    assert Contract.load("net.contract").input_shape == (16, 16, 3)
+    assert (folder / "net.contract").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a -> (B, " + "1" * 26 + "x)", "net.contract:3: not a line of a contract"),
+        ("a -> (B, 1" + "0" * 400 + ")", "net.contract:3: not a line of a contract"),
+        ("a\0 -> (B)", r"name cannot stand in a contract; expected printable characters"),
+        ("caf\xe9 -> (B)", "net.contract: not text in UTF-8; found byte 0xe9"),
+        (None, "paper_cnn: not a batch of images; expected (B, H, W, C), found (8, 5)"),
+    ],
+    ids=["digits", "length", "null", "latin1", "axes"],
+)
+@pytest.mark.parametrize("option", ["--check", "--update"])
+def test_a_hostile_contract_is_one_line_of_the_commands(option, text, message, tmp_path, capsys):
+    path = tmp_path / "net.contract"
+    head = f"model N 0 parameters\ninput ({'B, 5' if text is None else 'B, 28, 28, 1'})\n"
+    path.write_bytes(f"{head}{text or ''}\n".encode("latin-1"))
+    assert main(["contract", "paper_cnn", option, str(path)]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1
+    assert message in captured.err
+    assert path.read_bytes() == f"{head}{text or ''}\n".encode("latin-1")

@@ -1,5 +1,8 @@
 """A contract's text is read by people, parses back to the same contract, and says what is wrong in it."""
 
+import os
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +71,9 @@ lengths = st.builds(Dimension, st.integers(0, 99), st.integers(0, 3), st.integer
 shapes = st.lists(lengths, max_size=4).map(tuple)
 free = st.lists(st.builds(Dimension, st.integers(0, 99), st.just(0), st.integers(0, 3)), max_size=4).map(tuple)
 variables = st.lists(
-    st.builds(VariableContract, names, free, st.sampled_from(["params", "batch_stats"])), max_size=3
+    st.builds(VariableContract, names, free, st.sampled_from(["params", "batch_stats"])),
+    max_size=3,
+    unique_by=lambda variable: variable.label,
 ).map(tuple)
 layers = st.builds(
     LayerContract,
@@ -106,10 +111,55 @@ def test_a_missing_file_says_the_command_that_writes_it(tmp_path):
 
 def test_a_file_that_is_no_text_is_refused_by_name(tmp_path):
     (tmp_path / "picture").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ContractError, match="picture: contract cannot be read"):
+    with pytest.raises(ContractError, match="picture: not text in UTF-8"):
         Contract.load(tmp_path / "picture")
-    with pytest.raises(ContractError, match="cannot be read"):
-        Contract.load(tmp_path)
+
+
+def test_only_a_regular_file_of_a_mebibyte_at_most_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**40)
+    for path, message in (
+        (tmp_path, "not a regular file; found a folder"),
+        (tmp_path / "pipe", "not a regular file; found a pipe"),
+        ("/dev/zero", "not a regular file; found a device"),
+        (tmp_path / "sparse", "too large; expected at most 1,048,576 bytes"),
+        ("a\0b", "null byte"),
+    ):
+        with pytest.raises(ContractError, match=message):
+            Contract.load(path)
+
+
+HEAD = "model N 0 parameters\ninput (B, 8, 8, 1)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + "a -> (B, " + "1" * 100_000 + "x)", "c:3: not a line of a contract; .*…"),
+        (HEAD + "a -> (B, 1" + "0" * 400 + ")", "c:3: not a line of a contract"),
+        (HEAD + "a -> ()\n" * 10_000, "c: too long for a contract; .* found 80,040 and 10,002"),
+        (HEAD + "a" * 2**20, "c: too long for a contract"),
+        (HEAD + "a\x1b[2J -> (B)", r"c: a\\x1b\[2J: name cannot stand in a contract"),
+        (HEAD + "a\0 -> (B)", "name cannot stand in a contract"),
+        (HEAD + "a (B) -> (B) k (4) k (4)", "c: a: two variables with one name; found k, k"),
+        (HEAD.replace("8, 8, 1", "99999999999, 99999999999, 3"), "c: input: not the shape of an image; expected .*"),
+        (HEAD.replace("8, 8, 1", "1" + "0" * 30), "c:2: not a line of a contract"),
+        ("model N 0 parameters with K = 1" + "0" * 5000, "c:1: not a line of a contract"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_a_hostile_text_is_one_short_line_at_once(text, message):
+    started = time.perf_counter()
+    with pytest.raises(ContractError, match=message) as caught:
+        Contract.parse(text, "c")
+    assert time.perf_counter() - started < 1
+    assert len(str(caught.value)) < 500
+
+
+def test_one_long_name_does_not_lengthen_every_line():
+    lines = [LayerContract(name, None, ((B,),)) for name in ("a" * 100_000, *map(str, range(1000)))]
+    assert len(str(Contract("N", (8,), tuple(lines)))) < 400_000
 
 
 @pytest.mark.parametrize(

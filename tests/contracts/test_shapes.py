@@ -1,5 +1,7 @@
 """The lengths of axes as text, and from their values at several batch sizes and numbers of classes."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,25 @@ def test_the_text_of_any_shapes_parses_to_the_same_shapes(shapes):
 def test_what_is_no_length_is_refused(text):
     with pytest.raises(ValueError, match="not a length"):
         Dimension.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 100_000 + "x", "1" * 100_000, "+" * 100_000, "1+" * 50_000, "K*" * 50_000, "B*K" * 33_000]
+)
+def test_a_long_text_that_is_no_length_is_refused_at_once(text):
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="not a length"):
+        Dimension.parse(text)
+    assert time.perf_counter() - started < 1  # with a matcher that backtracks, 26 digits take 7 s
+
+
+def test_numbers_are_as_long_as_those_of_arrays_can_be():
+    assert Dimension.parse("9" * 18).at(1, 1) == 10**18 - 1
+    with pytest.raises(ValueError, match="not a length"):
+        Dimension.parse("1" + "0" * 400)
+    assert len(parse_shape(f"({', '.join(['2'] * 64)})")) == 64  # as many axes as NumPy has
+    with pytest.raises(ValueError, match="65 axes"):
+        parse_shape(f"({', '.join(['2'] * 65)})")
 
 
 def test_a_shape_may_end_with_a_comma_as_python_writes_it():
