@@ -98,7 +98,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
     Raises:
         ConfigError: there is no such file, or it fails to run; the line is named where there is one.
     """
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     if name_or_path in known:
         path = known[name_or_path]
     elif path.suffix != ".py" and os.sep not in name_or_path:
@@ -108,7 +108,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
             expected="the name of a config or the path of a .py file",
             fix=nearest(name_or_path, known),
         )
-    elif not path.is_file():
+    elif not os.path.isfile(path):  # False also for a name that is too long for the system
         raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
     try:
         return path, runpy.run_path(str(path))

@@ -1,5 +1,6 @@
 """Which processes make a run together: options of the command, no part of the experiment."""
 
+import re
 from dataclasses import dataclass
 
 from flaxcnn.errors import ConfigError
@@ -46,7 +47,7 @@ def split_address(address: str) -> tuple[str, int]:
         ConfigError: it has another form.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise ConfigError(
             "no address of a port",
             where="processes.coordinator",

@@ -17,8 +17,8 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.files import cannot_write
 
 MOST_EXPENSIVE = 10  # operations that are printed
-_STEPS = re.compile(r"(\d+):(\d+)")
-_OPERATION = re.compile(r'^\s*(?:ROOT )?%?(\S+) = (\w+\[[\d,]*\])?.*metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
+_STEPS = re.compile(r"([0-9]{1,18}):([0-9]{1,18})")
+_RESULT = re.compile(r"\w+\[[\d,]*\]")
 _HOLDS_OTHERS = ("while", "conditional", "call")  # their time is that of the operations inside, recorded for itself
 _TRANSFORMED = re.compile(r"(?:transpose|jvp|vmap)\(.*\)")  # the model's name, as JAX's transformations left it
 _CONTROL = re.compile(r"jit\(.*\)|while|body|cond|branch_\d+_fun|closed_call")
@@ -131,7 +131,7 @@ def read_operations(trace: Path, programs: Iterable[str] = ()) -> list[Operation
     known: dict[str, dict[str, tuple[str, str]]] = {}  # program, operation: result, where it comes from
     for text in programs:
         named = text.split(maxsplit=2)[1].rstrip(",")
-        known[named] = {name: (result, op_name) for name, result, op_name in _OPERATION.findall(text)}
+        known[named] = dict(operations_of(text))
     calls: dict[tuple[str, str], int] = defaultdict(int)
     nanoseconds: dict[tuple[str, str], float] = defaultdict(float)
     with warnings.catch_warnings():  # of nanobind's own types on Python 3.13; as an error it would abort the process
@@ -147,6 +147,20 @@ def read_operations(trace: Path, programs: Iterable[str] = ()) -> list[Operation
         took = nanoseconds[program, name]
         operations.append(Operation(name, place, result, calls[program, name], took / 1e6, took / total))
     return operations
+
+
+def operations_of(program: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield name, and result and `op_name`, of each operation in a program's text that has an `op_name`.
+
+    Such lines are `  ROOT %fusion.1 = f32[16,10]{1,0} fusion(...), ..., metadata={op_name="jit(f)/dot" ...}`. They are
+    cut, not matched, since a matcher tries every `metadata={` with every brace after it.
+    """
+    for line in program.splitlines():
+        name, _, said = line.strip().removeprefix("ROOT ").partition(" = ")
+        before, named, after = said.rpartition("metadata={")[2].partition('op_name="')
+        if named and " " not in name and "}" not in before:
+            result = _RESULT.match(said)
+            yield name.removeprefix("%"), (result[0] if result else "", after.partition('"')[0])
 
 
 def place_of(op_name: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.models.paper_cnn import PaperCNN
-from flaxcnn.runs.profile import Profiler, describe, parse_steps, place_of, read_operations
+from flaxcnn.runs.profile import Profiler, describe, operations_of, parse_steps, place_of, read_operations
 from flaxcnn.training import adam, create_state
 from flaxcnn.training.feed import Resident
 from flaxcnn.training.step import train_block
@@ -33,6 +33,7 @@ def test_steps_are_counted_from_0_and_the_end_is_not_among_them(text, steps):
         ("10:10", "--profile: no step to profile; expected FIRST before END, found 10:10"),
         ("a:b", "--profile: not a range of steps; expected FIRST:END, such as 10:20, found a:b"),
         ("-1:3", "--profile: not a range of steps; expected FIRST:END, such as 10:20, found -1:3"),
+        ("٣:٥", "--profile: not a range of steps; expected FIRST:END, such as 10:20, found ٣:٥"),
         ("10", "--profile: not a range of steps; expected FIRST:END, such as 10:20, found 10"),
         ("1190:1201", "--profile: beyond the run's last step; expected an END of at most 1,200, found 1190:1201"),
         ("99:120", "--profile: steps that are done; expected a FIRST of at least 100, found 99:120"),
@@ -42,6 +43,23 @@ def test_what_cannot_be_profiled_is_said_in_one_line(text, line):
     with pytest.raises(ConfigError) as caught:
         parse_steps(text, total_steps=1200, done=100)
     assert str(caught.value) == line
+
+
+def test_a_programs_text_says_of_each_operation_its_result_and_its_place():
+    text = """HloModule jit_f, is_scheduled=true
+
+ENTRY %main.5 (p: f32[2,3]) -> f32[2] {
+  %p = f32[2,3]{1,0} parameter(0), metadata={op_name="x"}
+  %call.1 = (f32[2]{0}, s32[]) custom-call(%p), backend_config={"a": {"b": 1}}
+  dot.1 = f32[2]{0} dot(%p, %p), metadata={op_type="dot" op_name="jit(f)/head/dot" source_line=3}
+  ROOT %tuple.2 = (f32[2]{0}) tuple(dot.1), metadata={op_name="jit(f)/head"}
+}
+"""
+    assert dict(operations_of(text)) == {
+        "p": ("f32[2,3]", "x"),
+        "dot.1": ("f32[2]", "jit(f)/head/dot"),
+        "tuple.2": ("", "jit(f)/head"),
+    }
 
 
 @pytest.fixture(scope="module")

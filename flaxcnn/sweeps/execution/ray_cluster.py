@@ -1,6 +1,7 @@
 """A Ray cluster: how it is reached, what room it has, and what a task finds in its environment."""
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -52,7 +53,7 @@ def connect(ray: ModuleType, address: str | None) -> None:
 def require_listener(address: str | None) -> None:
     """Raise ConfigError where no gRPC server answers at HOST:PORT; Ray itself would try for minutes, or for ever."""
     host, colon, port = (address or "").rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or "/" in host:
         return
     where, fix = f"--ray.address {address}", "start one with: ray start --head"
     try:
