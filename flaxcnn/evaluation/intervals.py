@@ -124,21 +124,39 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
     return MeanInterval(mean, deviation, float(mean - half), float(mean + half))
 
 
-def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+def prediction_interval(values: Sequence[float], confidence: float = 0.95, *, log: bool = False) -> tuple[float, float]:
     """Return the interval for one further value, mean ± t·s·√(1 + 1/n): what a run with another seed would give.
 
-    Args and errors are those of `mean_interval`; both ends are NaN of one value.
+    Args:
+        values: as `mean_interval`.
+        confidence: how often such intervals hold the further value.
+        log: whether the logarithms of the values are roughly normal, not the values themselves; those are positive
+            then. The interval is that of the logarithms, taken back.
+
+    Returns:
+        The two ends; both NaN of one value.
+
+    Raises:
+        DataError: as `mean_interval`, or `log` is asked for of a value that is not positive.
+        ConfigError: confidence is out of its range.
 
     >>> low, high = prediction_interval([0.97, 0.98, 0.99])
     >>> f"{low:.4f} {high:.4f}"
     '0.9303 1.0297'
     """
-    mean, deviation, factor = _t_statistics(values, confidence)
+    if log and min(values, default=1) <= 0:
+        raise DataError("no logarithms of these values", expected="positive numbers", found=list(values))
+    mean, deviation, factor = _t_statistics(np.log(values) if log else values, confidence)
     half = factor * deviation * np.sqrt(1 + 1 / len(values))
-    return float(mean - half), float(mean + half)
+    ends = np.array([mean - half, mean + half])
+    if log:
+        with np.errstate(over="ignore"):  # of two values far apart, the upper end is infinite
+            ends = np.exp(ends)
+    low, high = ends.tolist()
+    return low, high
 
 
-def _t_statistics(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+def _t_statistics(values: Sequence[float] | np.ndarray, confidence: float) -> tuple[float, float, float]:
     """Return the mean, the standard deviation and the t quantile; the last two NaN of one value."""
     from scipy.special import stdtrit  # takes most of a second to import
 

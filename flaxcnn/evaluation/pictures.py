@@ -23,7 +23,7 @@ DPI = 130
 
 
 def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], title: str, path: Path) -> None:
-    """Draw losses and accuracies over steps, training against validation, the paper's values as points.
+    """Draw losses and accuracies over steps, training against validation, the paper's values as a line beside ours.
 
     The training loss of single batches goes up and down (the founding paper asks its readers to watch that), so it is
     drawn as it is, faint, and smoothed: the mean of the rows so far, each older one with 0.6 of the weight of the next.
@@ -57,25 +57,26 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
 
 
 def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None:
-    """Draw the rows' mean over seeds with the band in which 95 % of single runs lie, the paper's values as points."""
+    """Draw the rows' mean over seeds with the band in which 95 % of single runs lie, and the paper's run as a line."""
     measured = [(row.step, row.accuracy, row.accuracy_of_a_run) for row in rows if row.accuracy is not None]
     figure, loss_axes, accuracy_axes = _stacked(bool(measured))
     steps, means = [row.step for row in rows], [row.loss.mean for row in rows]
     loss_axes.plot(steps, means, color=_OURS, label="mean over seeds")
     low, high = zip(*(row.loss_of_a_run for row in rows), strict=True)
-    floor = 0.0
-    if min(means) > 0:  # on a logarithmic scale, where a band that reaches 0 is cut off
-        floor = min(means) / 3
+    losses = [(row.step, row.paper_loss) for row in rows if row.paper_loss is not None]
+    floor, ceiling = 0.0, max(*means, *(loss for _, loss in losses)) * 3
+    if min(means) > 0:  # on a logarithmic scale, where a band that reaches 0, or of two seeds far, is cut off
+        floor = min(*means, *(loss for _, loss in losses if loss > 0)) / 3
         _logarithmic(loss_axes)
-        loss_axes.set_ylim(bottom=floor)
-    loss_axes.fill_between(steps, np.maximum(low, floor), high, color=_OURS, alpha=0.2, label="95 % of runs")
+        loss_axes.set_ylim(max(floor, min(low) / 1.2), min(ceiling, max(high) * 1.2))
+    band = np.maximum(low, floor), np.minimum(high, ceiling)
+    loss_axes.fill_between(steps, *band, color=_OURS, alpha=0.2, label="95 % of runs")
     if accuracy_axes:
         steps = [step for step, _, _ in measured]
         low, high = zip(*(around for _, _, around in measured if around is not None), strict=True)
         accuracy_axes.plot(steps, [over.mean for _, over, _ in measured], color=_OURS, label="mean over seeds")
         accuracy_axes.fill_between(steps, low, np.minimum(high, 1), color=_OURS, alpha=0.2, label="95 % of runs")
         accuracy_axes.set(ylabel="accuracy on the first test images")
-    losses = [(row.step, row.paper_loss) for row in rows if row.paper_loss is not None]
     accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
     _draw_papers(((loss_axes, losses), (accuracy_axes, accuracies)))
     loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
@@ -204,7 +205,7 @@ def _draw_papers(points_on_axes: Sequence[tuple[Any, Sequence[tuple[int, float]]
         if axes is None:
             continue
         if points:
-            axes.plot(*zip(*points, strict=True), "D", color=_PAPER, markersize=5, label="paper")
+            axes.plot(*zip(*points, strict=True), "D--", color=_PAPER, markersize=3, linewidth=1, label="paper")
         axes.legend()
         axes.grid(alpha=0.3)
 

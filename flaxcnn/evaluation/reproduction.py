@@ -1,4 +1,9 @@
-"""What several seeds of one experiment say together: each number with its spread, beside what was expected of it."""
+"""What several seeds of one experiment say together: each number with its spread, beside what was expected of it.
+
+A number that a paper printed for a logged row is of one run. It is held against the spread of single runs, the
+interval in which one further seed's would lie, not against the much narrower interval of their mean. Losses of batches
+are positive and lie skewed, with a long tail above; their logarithms are nearly normal, so the interval is theirs.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +14,7 @@ from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.evaluation.intervals import MeanInterval, mean_interval, prediction_interval
 from flaxcnn.evaluation.table import LoggedRow, markdown
 
+_LOSS_DIGITS, _ACCURACY_DIGITS = 4, 2  # after the point, as papers print them
 _ABOUT_A_RUN = (
     "name",
     "parameters",
@@ -39,19 +45,23 @@ class ComparedRow(NamedTuple):
 
     step: int
     loss: MeanInterval
-    loss_of_a_run: tuple[float, float]  # where one further run's would lie, 95 %
+    loss_of_a_run: tuple[float, float]  # where one further run's would lie, 95 %; of the logarithms, taken back
     paper_loss: float | None
     accuracy: MeanInterval | None
     accuracy_of_a_run: tuple[float, float] | None
     paper_accuracy: float | None
 
     @property
-    def typical(self) -> list[bool]:
-        """For each number that the paper printed, whether a run of ours gives such a one in 95 % of cases."""
-        pairs = ((self.paper_loss, self.loss_of_a_run, 4), (self.paper_accuracy, self.accuracy_of_a_run, 2))
-        return [
-            low - 0.5 * 10**-digits <= paper <= high + 0.5 * 10**-digits  # the paper's number is rounded
-            for paper, (low, high), digits in ((p, i, d) for p, i, d in pairs if p is not None and i is not None)
+    def compared(self) -> list[tuple[str, float, bool]]:
+        """Of each number that the paper printed: "loss" or "accuracy", it, and whether 95 % of runs lie there."""
+        pairs = (
+            ("loss", self.paper_loss, self.loss_of_a_run, _LOSS_DIGITS),
+            ("accuracy", self.paper_accuracy, self.accuracy_of_a_run, _ACCURACY_DIGITS),
+        )
+        return [  # the paper's number is rounded
+            (name, paper, around[0] - 0.5 * 10**-digits <= paper <= around[1] + 0.5 * 10**-digits)
+            for name, paper, around, digits in pairs
+            if paper is not None and around is not None
         ]
 
 
@@ -88,7 +98,7 @@ def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[Publi
             ComparedRow(
                 rows[0].step,
                 mean_interval(losses),
-                prediction_interval(losses),
+                prediction_interval(losses, log=min(losses) > 0),
                 printed.train_loss,
                 mean_interval(accuracies) if accuracies else None,
                 prediction_interval(accuracies) if accuracies else None,
@@ -96,6 +106,63 @@ def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[Publi
             )
         )
     return result
+
+
+def outside_of_the_others(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> list[int]:
+    """Return for each run how many of its numbers lie outside where 95 % of runs do, as the other runs say it.
+
+    Only the numbers that the paper printed too are counted, rounded as it does; so this is how many of the paper's
+    would lie outside if its run were one of ours. The rows of a run depend on each other, which a binomial distribution
+    of that number does not know.
+
+    Args:
+        runs: three at least.
+        published: what the paper printed.
+    """
+    paper = {row.step: row for row in published}
+    counts = []
+    for left_out, run in enumerate(runs):
+        own = [
+            PublishedRow(
+                row.step,
+                None if paper[row.step].train_loss is None else round(row.train_loss, _LOSS_DIGITS),
+                None
+                if paper[row.step].test_accuracy is None or row.test_accuracy is None
+                else round(row.test_accuracy, _ACCURACY_DIGITS),
+            )
+            for row in run
+            if row.step in paper
+        ]
+        others = [*runs[:left_out], *runs[left_out + 1 :]]
+        counts.append(sum(not inside for row in compared_rows(others, own) for _, _, inside in row.compared))
+    return counts
+
+
+def judgement(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> str:
+    """Return the sentences that say which of a paper's numbers lie outside where 95 % of the runs do.
+
+    Empty where nothing can be compared: of one run, or where the paper printed nothing for the rows that were logged.
+    """
+    rows = compared_rows(runs, published) if len(runs) > 1 else []
+    judged = [(number, *each) for number, row in enumerate(rows) for each in row.compared]
+    if not judged:
+        return ""
+    outside = [f"the {name} of row {number} ({value:g})" for number, name, value, inside in judged if not inside]
+    named = f"outside lie {', '.join(outside)}" if outside else "none lies outside"
+    said = [
+        f"Of the {len(judged)} numbers on record from the paper, {len(judged) - len(outside)} lie where 95 % of single "
+        f"runs do, {named}; by chance, {0.05 * len(judged):.1f} would be expected outside.",
+        "The paper's run is one run, so each number is held against the spread of single runs, not of their mean: the "
+        "interval is Student's prediction interval for one further seed, of losses that of their logarithms, which are "
+        "nearer to normal.",
+    ]
+    if len(runs) > 2:
+        counts = outside_of_the_others(runs, published)
+        said.append(
+            f"Held in the same way against the others, each of these {len(runs)} runs has {min(counts)} to "
+            f"{max(counts)} outside, {sum(counts) / len(counts):.1f} on average."
+        )
+    return " ".join(said)
 
 
 def reported_table(numbers: Sequence[Reported]) -> str:
@@ -127,7 +194,7 @@ def rows_table(rows: Sequence[ComparedRow]) -> str:
                 f"{number}",
                 f"{row.step:,}",
                 f"{row.loss.mean:.4f}",
-                f"{max(row.loss_of_a_run[0], 0):.4f} to {row.loss_of_a_run[1]:.4f}",
+                f"{_loss(max(row.loss_of_a_run[0], 0))} to {_loss(row.loss_of_a_run[1])}",
                 "–" if row.paper_loss is None else f"{row.paper_loss:.4f}",
                 "–" if accuracy is None else f"{accuracy.mean:.4f}",
                 "–" if around is None else f"{around[0]:.4f} to {min(around[1], 1):.4f}",
@@ -139,6 +206,10 @@ def rows_table(rows: Sequence[ComparedRow]) -> str:
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}" if value < 1000 else f"{value:.1e}"  # of two seeds far apart
 
 
 def _range(each: Reported) -> str:

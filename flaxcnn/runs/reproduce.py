@@ -4,6 +4,7 @@ Each seed is a run in a folder of its own, so that what was interrupted goes on,
 """
 
 import dataclasses
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from flaxcnn.evaluation.reproduction import (
     ComparedRow,
     Reported,
     compared_rows,
+    judgement,
     reported,
     reported_table,
     rows_table,
@@ -61,8 +63,9 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
     rows = compared_rows(logged, file.published)
+    judged = judgement(logged, file.published)
     results = RunFolder(base)
-    results.write_text("reproduce.md", _report(file, summaries, numbers, rows))
+    results.write_text("reproduce.md", _report(file, summaries, numbers, rows, judged))
     kept = ("seed", "device", "weights_sha256", "state_sha256", "metrics_sha256")
     runs = [{name: summary[name] for name in kept} for summary in summaries]
     values = {each.metric: each.values for each in numbers}
@@ -78,6 +81,7 @@ def _report(
     summaries: Sequence[dict[str, Any]],
     numbers: Sequence[Reported],
     rows: Sequence[ComparedRow],
+    judged: str,
 ) -> str:
     seeds, first = len(summaries), summaries[0]
     steps = sorted({summary["steps"] for summary in summaries})
@@ -93,12 +97,8 @@ def _report(
     if file.expected:
         verdict = f"Not as expected: {', '.join(failed)}." if failed else "Everything is as expected."
         lines += ["", verdict]
-    if file.published and rows and seeds > 1:
-        judged = [typical for row in rows for typical in row.typical]
-        lines += [
-            "",
-            f"Of the {len(judged)} numbers on record from the paper, {sum(judged)} lie where 95 % of runs do.",
-        ]
+    if judged:
+        lines += ["", textwrap.fill(judged, 120)]
     if file.published and len(rows) <= _MOST_ROWS and seeds > 1:
         lines += ["", rows_table(rows)]
     digests = [

@@ -141,3 +141,13 @@ def test_no_resamples_and_a_negative_seed_are_refused():
 def test_a_fractions_interval_is_scipys_exact_one(successes, trials):
     expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="exact")
     np.testing.assert_allclose(binomial_interval(successes, trials), (expected.low, expected.high), rtol=1e-9)
+
+
+def test_the_interval_of_logarithms_is_that_of_a_log_normal_value():
+    values = [0.02, 0.05, 0.3, 0.07]
+    logs = np.log(values)
+    expected = np.exp(scipy.stats.t.interval(0.95, 3, logs.mean(), logs.std(ddof=1) * (1 + 1 / 4) ** 0.5))
+    assert prediction_interval(values, log=True) == pytest.approx(tuple(expected))
+    assert prediction_interval([1e-30, 1e30], log=True) == (0.0, np.inf)
+    with pytest.raises(DataError, match="no logarithms of these values; expected positive numbers"):
+        prediction_interval([0.1, 0.0], log=True)

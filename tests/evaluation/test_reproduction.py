@@ -1,11 +1,21 @@
 """Numbers over seeds: their mean, spread and interval, and whether they are what was expected or printed."""
 
+import math
+
+import numpy as np
 import pytest
 from scipy import stats
 
 from flaxcnn.config import Expectation, PublishedRow
 from flaxcnn.errors import ConfigError
-from flaxcnn.evaluation.reproduction import compared_rows, reported, reported_table, rows_table
+from flaxcnn.evaluation.reproduction import (
+    compared_rows,
+    judgement,
+    outside_of_the_others,
+    reported,
+    reported_table,
+    rows_table,
+)
 from flaxcnn.evaluation.table import LoggedRow
 
 ACCURACIES = [0.97, 0.98, 0.984]
@@ -50,20 +60,59 @@ def test_an_expectation_of_a_number_that_does_not_exist_is_refused():
 
 
 def test_a_papers_number_is_typical_where_95_percent_of_runs_lie():
-    runs = [[row(0, 2.30, 0.10)], [row(0, 2.31, 0.12)], [row(0, 2.29, 0.11)]]
-    half = stats.t.ppf(0.975, 2) * 0.01 * (1 + 1 / 3) ** 0.5
-    (inside,) = compared_rows(runs, [PublishedRow(0, 2.3 + half - 0.001, 0.12)])
-    assert inside.loss_of_a_run == pytest.approx((2.3 - half, 2.3 + half))
-    assert inside.typical == [True, True]
-    (outside,) = compared_rows(runs, [PublishedRow(0, 2.3 + half + 0.001, None)])
-    assert outside.typical == [False]
-    assert compared_rows(runs, [])[0].typical == []
+    # One further accuracy lies in mean ± t·s·√(1 + 1/n), and the logarithm of one further loss.
+    runs = [[row(0, math.exp(0.8), 0.10)], [row(0, math.exp(0.9), 0.12)], [row(0, math.exp(0.7), 0.11)]]
+    reach = stats.t.ppf(0.975, 2) * (1 + 1 / 3) ** 0.5
+    low, high = math.exp(0.8 - 0.1 * reach), math.exp(0.8 + 0.1 * reach)
+    (inside,) = compared_rows(runs, [PublishedRow(0, high - 0.001, 0.12)])
+    assert inside.loss_of_a_run == pytest.approx((low, high))
+    assert inside.accuracy_of_a_run == pytest.approx((0.11 - 0.01 * reach, 0.11 + 0.01 * reach))
+    assert inside.compared == [("loss", high - 0.001, True), ("accuracy", 0.12, True)]
+    (outside,) = compared_rows(runs, [PublishedRow(0, low - 0.001, None)])
+    assert outside.compared == [("loss", low - 0.001, False)]
+    rounded = round(0.11 + 0.01 * reach + 0.004, 2)  # outside, but by less than half of its last digit
+    assert compared_rows(runs, [PublishedRow(0, None, rounded)])[0].compared == [("accuracy", rounded, True)]
+    assert compared_rows(runs, [])[0].compared == []
+
+
+def test_a_loss_of_0_has_no_logarithm_and_is_held_against_the_losses_themselves():
+    runs = [[row(0, loss, None)] for loss in (0.0, 0.1, 0.2)]
+    reach = stats.t.ppf(0.975, 2) * (1 + 1 / 3) ** 0.5
+    assert compared_rows(runs, [])[0].loss_of_a_run == pytest.approx((0.1 - 0.1 * reach, 0.1 + 0.1 * reach))
+
+
+def test_the_judgement_names_what_lies_outside_and_how_many_would_by_chance():
+    runs = [[row(0, loss, 0.12), row(50, 0.5 * loss, 0.8)] for loss in (2.29, 2.30, 2.31, 2.305, 2.295)]
+    said = judgement(runs, [PublishedRow(0, 2.3034, 0.12), PublishedRow(50, 3.0, 0.8)])
+    assert said.startswith(
+        "Of the 4 numbers on record from the paper, 3 lie where 95 % of single runs do, outside lie the loss of row 1 "
+        "(3); by chance, 0.2 would be expected outside. The paper's run is one run"
+    )
+    assert "each of these 5 runs has 0 to 0 outside, 0.0 on average." in said
+    assert "none lies outside" in judgement(runs, [PublishedRow(0, 2.3034, 0.12)])
+    assert judgement(runs[:1], [PublishedRow(0, 2.3034, 0.12)]) == ""
+    assert judgement(runs, [PublishedRow(7, 2.3034, 0.12)]) == ""
+
+
+def test_a_run_that_differs_from_the_others_is_counted_outside_of_them():
+    losses = [2.30, 2.31, 2.29, 2.305, 5.0]
+    runs = [[row(0, loss, 0.10 + 0.001 * number)] for number, loss in enumerate(losses)]
+    assert outside_of_the_others(runs, [PublishedRow(0, 2.3, 0.1)]) == [0, 0, 0, 0, 1]
+    assert outside_of_the_others(runs, [PublishedRow(0, None, 0.1)]) == [0, 0, 0, 0, 0]
+
+
+def test_of_independent_runs_5_percent_of_the_numbers_lie_outside_of_the_others():
+    draw = np.random.default_rng(0)
+    logged = [[row(step, math.exp(draw.normal()), draw.normal(0.5, 0.1)) for step in range(500)] for _ in range(8)]
+    paper = [PublishedRow(step, 1.0, 0.5) for step in range(500)]
+    outside = sum(outside_of_the_others(logged, paper)) / (8 * 1000)
+    assert outside == pytest.approx(0.05, abs=0.015)  # a little less, since accuracies are rounded to 0.01
 
 
 def test_the_rows_table_has_dashes_where_nothing_was_printed_or_measured():
     runs = [[row(0, 2.30, None), row(50, 0.5, None)], [row(0, 2.32, None), row(50, 0.7, None)]]
     lines = rows_table(compared_rows(runs, [PublishedRow(50, None, 0.83)])).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        *("0", "0", "2.3100", "2.0899 to 2.5301", "–", "–", "–", "–")  # 12.706 · 0.014142 · √1.5
+        *("0", "0", "2.3100", "2.1001 to 2.5409", "–", "–", "–", "–")  # exp(ln 2.31 ± 12.706 · 0.0061 · √1.5)
     ]
     assert lines[3].split("|")[-2].strip() == "0.83"

@@ -33,7 +33,7 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     assert done.returncode == 0, done.stdout + done.stderr
     report = (tmp_path / "both" / "reproduce.md").read_text()
     assert "Everything is as expected." in report
-    assert "numbers on record from the paper" in report
+    assert "Of the 2 numbers on record from the paper, " in report
     assert report in done.stdout
     summaries = [json.loads((tmp_path / "both" / f"seed-00{s}" / "summary.json").read_text()) for s in (0, 1)]
     assert [each["seed"] for each in summaries] == [0, 1]
