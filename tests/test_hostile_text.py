@@ -14,9 +14,10 @@ from flaxcnn.config import load_experiment
 from flaxcnn.contracts import Contract
 from flaxcnn.contracts.commands import find_module, parse_input_shape
 from flaxcnn.data import load
-from flaxcnn.errors import FlaxcnnError, nearest
+from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 from flaxcnn.processes.options import split_address
 from flaxcnn.runs.profile import operations_of, parse_steps, place_of
+from flaxcnn.sweeps.execution.ray_cluster import require_listener
 
 UNITS = [
     "1",
@@ -56,6 +57,13 @@ READERS = {
     "an address": split_address,
     "a name that is not known": lambda text: nearest(text, ["learning_rate", "--optimizer.learning_rate"]),
 }
+
+
+@pytest.mark.parametrize("port", ["70000", "9" * 5000])
+@pytest.mark.parametrize("reader", [split_address, require_listener])
+def test_a_port_that_no_computer_has_is_refused(reader, port):
+    with pytest.raises(ConfigError, match="no address of a port"):
+        reader(f"localhost:{port}")
 
 
 @pytest.mark.parametrize("reader", READERS)

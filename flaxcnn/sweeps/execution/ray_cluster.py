@@ -53,9 +53,11 @@ def connect(ray: ModuleType, address: str | None) -> None:
 def require_listener(address: str | None) -> None:
     """Raise ConfigError where no gRPC server answers at HOST:PORT; Ray itself would try for minutes, or for ever."""
     host, colon, port = (address or "").rpartition(":")
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or "/" in host:
+    if not colon or not re.fullmatch("[0-9]+", port) or "/" in host:
         return
     where, fix = f"--ray.address {address}", "start one with: ray start --head"
+    if len(port) > 5 or int(port) > 65535:
+        raise ConfigError("no address of a port", where=where, expected="HOST:PORT with a port of at most 65535")
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
