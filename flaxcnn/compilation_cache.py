@@ -45,9 +45,11 @@ def use_compilation_cache() -> Path | None:
         return None
     folder = root / folder_name(processor())
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(folder):  # who writes here makes this process run his code
-            return None
+        root.parents[1].mkdir(parents=True, exist_ok=True)
+        for place in (root.parent, root, folder):
+            place.mkdir(mode=0o700, exist_ok=True)
+        if not all(map(_is_private, (root.parent.resolve(), root, folder))):
+            return None  # who writes to one of these makes this process run their code
         drop_torn_entries(folder)
         prune(root, _MOST_BYTES)
     except OSError:
@@ -137,8 +139,10 @@ def _root() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-    status = folder.stat()
-    return not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    status = folder.lstat()  # a link could lead to a folder of this user's that holds the files of another
+    return not hasattr(os, "getuid") or (
+        stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    )
 
 
 def _is_whole(entry: bytes) -> bool:

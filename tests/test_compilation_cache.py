@@ -185,13 +185,36 @@ def test_without_xdgs_variable_the_folder_is_below_the_home(own_settings, monkey
         assert folder.is_relative_to(tmp_path / ".cache" / "flaxcnn")
 
 
-def test_a_folder_that_others_may_write_to_is_not_used(own_settings, monkeypatch, tmp_path):
+@pytest.mark.parametrize("open_to_others", ["flaxcnn", "programs", "folder"])
+def test_a_folder_that_others_may_write_to_is_not_used(own_settings, monkeypatch, tmp_path, open_to_others):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "flaxcnn" / "programs" / folder_name(processor())
+    programs = tmp_path / "flaxcnn" / "programs"
+    folder = programs / folder_name(processor())
     folder.mkdir(parents=True)
-    folder.chmod(0o777)
+    for place in (programs.parent, programs, folder):
+        place.chmod(0o700)
+    {"flaxcnn": programs.parent, "programs": programs, "folder": folder}[open_to_others].chmod(0o777)
     assert use_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_link_to_another_folder_is_not_used(own_settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "unpacked").mkdir(0o700)
+    (tmp_path / "flaxcnn" / "programs").mkdir(0o700, parents=True)
+    (tmp_path / "flaxcnn" / "programs" / folder_name(processor())).symlink_to(tmp_path / "unpacked")
+    assert use_compilation_cache() is None
+
+
+def test_the_folder_is_the_users_own_whatever_the_umask(own_settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = os.umask(0o002)
+    try:
+        folder = use_compilation_cache()
+    finally:
+        os.umask(before)
+    assert folder is not None
+    assert [place.stat().st_mode & 0o777 for place in (folder, *folder.parents[:2])] == [0o700] * 3
 
 
 def test_a_folder_that_cannot_be_made_means_no_cache(own_settings, monkeypatch, tmp_path):
