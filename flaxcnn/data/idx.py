@@ -11,7 +11,6 @@ import itertools
 import math
 import mmap
 import os
-import stat
 import struct
 import weakref
 import zlib
@@ -26,13 +25,17 @@ import numpy.typing as npt
 
 from flaxcnn.data.images import Images, StoredImages
 from flaxcnn.errors import DataError
+from flaxcnn.files import open_regular
 
 MAX_BYTES = 8 << 30
 """The largest content that is inflated, 8 GiB: ten times the largest data set known in this format."""
+MAX_LABELS = 1 << 27
+"""The most labels, which are always read into memory: 134 million."""
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_COMPRESSED = 1 << 14  # bytes inflated at a time: zlib copies what is left of them at the end of each member
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,7 @@ class IdxImages(StoredImages):
 
     def _open(self) -> int:
         if self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is not waited for
             weakref.finalize(self, os.close, descriptor)
             if _version(os.fstat(descriptor)) != self._version:
                 raise self._changed("another size or time of change")
@@ -125,17 +128,16 @@ def read_idx_images(path: str | os.PathLike[str], in_memory: int) -> tuple[Image
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path, error=_not_idx) as file:
             status = os.fstat(file.fileno())
-            large = stat.S_ISREG(status.st_mode) and status.st_size > in_memory
-            if large and file.read(2) != _GZIP_MAGIC:
+            if status.st_size > in_memory and file.read(2) != _GZIP_MAGIC:
                 file.seek(0)
                 digest = hashlib.sha256(head := file.read(_header_size(3)))
                 count, height, width = _check_length(_header(head, 3, path), path, status.st_size)
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
                 return IdxImages(path, (count, height, width, 1), _version(status)), digest.hexdigest()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise _unreadable(path, error) from error
     read = read_idx(path, rank=3)
     return read.array[..., np.newaxis], read.sha256
@@ -145,8 +147,8 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> IdxFile:
     """Read an IDX file of unsigned bytes.
 
     Args:
-        path: the file; whether it is gzipped is seen from its first bytes, not from its name. A gzipped file is one
-            member (RFC 1952), as gzip writes it.
+        path: the file; whether it is gzipped is seen from its first bytes, not from its name. A gzipped file is
+            one member or several (RFC 1952), as gzip, pigz and bgzip write it.
         rank: the number of dimensions that it must have: 3 for images (N, H, W), 1 for labels (N,).
 
     Returns:
@@ -154,21 +156,19 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> IdxFile:
 
     Raises:
         DataError: the file is missing, unreadable, not a file, not gzip to its end, not IDX, of another element type
-            or rank, has a dimension of 0, is shorter or longer than it declares, or is gzipped and declares more than
-            `MAX_BYTES`.
+            or rank, has a dimension of 0, is shorter or longer than it declares, has more than `MAX_LABELS`, or is
+            gzipped and declares more than `MAX_BYTES`.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError("not a regular file", where=path, expected="an IDX file, raw or gzipped")
+        with open_regular(path, error=_not_idx) as file:
+            length = os.fstat(file.fileno()).st_size
             gzipped = file.read(2) == _GZIP_MAGIC
             file.seek(0)
             if gzipped:
                 return _parse(_inflate(file, path), rank, path, length=None)
-            return _parse(iter(lambda: file.read(_CHUNK), b""), rank, path, length=status.st_size)
-    except OSError as error:
+            return _parse(iter(lambda: file.read(_CHUNK), b""), rank, path, length)
+    except FileNotFoundError as error:
         raise _unreadable(path, error) from error
 
 
@@ -231,6 +231,8 @@ def _header(head: bytes, rank: int, path: Path) -> tuple[int, ...]:
 def _check_length(shape: tuple[int, ...], path: Path, length: int | None) -> tuple[int, ...]:
     """Return the dimensions that a file of so many bytes declares, or, where that is not known yet, may declare."""
     declared = _header_size(len(shape)) + math.prod(shape)
+    if len(shape) == 1 and shape[0] > MAX_LABELS:
+        raise DataError("too many labels", where=path, expected=f"at most {MAX_LABELS:,}", found=f"{shape[0]:,}")
     if length is None and declared > MAX_BYTES:
         raise DataError(
             "the header declares too much", where=path, expected=f"at most {MAX_BYTES} bytes", found=_described(shape)
@@ -241,23 +243,25 @@ def _check_length(shape: tuple[int, ...], path: Path, length: int | None) -> tup
 
 
 def _inflate(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the content of a file of one gzip member in pieces of at most `_CHUNK` bytes.
+    """Yield the content of a file of gzip members, one after another, in pieces of at most `_CHUNK` bytes.
 
     Not `gzip.GzipFile`, which takes zero bytes after the end for padding and so accepts a file that was appended to.
     """
-    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: a gzip header and trailer, whose CRC zlib verifies
-    while not stream.eof:
-        compressed = stream.unconsumed_tail or file.read(_CHUNK)
-        try:
-            piece = stream.decompress(compressed, _CHUNK)
-        except zlib.error as error:
-            raise _damaged(path, str(error)) from error
-        if not (piece or compressed or stream.eof):
-            raise _damaged(path, "the stream ends early")
-        if piece:
-            yield piece
-    if stream.unused_data or file.read(1):
-        raise _damaged(path, "bytes after the end of the stream")
+    compressed = file.read(_COMPRESSED)
+    while compressed:
+        if not compressed.startswith(_GZIP_MAGIC[: len(compressed)]):
+            raise _damaged(path, "bytes after the end of the stream")
+        stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: a gzip header and trailer, whose CRC zlib verifies
+        while not stream.eof:
+            try:
+                piece = stream.decompress(compressed, _CHUNK)
+            except zlib.error as error:
+                raise _damaged(path, str(error)) from error
+            if piece:
+                yield piece
+            compressed = stream.unused_data or stream.unconsumed_tail or file.read(_COMPRESSED)
+            if not (piece or compressed or stream.eof):
+                raise _damaged(path, "the stream ends early")
 
 
 def _header_size(rank: int) -> int:
@@ -283,8 +287,18 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     )
 
 
+def _not_idx(what: str, **parts: Any) -> DataError:
+    return DataError(what, **{"expected": "an IDX file, raw or gzipped", **parts})
+
+
 def _damaged(path: Path, found: str) -> DataError:
-    return DataError("damaged gzip", where=path, expected="one whole gzip member", found=found, fix="copy it again")
+    return DataError(
+        "damaged gzip",
+        where=path,
+        expected="whole gzip members and nothing after them",
+        found=found,
+        fix="copy it again",
+    )
 
 
 def _fault(length: int, declared: int) -> str:

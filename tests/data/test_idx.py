@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import math
+import os
 import struct
+import time
 import tracemalloc
 
 import numpy as np
@@ -199,7 +201,7 @@ def test_a_content_about_as_long_as_a_piece_that_is_inflated_is_read(file, extra
 def test_damaged_gzip_says_so(file):
     content = gzip.compress(written(np.arange(27, dtype=np.uint8).reshape(3, 3, 3)))
     wrong_crc = content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
-    line = "damaged gzip; expected one whole gzip member, found "
+    line = "damaged gzip; expected whole gzip members and nothing after them, found "
     assert refusal(file(wrong_crc)).startswith(line + "Error -3 while decompressing data: incorrect data check")
     assert refusal(file(content[:-1])) == line + "the stream ends early. Copy it again"
     assert refusal(file(content + b"\0")) == line + "bytes after the end of the stream. Copy it again"
@@ -213,13 +215,56 @@ def test_a_gzip_header_with_a_name_a_comment_and_a_time_is_read(file):
     np.testing.assert_array_equal(read_idx(file(header + plain[10:]), 3).array, array)
 
 
+@many
+@given(images, st.data())
+def test_a_file_of_several_gzip_members_is_their_contents_one_after_another(file, array, data):
+    # RFC 1952, 2.2: "a gzip file consists of a series of members"; bgzip ends a file with an empty one.
+    content = written(array)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=4)))
+    pieces = [content[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+    packed = b"".join(map(gzip.compress, pieces))
+    assert gzip.decompress(packed) == content
+    np.testing.assert_array_equal(read_idx(file(packed), 3).array, array)
+    assert "damaged gzip" in refusal(file(packed[:-1]))
+
+
+def test_a_member_more_than_the_header_declares_is_not_inflated(file):
+    bomb = gzip.compress(struct.pack(">4I", 0x0803, 1, 1, 1) + b"x") + gzip.compress(bytes(2**28), compresslevel=1)
+    path = file(bomb)
+    tracemalloc.start()
+    line = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert line == "trailing bytes; expected 17 bytes (16 of header and 1×1×1), found more"
+    assert peak < 2**24
+
+
+def test_fifty_thousand_empty_members_take_seconds_at_most(file):
+    content = written(np.zeros((2, 2, 2), np.uint8))
+    packed = gzip.compress(b"") * 50_000 + gzip.compress(content)  # 1 MB
+    start = time.process_time()
+    assert read_idx(file(packed), 3).array.shape == (2, 2, 2)
+    assert time.process_time() - start < 5
+
+
 def test_what_cannot_be_opened_is_an_error_that_says_why(tmp_path):
-    expected = "cannot read the file; expected an IDX file, raw or gzipped, found "
-    assert refusal(tmp_path / "nothing") == expected + "no such file or directory"
-    assert refusal(tmp_path) == expected + "is a directory"
+    assert refusal(tmp_path / "nothing") == (
+        "cannot read the file; expected an IDX file, raw or gzipped, found no such file or directory"
+    )
+    assert refusal(tmp_path) == "not a regular file; expected an IDX file, raw or gzipped, found a folder"
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert refusal(tmp_path / "loop") == expected + "too many levels of symbolic links"
+    assert refusal(tmp_path / "loop") == (
+        "cannot read: Too many levels of symbolic links; expected an IDX file, raw or gzipped"
+    )
 
 
-def test_a_device_is_not_a_file():
-    assert refusal("/dev/null") == "not a regular file; expected an IDX file, raw or gzipped"
+def test_a_device_or_a_pipe_is_not_a_file(tmp_path):
+    assert refusal("/dev/zero") == "not a regular file; expected an IDX file, raw or gzipped, found a device"
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(tmp_path / "pipe") == "not a regular file; expected an IDX file, raw or gzipped, found a pipe"
+
+
+def test_labels_by_the_gigabyte_are_refused_before_they_are_read(file):
+    path = file(struct.pack(">2I", 0x0801, 2**31))
+    os.truncate(path, 8 + 2**31)  # a sparse file takes no room on the disk, and would take 2 GiB of memory
+    assert refusal(path, rank=1) == "too many labels; expected at most 134,217,728, found 2,147,483,648"
