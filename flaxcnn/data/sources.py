@@ -4,6 +4,7 @@ MNIST is part of the package, so it is there offline; the other two are what the
 downloads anything.
 """
 
+import difflib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.data.images import IN_MEMORY, Images
 from flaxcnn.errors import ConfigError, DataError, nearest
+from flaxcnn.files.paths import user_path
 
 SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME")
 """The forms that `load` takes."""
@@ -59,24 +61,48 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
         ConfigError: the source has none of these forms.
         DataError: its data is missing, damaged or not what it declares.
     """
-    kind, colon, name = source.partition(":")
+    kind, _, name = source.partition(":")
     if source == "mnist":
         return _load_mnist()
     if kind == "idx" and name:
-        return load_idx_folder(Path(name).expanduser(), source, in_memory)
+        return load_idx_folder(user_path(name, "data.source"), source, in_memory)
     if kind == "tfds" and name:
-        from flaxcnn.data.tfds import load_prepared  # TensorFlow Datasets takes most of a second to import
-
+        try:
+            from flaxcnn.data.tfds import load_prepared  # its packages take a third of a second to import
+        except ModuleNotFoundError as error:  # tensorflow-datasets brings array_record on Linux alone
+            package = (error.name or "a package").partition(".")[0]
+            raise ConfigError(
+                f"{package} is not installed", where="data.source", found=f"'{source}'", fix=f"install {package}"
+            ) from error
         return load_prepared(name, data_dir, in_memory)
-    if not colon and os.sep in source:
-        folder, fix = Path(source).expanduser(), f"did you mean 'idx:{source}'?"
-        if folder.is_dir() and not any(folder.glob("*-ubyte*")):
-            fix = "folders of image files cannot be read; idx: is for files in MNIST's format"
-    else:
-        fix = nearest(source, ("mnist", f"idx:{name or 'FOLDER'}", f"tfds:{name or 'NAME'}"))
-    raise ConfigError(
-        "unknown source", where="data.source", expected=" or ".join(SOURCES), found=f"'{source}'", fix=fix
-    )
+    what, fix = _advice(source)
+    raise ConfigError(what, where="data.source", expected=" or ".join(SOURCES), found=f"'{source}'", fix=fix)
+
+
+def _advice(source: str) -> tuple[str, str]:
+    """Return what is wrong with a source that has none of the known forms, and what to do."""
+    kind, colon, name = source.partition(":")
+    meant = difflib.get_close_matches(kind.lower(), ("idx", "tfds"), n=1, cutoff=0.65)
+    if meant and name:
+        return "unknown source", f"did you mean '{meant[0]}:{name}'?"
+    if "://" in source:
+        return "unknown source", "nothing is downloaded; name a folder on this machine"
+    place = name if colon else source
+    folder = user_path(place or ".", "data.source")
+    if not place or not os.path.exists(folder):
+        if os.sep in place:
+            return "no such folder", "check its path"
+        return "unknown source", nearest(source, SOURCES)
+    if not os.path.isdir(folder):
+        return "a file, where a folder is read", "name the folder of four files in MNIST's format with idx:"
+    if any(folder.glob("*-ubyte*")):
+        return "unknown source", f"did you mean 'idx:{place}'?"
+    if any(any(folder.glob(f"{below}dataset_info.json")) for below in ("", "*/", "*/*/", "*/*/*/")):
+        return (
+            "unknown source",
+            "a set that TensorFlow Datasets has prepared is tfds:NAME, its folder given by --data.dir",
+        )
+    return "unknown source", "folders of image files cannot be read; idx: is for files in MNIST's format"
 
 
 def load_idx_folder(folder: str | os.PathLike[str], source: str | None = None, in_memory: int = IN_MEMORY) -> Dataset:

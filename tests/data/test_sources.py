@@ -75,7 +75,8 @@ def test_nobody_can_change_the_embedded_images():
 
 def test_an_altered_mnist_is_refused(tmp_path):
     package = tmp_path / "flaxcnn"
-    shutil.copytree(Path(flaxcnn.__file__).parent / "data", package / "data")
+    for part in ("data", "files"):
+        shutil.copytree(Path(flaxcnn.__file__).parent / part, package / part)
     shutil.copy(Path(flaxcnn.__file__).parent / "errors.py", package)
     (package / "__init__.py").touch()
     labels = package / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz"
@@ -170,7 +171,7 @@ def test_a_folder_that_is_not_there_or_no_folder_is_refused(folder):
 def test_a_folder_in_place_of_a_file_is_refused(folder):
     (folder / NAMES[0]).unlink()
     (folder / NAMES[0]).mkdir()
-    assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[0]}: cannot read the file; ")
+    assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[0]}: not a regular file; ")
 
 
 def test_a_test_label_that_training_never_saw_is_refused(folder):
@@ -207,8 +208,9 @@ def test_images_in_place_of_labels_are_refused(folder):
         ("mnits", "Did you mean 'mnist'?"),
         ("tdfs:cifar10", "Did you mean 'tfds:cifar10'?"),
         ("IDX:/data", "Did you mean 'idx:/data'?"),
-        ("/data/fashion", "Did you mean 'idx:/data/fashion'?"),
         ("idx:", "Known: idx:FOLDER, mnist, tfds:NAME"),
+        ("https://example.org/photos", "Nothing is downloaded; name a folder on this machine"),
+        ("csv", "Known: idx:FOLDER, mnist, tfds:NAME"),
         ("", "Known: idx:FOLDER, mnist, tfds:NAME"),
     ],
 )
@@ -216,6 +218,44 @@ def test_an_unknown_source_is_told_the_nearest(source, fix):
     assert refusal(source, ConfigError) == (
         f"data.source: unknown source; expected mnist or idx:FOLDER or tfds:NAME, found '{source}'. {fix}"
     )
+
+
+@pytest.mark.parametrize("source", ["/photos/of/fruit", "./photos", "~/photos/fruit", "folder:/photos"])
+def test_a_folder_that_is_not_there_is_called_that_and_not_a_data_set_in_mnists_format(source, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert refusal(source, ConfigError) == (
+        f"data.source: no such folder; expected mnist or idx:FOLDER or tfds:NAME, found '{source}'. Check its path"
+    )
+
+
+def test_a_folder_named_without_its_form_is_told_the_form_of_what_is_in_it(folder, monkeypatch):
+    assert refusal(str(folder), ConfigError).endswith(f"Did you mean 'idx:{folder}'?")
+    monkeypatch.chdir(folder.parent)
+    assert refusal(folder.name, ConfigError).endswith(f"Did you mean 'idx:{folder.name}'?")
+    assert refusal(str(folder / NAMES[0]), ConfigError).startswith("data.source: a file, where a folder is read; ")
+    prepared = folder / "prepared" / "drawn" / "1.0.0"
+    prepared.mkdir(parents=True)
+    (prepared / "dataset_info.json").write_text("{}")
+    for place in (prepared, prepared.parent, prepared.parent.parent):
+        assert refusal(str(place), ConfigError).endswith(
+            "A set that TensorFlow Datasets has prepared is tfds:NAME, its folder given by --data.dir"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("~\0/x", "a path cannot hold a null byte"),
+        ("/data\ud800", "a path cannot hold half a character"),
+        ("~nosuchuser/photos", "no home folder is known for this user"),
+    ],
+)
+def test_what_no_folder_can_be_called_is_refused(name, line):
+    for source in (f"idx:{name}", name):
+        assert refusal(source, ConfigError).startswith(f"data.source: {line}; found ")
+    with pytest.raises(ConfigError, match=rf"data\.dir: {line}"):
+        load("tfds:drawn", name)
 
 
 def test_a_folder_of_image_files_is_not_taken_for_one_in_mnists_format(tmp_path):
