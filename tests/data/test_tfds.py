@@ -1,6 +1,5 @@
 """Real data sets, prepared by TensorFlow Datasets itself without TensorFlow, are read as they were written."""
 
-import io
 import json
 import pickle
 import shutil
@@ -8,63 +7,12 @@ import subprocess
 import sys
 
 import numpy as np
-import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
 from flaxcnn.data import Loader, array_digest, epoch_order, load
 from flaxcnn.errors import ConfigError, DataError
-
-NAMES = ("circle", "square", "triangle")
-
-
-def encoded(pixels, form="png", mode=None):
-    picture = PIL.Image.fromarray(np.squeeze(pixels))
-    buffer = io.BytesIO()
-    (picture.convert(mode) if mode else picture).save(buffer, form)
-    return buffer.getvalue()
-
-
-class Drawn(tfds.core.GeneratorBasedBuilder):
-    """Whatever examples a test gives it, split by split."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, *, examples, features, **kwargs):
-        self.examples, self.features = examples, features
-        super().__init__(**kwargs)
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self.features))
-
-    def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in self.examples}
-
-    def _generate_examples(self, split):
-        yield from enumerate(self.examples[split])
-
-
-class Configured(Drawn):
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain"), tfds.core.BuilderConfig(name="fancy")]  # noqa: RUF012
-
-
-def features(channels=1, **others):
-    image = tfds.features.Image(shape=(None, None, channels), encoding_format="png")
-    return {"image": image, "label": tfds.features.ClassLabel(names=NAMES), **others}
-
-
-def prepare(folder, examples, features, builder=Drawn, **kwargs):
-    made = builder(examples=examples, features=features, data_dir=folder, file_format="array_record", **kwargs)
-    made.download_and_prepare()
-    return folder / made.info.full_name
-
-
-def drawings(count, shape, seed):
-    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
-
-
-def as_examples(images, **others):
-    return [{"image": encoded(image), "label": place % 3, **others} for place, image in enumerate(images)]
+from tests.data.prepared_sets import NAMES, Configured, as_examples, drawings, encoded, features, prepare
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +122,24 @@ def test_loading_prints_nothing(gray, command_environment):
     code = f"from flaxcnn.data import load; load('tfds:drawn', {str(gray[0])!r})"
     run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_a_system_without_array_record_is_told_so(gray, command_environment):
+    code = (
+        "import sys; sys.modules['array_record'] = None; from flaxcnn.data import load\n"
+        f"try: load('tfds:drawn', {str(gray[0])!r})\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
+    assert run.stdout == (
+        "ConfigError data.source: array_record is not installed; found 'tfds:drawn'. Install array_record\n"
+    )
+
+
+def test_reading_a_prepared_set_imports_neither_tensorflow_nor_tensorflow_datasets(gray, command_environment):
+    code = f"import sys; from flaxcnn.data import load; load('tfds:drawn', {str(gray[0])!r}); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
+    assert not {"tensorflow", "tensorflow_datasets", "jax"} & set(run.stdout.split())
 
 
 def test_colours_are_read_with_their_channels_in_order_whatever_else_an_example_has(tmp_path):
@@ -365,5 +331,5 @@ def test_damaged_descriptions_are_refused(damaged, name, content):
     folder, version = damaged
     (version / name).write_text(content)
     line = refusal("drawn", folder)
-    assert line.startswith(f"{version}: ")
+    assert line.startswith(f"{version / name}: ")
     assert "\n" not in line

@@ -1,0 +1,88 @@
+"""Encoded image files to pixels, by Pillow, of a few named formats and of a bounded size.
+
+Pillow knows some forty formats, and for one of them, EPS, it starts Ghostscript. The bytes may come from anybody, so
+only the decoders of four formats ever see them.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from flaxcnn.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+"""What is decoded, as by TensorFlow's `decode_image`: a GIF's first frame."""
+
+MAX_PIXELS = 1 << 25
+"""The largest image that is decoded, 33 million pixels: one of 8K. Decoding it takes some 300 MiB."""
+
+CHANNELS = {1: "L", 3: "RGB"}
+"""Channels -> what Pillow calls them."""
+
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def decode(encoded: bytes, channels: int, where: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of an image file as TensorFlow's decoder does: alpha is dropped, a palette is colours.
+
+    Args:
+        encoded: the whole file, of one of `FORMATS`, with 8 bits a channel.
+        channels: 1 for gray, 3 for RGB; an image of the other kind is converted.
+        where: what to call the image in an error.
+        shape: what the image has to have, if that is known; it is compared before a pixel is decoded.
+
+    Returns:
+        The pixels, uint8 (H, W, channels).
+
+    Raises:
+        DataError: the bytes are of another format or damaged, the image has more than `MAX_PIXELS`, another depth, or
+            another shape.
+    """
+    with _damage(where):
+        picture = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
+    with picture:
+        found = (picture.height, picture.width, channels)
+        if shape and found != shape:
+            raise DataError(
+                "images of different sizes",
+                where=where,
+                expected=f"{'×'.join(map(str, shape))} as in example 0",
+                found="×".join(map(str, found)),
+                fix="prepare the data set with images of one size",
+            )
+        if math.prod(picture.size) > MAX_PIXELS:
+            raise DataError(
+                "image too large",
+                where=where,
+                expected=f"at most {MAX_PIXELS:,} pixels",
+                found="×".join(map(str, found)),
+            )
+        if picture.mode not in _EIGHT_BIT:
+            raise DataError("not an 8-bit image", where=where, expected="8 bits a channel", found=picture.mode)
+        wanted = CHANNELS[channels]
+        with _damage(where):
+            decoded = picture if picture.mode == wanted else picture.convert(wanted)
+            pixels: npt.NDArray[np.uint8] = np.asarray(decoded).reshape(found)
+    return pixels
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    """Raise what Pillow raises of an image as an error of the data."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of odd metadata, once for each image
+            yield
+    except Exception as error:  # Pillow promises no class for bytes that are not an image
+        raise DataError(
+            "damaged image",
+            where=where,
+            expected="a PNG, JPEG, BMP or GIF file",
+            found=(str(error).strip() or type(error).__name__).splitlines()[0],
+        ) from error
