@@ -1,7 +1,7 @@
 """Real processes that make a run together, started fast: forked from one that has imported JAX but not started it.
 
 A forked process runs its program to the end of the interpreter, exit handlers included. A program is Python; it finds
-`index`, `count` and `port`, and is the main program of its process: what it prints goes to files.
+`index`, `count`, `host` and `port`, and is the main program of its process: what it prints goes to files.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from flaxcnn.processes.meeting import held_port
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -65,7 +65,7 @@ def at(name):
 def run(work, timeout=60.0):
     code = 0
     try:
-        join(Processes(f"127.0.0.1:{port}", count, index) if count > 1 else Processes(), timeout)
+        join(Processes(f"{host}:{port}", count, index) if count > 1 else Processes(), timeout)
         with guarded():
             work()
         leave()
@@ -74,6 +74,18 @@ def run(work, timeout=60.0):
         code = error.exit_code
     sys.exit(code)
 """
+
+
+@contextlib.contextmanager
+def held_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """Yield a port that nothing else on this machine is given until process 0 of a run has it."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, 0))
+        port = held.getsockname()[1]
+        if sys.platform != "linux":  # elsewhere a second socket may be refused a port that one is bound to
+            held.close()
+        yield port
 
 
 def without_gloo(text: str) -> str:
@@ -88,6 +100,7 @@ class Started:
 
     name: str
     files: Path
+    port: int = 0
     pid: int = 0
     code: int | None = None
 
@@ -121,19 +134,21 @@ class Fork:
         self._ports = contextlib.ExitStack()
         self._started: list[Started] = []
 
-    def start(self, program: str, count: int, out: Path, *, devices: int = 1, **names: object) -> list[Started]:
+    def start(
+        self, program: str, count: int, out: Path, *, host: str = "127.0.0.1", devices: int = 1, **names: object
+    ) -> list[Started]:
         """Start a program in so many processes; each finds the names, and has so many devices."""
         out.mkdir(parents=True, exist_ok=True)
-        port = self._ports.enter_context(held_port())
+        port = self._ports.enter_context(held_port(host.strip("[]")))
         flags = f"--xla_force_host_platform_device_count={devices}"
-        started = [Started(f"{port}-{index}", out / f"{port}-{index}") for index in range(count)]
+        started = [Started(f"{port}-{index}", out / f"{port}-{index}", port) for index in range(count)]
         self._started += started
         for index, each in enumerate(started):
             asked = {
                 "name": each.name,
                 "files": str(each.files),
                 "program": JOINED + program,
-                "names": {"index": index, "count": count, "port": port, **names},
+                "names": {"index": index, "count": count, "host": host, "port": port, **names},
                 "environment": {"XLA_FLAGS": flags},
             }
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")

@@ -10,7 +10,6 @@ import pytest
 from flaxcnn import processes
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes import Processes
-from flaxcnn.processes.meeting import held_port
 from flaxcnn.processes.options import split_address
 from tests.many_processes import Fork
 
@@ -143,35 +142,6 @@ def test_processes_that_do_not_fit_together_end_at_once_with_the_same_line(fork,
     assert [each.code for each in started] == [2] * len(started)
     for each in started:
         assert told in line_of(each)
-
-
-def test_a_stranger_at_the_port_disturbs_nobody(fork, tmp_path):
-    program = "time.sleep(0.5 if index else 0)\nrun(lambda: print(gather(index)))"
-    started = fork.start(program, 2, tmp_path)
-    port = int(started[0].name.partition("-")[0])
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", port)) as stranger:
-                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                assert stranger.recv(1) == b""
-            break
-        except ConnectionResetError:  # it was not even read to its end
-            break
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-    fork.wait(started)
-    assert [(each.code, each.out, each.err) for each in started] == [(0, "[0, 1]\n", "")] * 2
-
-
-def test_a_held_port_is_given_to_nobody_but_who_listens_on_it():
-    with held_port() as port:
-        for _ in range(30_000):  # of some 7,000 ports that the system chooses from
-            with socket.socket() as any_port:
-                any_port.bind(("127.0.0.1", 0))
-                assert any_port.getsockname()[1] != port
-        with socket.create_server(("127.0.0.1", port)) as service, socket.create_connection(("127.0.0.1", port)):
-            service.accept()[0].close()
 
 
 def test_slurm_is_found_by_jax(fork, tmp_path):

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flaxcnn.errors import FlaxcnnError
+from flaxcnn.errors import FlaxcnnError, ProcessError
 from flaxcnn.processes.channel import Channel, wait
 from flaxcnn.processes.membership import channel, close, guarded
+from flaxcnn.processes.messages import LONGEST_TEXT, is_error
 
 T = TypeVar("T")
 
@@ -45,6 +46,8 @@ def together(work: Callable[[], T]) -> T:
             _share(star, "together", {"error": _packed(error)})
             raise
         outcome = _share(star, "together", outcome)
+    if not isinstance(outcome, dict) or "error" not in outcome or (outcome["error"] is None and "value" not in outcome):
+        raise _senseless()
     if outcome["error"] is not None:
         raise _unpacked(outcome["error"])
     return outcome["value"]
@@ -168,14 +171,16 @@ def _packed(error: FlaxcnnError) -> dict[str, Any]:
     sides = {name: getattr(error, name) for name in ("where", "expected", "found")}
     return {
         "kind": f"{type(error).__module__}.{type(error).__qualname__}",
-        "what": error.what,
-        "fix": error.fix,
+        "what": error.what[:LONGEST_TEXT],
+        "fix": error.fix[:LONGEST_TEXT],
         "exit_code": error.exit_code,
-        **{name: None if side is None else str(side) for name, side in sides.items()},
+        **{name: None if side is None else str(side)[:LONGEST_TEXT] for name, side in sides.items()},
     }
 
 
-def _unpacked(packed: dict[str, Any]) -> FlaxcnnError:
+def _unpacked(packed: Any) -> FlaxcnnError:
+    if not is_error(packed):
+        return _senseless()
     fields = dict(packed)
     kind, exit_code = fields.pop("kind"), fields.pop("exit_code")
     kinds = {f"{each.__module__}.{each.__qualname__}": each for each in _kinds(FlaxcnnError)}
@@ -184,5 +189,11 @@ def _unpacked(packed: dict[str, Any]) -> FlaxcnnError:
     return error
 
 
+def _senseless() -> ProcessError:
+    return ProcessError("another process sent what no process of a run sends")
+
+
 def _kinds(kind: type[FlaxcnnError]) -> list[type[FlaxcnnError]]:
-    return [kind, *(each for below in kind.__subclasses__() for each in _kinds(below))]
+    """Return the kinds of errors of `flaxcnn.errors`, which are all made in the same way."""
+    below = [each for each in kind.__subclasses__() if each.__module__ == FlaxcnnError.__module__]
+    return [kind, *(each for own in below for each in _kinds(own))]

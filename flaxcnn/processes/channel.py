@@ -7,7 +7,6 @@ ends, since a wait in C++ for a lost process may never return.
 """
 
 import contextlib
-import json
 import os
 import selectors
 import socket
@@ -17,13 +16,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from flaxcnn.errors import ProcessError
+from flaxcnn.processes.messages import LONGEST_LINE, Lines, MessageError, read, write
 
 PING_SECONDS = 2.0  # each process lets the others hear of it so often
 SILENT_SECONDS = 30.0  # a process of which nothing was heard for so long is lost: its machine or the network is
 GRACE_SECONDS = 5.0  # from the end of a process to that of the others
+_MOST_WAITING = 64 << 20  # bytes, or so, that a process said and that were not asked for yet
+_OF_MESSAGE = 1000  # bytes that a message takes besides those of its line
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Ending:
     Attributes:
         process: which process ended.
         line: the error with which it ended; None where it was lost without a word.
-        exit_code: with which it ends, and so do the others.
+        exit_code: with which it ends, and so do the others; from 1 to 255.
     """
 
     process: int
@@ -57,7 +60,13 @@ class _Peer:
     connection: socket.socket
     sending: threading.Lock = field(default_factory=threading.Lock)
     said: deque[dict[str, Any]] = field(default_factory=deque)
+    waiting: int = 0  # bytes of what was said
     left: bool = False  # in order, which makes the end of the connection no loss
+
+    def take(self) -> dict[str, Any]:
+        message = self.said.popleft()
+        self.waiting -= message["size"]
+        return message
 
 
 class Channel:
@@ -78,6 +87,13 @@ class Channel:
         self.changed = threading.Condition()
         self._peers: dict[int, _Peer] = {}
         self._operation = 0
+
+    @property
+    def address(self) -> str:
+        """The address at which this process speaks to another one, to one on another machine if there is any."""
+        with self.changed:
+            own = [str(peer.connection.getsockname()[0]) for peer in self._peers.values()]
+        return next((each for each in own if not ip_address(each.partition("%")[0]).is_loopback), own[0])
 
     @property
     def peers(self) -> list[int]:
@@ -107,7 +123,7 @@ class Channel:
 
     def say(self, process: int, number: int, name: str, value: Any) -> None:
         """Send a value, made of what JSON has, as a part of an operation."""
-        self._send(process, {"kind": "say", "number": number, "name": name, "value": value})
+        self._send(process, write("say", number=number, name=name, value=value))
 
     def say_to_all(self, number: int, name: str, value: Any) -> None:
         """Send a value to all others, none of whom hears before it what the first of them does about it."""
@@ -126,13 +142,14 @@ class Channel:
             self.changed.wait_for(lambda: self.heard(process, number, name) or self.ending)
             if self.heard(process, number, name) is None:
                 self.require_all()
-            return self._peers[process].said.popleft()["value"]
+            return self._peers[process].take()["value"]
 
     def heard(self, process: int, number: int, name: str) -> dict[str, Any] | None:
         """Return what a process said in an operation, if it did by now, and let it stand; raises as `hear`."""
-        said = self._peers[process].said
+        peer = self._peers[process]
+        said = peer.said
         while said and said[0]["number"] < number:  # of an operation that ended with an error before all had spoken
-            said.popleft()
+            peer.take()
         if not said:
             return None
         if (said[0]["number"], said[0]["name"]) != (number, name):
@@ -155,7 +172,7 @@ class Channel:
                 return
             for process in self.peers:
                 if process != ending.process and (self.index == 0 or ending.process == self.index):
-                    self._send(process, {"kind": "end", **asdict(ending)})
+                    self._send(process, write("end", **asdict(ending)))
             self.ending = ending  # only now, since who sees it may end this process
             self.changed.notify_all()
         threading.Thread(target=self._end_after_grace, args=(ending,), daemon=True).start()
@@ -163,20 +180,20 @@ class Channel:
     def close(self) -> None:
         """Leave in order; the others may leave later."""
         for process in self.peers:
-            self._send(process, {"kind": "bye"})
+            self._send(process, write("bye"))
         for peer in self._peers.values():
             peer.left = True
             with contextlib.suppress(OSError):
                 peer.connection.shutdown(socket.SHUT_WR)
 
-    def _send(self, process: int, message: dict[str, Any]) -> None:
+    def _send(self, process: int, line: bytes) -> None:
         peer = self._peers[process]
         with contextlib.suppress(OSError), peer.sending:  # that nobody is there shows when listening
-            peer.connection.sendall(json.dumps(message).encode() + b"\n")
+            peer.connection.sendall(line)
 
     def _listen(self, process: int) -> None:
         """Take in what a process sends until it leaves or is lost."""
-        peer, rest = self._peers[process], b""
+        peer, lines = self._peers[process], Lines(LONGEST_LINE)
         heard = pinged = awake = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(peer.connection, selectors.EVENT_READ)
@@ -188,7 +205,7 @@ class Channel:
                 awake = now
                 if now - pinged >= PING_SECONDS:
                     pinged = now
-                    self._send(process, {"kind": "ping"})
+                    self._send(process, write("ping"))
                 if not readable:
                     if now - heard > SILENT_SECONDS:
                         return self.end(Ending(process))
@@ -200,19 +217,28 @@ class Channel:
                     data = b""
                 if not data:
                     return None if peer.left else self.end(Ending(process))
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._take(peer, json.loads(line))
+                try:
+                    for line in lines.take(data):
+                        self._take(process, read(line, "ping", "say", "bye", "end"), len(line))
+                except MessageError as error:
+                    peer.connection.close()
+                    return self.end(Ending(process, f"it sent what no process of a run sends: {error}"))
 
-    def _take(self, peer: _Peer, message: dict[str, Any]) -> None:
-        kind = message.pop("kind")
+    def _take(self, process: int, message: dict[str, Any], size: int) -> None:
+        peer, kind = self._peers[process], message.pop("kind")
         if kind == "end":
+            of = message["process"]
+            if of >= self.count or (of != process if self.index == 0 else of == self.index):
+                raise MessageError("the end of a process that it cannot know of")
             self.end(Ending(**message))
         with self.changed:
             if kind == "bye":
                 peer.left = True
             elif kind == "say":
-                peer.said.append(message)
+                peer.waiting += size + _OF_MESSAGE
+                if peer.waiting > _MOST_WAITING:
+                    raise MessageError("more than was asked for")
+                peer.said.append({**message, "size": size + _OF_MESSAGE})
             self.changed.notify_all()
 
     def _end_after_grace(self, ending: Ending) -> None:

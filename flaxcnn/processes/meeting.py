@@ -1,146 +1,196 @@
 """How the processes of a run find each other: process 0 listens, the others come to it and say who they are.
 
-All this happens before JAX is told of them, whose own errors of joining are stack dumps or minutes of waiting.
+All this happens before JAX is told of them, whose own errors of joining are stack dumps or minutes of waiting. Nothing
+listens any more once JAX has its own connections.
 """
 
-import json
+import contextlib
+import hmac
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from flaxcnn.errors import ConfigError, ProcessError
+from flaxcnn.processes.addresses import RETRY_SECONDS, connect
 from flaxcnn.processes.channel import Channel
-from flaxcnn.processes.relay import HELLO, LOOPBACK, pass_on, relay
+from flaxcnn.processes.listener import Listener
+from flaxcnn.processes.messages import LONGEST_GREETING, LONGEST_TEXT, MessageError, read, write
+from flaxcnn.processes.relay import connect_locally, pass_on, relay
+from flaxcnn.processes.secret import VARIABLE, nonce, proof
 
-_LOCAL = ("localhost", LOOPBACK, "::1")
-_HELLO_SECONDS = 10.0  # for a connection to say what it is; a stranger's is closed
-_RETRY_SECONDS = 0.1
-_LONGEST_LINE = 65536
+_ANSWER_SECONDS = 10.0  # for process 0, which is there, to answer a connection of JAX's
+_SAME_SECRET = f"give all processes the same, by {VARIABLE} or --processes.secret_file"
+
+
+class _StrangerError(Exception):
+    """Process 0 does not know this process's secret."""
 
 
 @contextmanager
-def held_port() -> Iterator[int]:
-    """Yield a port of the loopback for JAX's service, which nothing else on this machine is given until it has it.
-
-    Another process may ask for any port, as each of a run does, before that service listens; JAX would crash then.
-    """
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind((LOOPBACK, 0))
-        port = int(held.getsockname()[1])
-        if sys.platform != "linux":  # elsewhere a second socket may be refused a port that one is bound to
-            held.close()
-        yield port
-
-
-def receive_all(
-    channel: Channel, host: str, port: int, jax_port: int, versions: dict[str, str], timeout: float
-) -> None:
-    """As process 0: wait until all others are there.
+def received(
+    channel: Channel,
+    sockets: list[socket.socket],
+    address: str,
+    secret: bytes,
+    jax_socket: Path,
+    versions: dict[str, str],
+    timeout: float,
+) -> Iterator[None]:
+    """As process 0: wait until all others are there, and pass on their connections to JAX's service while entered.
 
     Args:
         channel: gets the connections.
-        host: the name that the others know this process by.
-        port: to listen on.
-        jax_port: of the loopback, that JAX's service is to have.
+        sockets: that listen; closed at the end.
+        address: HOST:PORT that the others know this process by.
+        secret: of the run.
+        jax_socket: where JAX's service is to be.
         versions: that all have to have, by name.
         timeout: in seconds.
 
     Raises:
-        ConfigError: the port cannot be listened on; or another process has other options or versions.
+        ConfigError: another process has other options or versions.
         ProcessError: not all came in time, or one was lost again.
     """
-    listener = _listen(host, port)
     refused: list[ConfigError] = []
 
-    def welcome(connection: socket.socket) -> None:
-        connection.settimeout(_HELLO_SECONDS)
-        line = _read_line(connection)
-        if line == HELLO:
-            pass_on(connection, _connect(LOOPBACK, jax_port, timeout))  # JAX's service may not be there yet
-            return
-        hello = json.loads(line)
-        with channel.changed:  # of two that come as the same one, one at a time
+    def on_process(connection: socket.socket, hello: dict[str, Any]) -> None:
+        with channel.changed:
             try:
                 _check(hello, channel, versions)
             except ConfigError as error:
                 refused.append(error)
-            _send_line(connection, {"refused": str(refused[0]) if refused else None})
-            if not refused:
+            answer = write("refused", line=str(refused[0])[:LONGEST_TEXT]) if refused else write("welcome")
+            with contextlib.suppress(OSError):  # that nobody is there shows when listening
+                connection.sendall(answer)
+            if refused:
+                connection.close()
+            else:
                 channel.add(hello["index"], connection)
             channel.changed.notify_all()
 
-    def welcome_or_close(connection: socket.socket) -> None:
+    def on_jax(connection: socket.socket) -> None:
+        threading.Thread(target=pass_on_to_jax, args=(connection,), daemon=True, name="relay").start()
+
+    def pass_on_to_jax(connection: socket.socket) -> None:
         try:
-            welcome(connection)
-        except (OSError, ValueError, LookupError, TypeError, ProcessError):  # a stranger, or JAX too late
+            pass_on(connection, connect_locally(jax_socket, time.monotonic() + timeout))
+        except OSError:  # this process ends before it has the service
             connection.close()
-
-    def serve() -> None:
-        while True:
-            connection = listener.accept()[0]
-            threading.Thread(target=welcome_or_close, args=(connection,), daemon=True, name="welcome").start()
-
-    threading.Thread(target=serve, daemon=True, name="meeting").start()
 
     def decided() -> bool:
         return bool(refused) or channel.ending is not None or len(channel.peers) == channel.count - 1
 
-    with channel.changed:
-        channel.changed.wait_for(decided, timeout)
-    if refused:
-        raise refused[0]
-    number = channel.begin()
-    if len(channel.peers) < channel.count - 1:
-        missing = ", ".join(str(each) for each in range(1, channel.count) if each not in channel.peers)
-        raise ProcessError(
-            f"not all processes came within {timeout:g} s",
-            where=f"{host}:{port}",
-            expected=f"{channel.count} of them",
-            found=f"{len(channel.peers) + 1}, without {missing}",
-            fix="start all of them within that time, each with its own processes.index",
-        )
-    channel.say_to_all(number, "joined", None)
+    with Listener(sockets, secret, on_process=on_process, on_jax=on_jax) as listener:
+        with channel.changed:
+            channel.changed.wait_for(decided, timeout)
+        if refused:
+            raise refused[0]
+        number = channel.begin()
+        if len(channel.peers) < channel.count - 1:
+            missing = ", ".join(str(each) for each in range(1, channel.count) if each not in channel.peers)
+            found = f"{len(channel.peers) + 1}, without {missing}"
+            fix = "start all of them within that time, each with its own processes.index"
+            if listener.strangers:
+                found += f"; {listener.strangers} connections had another secret"
+                fix = _SAME_SECRET
+            raise ProcessError(
+                f"not all processes came within {timeout:g} s",
+                where=address,
+                expected=f"{channel.count} of them",
+                found=found,
+                fix=fix,
+            )
+        channel.say_to_all(number, "joined", None)
+        yield
 
 
-def come_to(channel: Channel, host: str, port: int, versions: dict[str, str], timeout: float) -> int:
-    """As another process: come to process 0 and wait for all; return the port of the loopback of JAX's service.
+def come_to(
+    channel: Channel, host: str, port: int, secret: bytes, jax_socket: Path, versions: dict[str, str], timeout: float
+) -> None:
+    """As another process: come to process 0, wait for all, and make its JAX service look as if it were here.
 
     Args:
         channel: gets the connection.
         host: of process 0.
         port: of process 0.
+        secret: of the run.
+        jax_socket: where this process's JAX is to find the service.
         versions: of this process, by name.
         timeout: in seconds.
 
     Raises:
-        ConfigError: process 0 has other options or versions.
+        ConfigError: process 0 has another secret, other options or versions.
         ProcessError: process 0 does not answer in time, or a process was lost again.
     """
-    address = f"{host}:{port}"
-    connection = _connect(host, port, timeout)
+    address, deadline = f"{host}:{port}", time.monotonic() + timeout
     try:
-        connection.settimeout(timeout)
-        _send_line(connection, {"index": channel.index, "count": channel.count, "versions": versions})
-        refused = json.loads(_read_line(connection))["refused"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        fix = "see how process 0 ended, and that nothing else listens on its port"
-        raise ProcessError("process 0 did not answer as one of a run", where=address, fix=fix) from error
-    if refused is not None:
-        raise ConfigError(refused)
+        connection = _introduced(host, port, secret, "run", deadline)
+    except _StrangerError as error:
+        where = f"processes.coordinator {address}"
+        raise ConfigError("process 0 has another secret", where=where, fix=_SAME_SECRET) from error
+    except MessageError as error:
+        raise _no_answer(address) from error
+    except OSError as error:
+        raise ProcessError(
+            f"process 0 was not reached within {timeout:g} s: {error.strerror or error}",
+            where=f"processes.coordinator {address}",
+            fix="start process 0 there, and let its port through",
+        ) from error
+    try:
+        connection.sendall(write("hello", index=channel.index, count=channel.count, versions=versions))
+        answer = _read_line(connection, deadline, "welcome", "refused")
+    except (OSError, MessageError) as error:
+        raise _no_answer(address) from error
+    if answer["kind"] == "refused":
+        raise ConfigError(answer["line"])
     channel.add(0, connection)
     channel.hear(0, channel.begin(), "joined")
 
     def connect_for_jax() -> socket.socket:
-        far = socket.create_connection((host, port), _HELLO_SECONDS)
-        far.sendall(HELLO)
-        return far
+        try:
+            return _introduced(host, port, secret, "jax", time.monotonic() + _ANSWER_SECONDS)
+        except (MessageError, _StrangerError) as error:
+            raise ConnectionError("process 0 is gone") from error
 
-    return relay(connect_for_jax)
+    relay(jax_socket, connect_for_jax)
+
+
+def _introduced(host: str, port: int, secret: bytes, purpose: str, deadline: float) -> socket.socket:
+    """Return a connection of which both sides have proved that they know the secret.
+
+    Raises:
+        MessageError: something else than process 0 of a run answers.
+        OSError: nothing answers in time; or it ends each connection, as process 0 does where very many come at once.
+        _StrangerError: process 0 has another secret.
+    """
+    while True:
+        connection = connect(host, port, deadline)
+        try:
+            challenge = _read_line(connection, deadline, "challenge")["nonce"]
+            said = (purpose, challenge, nonce())
+            signed = proof(secret, "opened", *said)
+            connection.sendall(write("claim", purpose=purpose, nonce=said[2], proof=signed))
+            answer = _read_line(connection, deadline, "proof", "stranger")
+            if answer["kind"] == "stranger":
+                raise _StrangerError
+            if not hmac.compare_digest(answer["proof"], proof(secret, "accepted", *said)):
+                raise _StrangerError
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, ConnectionError) and time.monotonic() + RETRY_SECONDS < deadline:
+                time.sleep(RETRY_SECONDS)
+                continue
+            raise
+        return connection
+
+
+def _no_answer(address: str) -> ProcessError:
+    fix = "see how process 0 ended, and that nothing else listens on its port"
+    return ProcessError("process 0 did not answer as one of a run", where=address, fix=fix)
 
 
 def _check(hello: dict[str, Any], channel: Channel, versions: dict[str, str]) -> None:
@@ -151,59 +201,33 @@ def _check(hello: dict[str, Any], channel: Channel, versions: dict[str, str]) ->
         raise ConfigError(
             f"process {who} was told another", where="processes.count", expected=expected, found=hello["count"]
         )
+    if who >= channel.count:
+        raise ConfigError("out of range", where="processes.index", expected=f"at most {channel.count - 1}", found=who)
     if who in channel.peers:
         raise ConfigError(f"two processes are told to be process {who}", where="processes.index")
     for name, version in versions.items():
-        if hello["versions"][name] != version:
+        found = hello["versions"].get(name, "none")
+        if found != version:
             raise ConfigError(
                 f"process {who} has another version of {name}",
                 expected=f"{version}, as process 0 has it",
-                found=hello["versions"][name],
+                found=found,
                 fix="install the same versions for all processes",
             )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        if host in _LOCAL:
-            family = socket.AF_INET6 if host == "::1" else socket.AF_INET
-            return socket.create_server((host, port), family=family, backlog=1024)
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-        return socket.create_server(("", port), backlog=1024)
-    except OSError as error:
-        raise ConfigError(
-            f"process 0 cannot listen there: {error.strerror}",
-            where=f"processes.coordinator {host}:{port}",
-            fix="choose a port that is free, for all processes the same",
-        ) from error
-
-
-def _connect(host: str, port: int, timeout: float) -> socket.socket:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            return socket.create_connection((host, port), max(_RETRY_SECONDS, deadline - time.monotonic()))
-        except OSError as error:  # it may still be starting, and its name not be known yet
-            if time.monotonic() + _RETRY_SECONDS > deadline:
-                raise ProcessError(
-                    f"process 0 was not reached within {timeout:g} s: {error.strerror or error}",
-                    where=f"processes.coordinator {host}:{port}",
-                    fix="start process 0 there, and let its port through",
-                ) from error
-        time.sleep(_RETRY_SECONDS)
-
-
-def _send_line(connection: socket.socket, value: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(value).encode() + b"\n")
-
-
-def _read_line(connection: socket.socket) -> bytes:
-    """Return a line, and leave in the connection what follows it; raises OSError."""
+def _read_line(connection: socket.socket, deadline: float, *kinds: str) -> dict[str, Any]:
+    """Return a message, and leave in the connection what follows it; raises OSError, MessageError."""
     line = bytearray()
     while not line.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer")
+        connection.settimeout(left)
         byte = connection.recv(1)
-        if not byte or len(line) == _LONGEST_LINE:
-            raise ConnectionError("ended before its first line did")
+        if not byte:
+            raise ConnectionResetError("it ended")
         line += byte
-    return bytes(line)
+        if len(line) > LONGEST_GREETING:
+            raise MessageError("too long a line")
+    return read(bytes(line[:-1]), *kinds)

@@ -4,16 +4,22 @@ import atexit
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from ipaddress import ip_address
 
 from flaxcnn.errors import ConfigError, FlaxcnnError
+from flaxcnn.processes.addresses import Address, addresses, listen
 from flaxcnn.processes.channel import Channel, Ending, end_process, wait
-from flaxcnn.processes.meeting import come_to, held_port, receive_all
+from flaxcnn.processes.meeting import come_to, received
+from flaxcnn.processes.messages import LONGEST_TEXT
 from flaxcnn.processes.options import Processes, split_address
-from flaxcnn.processes.relay import LOOPBACK
+from flaxcnn.processes.relay import private_folder
+from flaxcnn.processes.secret import given_secret, no_secret, own_secret
 
 JOIN_SECONDS = 300.0
 _VERDICT_SECONDS = 2.0  # after JAX's error that a connection broke, to hear from process 0 which process was lost
@@ -46,24 +52,37 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
     _channel = channel = Channel(index, count)
     _answer_abort(channel)
     with guarded(), ExitStack() as until_joined:
+        secret = given_secret(options.secret_file)
+        # Resolved by process 0 to listen, and by all where it decides about the secret.
+        own = options.listen if index == 0 and options.listen else host
+        found_addresses = addresses(own, port, timeout) if index == 0 or secret is None else []
+        if secret is None:
+            if not all(each.is_loopback for each in found_addresses):
+                raise no_secret(f"{own}:{port}")
+            secret = own_secret()
+        elif own == host:
+            _warn_of_loopback(host, found_addresses)
+        jax_socket = until_joined.enter_context(private_folder()) / "jax"
         if index == 0:
-            jax_port = until_joined.enter_context(held_port())
-            receive_all(channel, host, port, jax_port, versions, timeout)
+            sockets = listen(found_addresses, f"processes.coordinator {own}:{port}")
+            until_joined.enter_context(
+                received(channel, sockets, f"{host}:{port}", secret, jax_socket, versions, timeout)
+            )
         else:
-            jax_port = come_to(channel, host, port, versions, timeout)
-        os.environ.setdefault("no_grpc_proxy", LOOPBACK)  # JAX's client speaks to its own process
+            come_to(channel, host, port, secret, jax_socket, versions, timeout)
         import jax
 
+        _keep_collectives_to(channel.address)
         jax.config.update("jax_check_proxy_envs", False)
         # It takes SIGTERM, which is the run's own to answer.
         jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(
-            f"{LOOPBACK}:{jax_port}",
+            f"unix:{jax_socket}",
             count,
             index,
             local_devices,
             cluster_detection_method="deactivate",
-            coordinator_bind_address=f"{LOOPBACK}:{jax_port}",
+            coordinator_bind_address=f"unix:{jax_socket}",
             initialization_timeout=max(1, round(timeout)),
         )
 
@@ -104,7 +123,7 @@ def guarded() -> Iterator[None]:
             wait(_channel, lambda: False, _VERDICT_SECONDS)
         caused = foreign and _channel.ending is not None
         _channel.told = True
-        _channel.end(Ending(_channel.index, _line(error), code))
+        _channel.end(Ending(_channel.index, _line(error), code if 0 < code < 256 else 1))
         assert _channel.ending is not None
         # The last to be registered is the first to be called: before JAX's own, which waits for the other processes.
         atexit.register(end_process, _channel.ending.exit_code if caused else code)
@@ -127,6 +146,31 @@ def close() -> None:
 def channel() -> Channel | None:
     """Return the connections to the other processes; None where there are none."""
     return _channel
+
+
+def _warn_of_loopback(host: str, found: list[Address]) -> None:
+    """Say where a name means the loopback on its own machine, as Debian's /etc/hosts has it, and others may come."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if host != "localhost" and found and all(each.is_loopback for each in found):
+            print(
+                f"flaxcnn: process 0 listens on {', '.join(each.host for each in found)}, which {host!r} is on this "
+                "machine; for other machines to reach it, name its address: --processes.listen",
+                file=sys.stderr,
+            )
+
+
+def _keep_collectives_to(address: str) -> None:
+    """Have Gloo, by which processes on CPUs exchange arrays, listen where this process speaks to the others.
+
+    By itself it listens at the address that this machine's name stands for, which may be another network's, or the
+    loopback where the others are on other machines. JAX has no setting for that.
+    """
+    from jax._src.lib import _jax  # type: ignore[attr-defined]
+
+    make = _jax.make_gloo_tcp_collectives
+    _jax.make_gloo_tcp_collectives = partial(make, hostname=address)
 
 
 def _answer_abort(channel: Channel) -> None:
@@ -186,5 +230,5 @@ def _exit_code(error: BaseException) -> int:
 
 def _line(error: BaseException) -> str:
     if isinstance(error, FlaxcnnError):
-        return str(error)
+        return str(error)[:LONGEST_TEXT]
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -11,17 +11,27 @@ class Processes:
     """The processes that train together, each started with the same command and its own index; alone by default."""
 
     coordinator: str | None = None
-    """HOST:PORT of process 0, which listens there, and which the others reach under this name."""
+    """HOST:PORT of process 0, which listens there and nowhere else, and which the others reach under this name."""
     count: int | None = None
     """How many processes."""
     index: int | None = None
     """Which of them this one is, counted from 0."""
     auto: bool = False
     """Let JAX find the other processes: SLURM, Kubernetes, Open MPI, Cloud TPU."""
+    secret_file: str | None = None
+    """File with the secret by which the processes know each other; None for that in FLAXCNN_SECRET or, where the
+    coordinator's address is one of the loopback, this user's own, which is made by itself."""
+    listen: str | None = None
+    """Address that process 0 listens on, where its own machine takes the coordinator's name for another one; 0.0.0.0
+    or :: for all of its addresses."""
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in ("coordinator", "count", "index")}
         named = [name for name, value in given.items() if value is not None]
+        for name in ("secret_file", "listen"):
+            if getattr(self, name) is not None and not self.auto and not named:
+                fix = "give processes.coordinator, processes.count and processes.index, or processes.auto"
+                raise ConfigError("one process trains", where=f"processes.{name}", fix=fix)
         if self.auto and named:
             expected = "either processes.auto or the others"
             raise ConfigError("given twice", where=f"processes.{named[0]}", expected=expected, found="both")

@@ -2,21 +2,36 @@
 
 JAX's client aborts its process, with a stack dump of C++, as soon as its connection to process 0 ends: before that
 process could say what happened. Here the client is connected to its own process, which lets that connection stand when
-the other end is gone. So the run needs one port of process 0 only, and JAX's service listens on the loopback.
+the other end is gone. So the run needs one port of process 0 only. JAX's service asks nobody who he is; it listens, as
+its clients connect, at Unix sockets in a folder that no other user may enter.
 """
 
 import contextlib
+import os
 import socket
+import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-HELLO = b"jax\n"  # what a connection to process 0 begins with that is to be passed on
-LOOPBACK = "127.0.0.1"
+_RETRY_SECONDS = 0.1
 
 
-def relay(connect: Callable[[], socket.socket]) -> int:
-    """Listen on the loopback, and pass each connection on to one that `connect` makes; return the port."""
-    listener = socket.create_server((LOOPBACK, 0))
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Yield a folder for sockets that only this user may enter; its path is short, as that of a socket has to be."""
+    place = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
+    with tempfile.TemporaryDirectory(prefix="flaxcnn-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def relay(path: Path, connect: Callable[[], socket.socket]) -> None:
+    """Listen at a Unix socket, and pass each connection on to one that `connect` makes, or fails to by OSError."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
 
     def serve() -> None:
         while True:
@@ -29,7 +44,25 @@ def relay(connect: Callable[[], socket.socket]) -> int:
             pass_on(near, far, keep_near=True)
 
     threading.Thread(target=serve, daemon=True, name="relay").start()
-    return int(listener.getsockname()[1])
+
+
+def connect_locally(path: Path, deadline: float) -> socket.socket:
+    """Return a connection to a Unix socket, as soon as something listens there.
+
+    Raises:
+        OSError: nothing does by then, by `time.monotonic`.
+    """
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return connection
 
 
 def pass_on(near: socket.socket, far: socket.socket, *, keep_near: bool = False) -> None:
@@ -42,7 +75,8 @@ def pass_on(near: socket.socket, far: socket.socket, *, keep_near: bool = False)
     """
     for source, sink, keep in ((near, far, False), (far, near, keep_near)):
         source.settimeout(None)
-        source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source.family != socket.AF_UNIX:
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=_pump, args=(source, sink, keep), daemon=True, name="relay").start()
 
 

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from flaxcnn.processes.meeting import held_port
-from tests.many_processes import without_gloo
+from tests.many_processes import held_port, without_gloo
 
 pytestmark = pytest.mark.devices
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 
@@ -79,6 +82,52 @@ def test_a_ray_cluster_without_room_for_a_task_is_one_line(flaxcnn, sweep_file):
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1
     assert "no node of the Ray cluster has room for a task" in found.stderr
+
+
+ON_RAY = """
+import os, stat, subprocess, sys, tempfile
+from pathlib import Path
+from flaxcnn.sweeps.execution.ray_cluster import cluster
+from tests.listening import listening
+
+STRANGER = "import os, ray; ray.init(address=os.environ['HEAD'], log_to_driver=False)"
+if __name__ == "__main__":
+    with cluster(None) as ray:
+        class Actor:
+            def here(self):
+                return True
+        actor = ray.remote(num_cpus=0)(Actor).remote()
+        assert ray.get([actor.here.remote(), ray.remote(num_cpus=1)(lambda: True).remote()]) == [True, True]
+        print(*sorted(listening(os.getpid())))
+        private = Path(os.environ["RAY_TMPDIR"])
+        print(*[oct(stat.S_IMODE(each.stat().st_mode)) for each in private.iterdir()])
+        if tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 52):
+            told = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+            told |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "HOME": os.environ["RAY_TMPDIR"]}
+            told |= {"HEAD": ray.get_runtime_context().gcs_address}
+            strangers = [
+                subprocess.Popen([sys.executable, "-c", STRANGER], env=told | mode, stderr=subprocess.PIPE, text=True)
+                for mode in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64})
+            ]
+            for each in strangers:
+                said = each.communicate()[1]
+                assert each.returncode == 1 and "Failed to connect to Ray cluster" in said, said
+    print(list(private.iterdir()), [name for name in os.environ if name.startswith("RAY_AUTH")])
+"""
+
+
+def test_ray_started_here_listens_on_the_loopback_asks_for_a_token_and_lets_no_other_user_to_its_sockets(
+    command_environment, tmp_path
+):
+    with tempfile.TemporaryDirectory(dir="/tmp") as private:  # sockets' names are to be short
+        environment = {**command_environment, "RAY_TMPDIR": private}
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            environment.pop(name, None)
+        found = subprocess.run(
+            [sys.executable, "-c", ON_RAY], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == ["127.0.0.1", "0o700", "[] []"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -12,7 +12,7 @@ from typing import Any
 
 from flaxcnn.errors import ProcessError
 from flaxcnn.sweeps.execution.decisions import Decisions
-from flaxcnn.sweeps.execution.ray_cluster import connect, environment, import_ray, require_room, room
+from flaxcnn.sweeps.execution.ray_cluster import cluster, environment, require_room, room
 from flaxcnn.sweeps.execution.ray_reports import Report, Reports
 from flaxcnn.sweeps.execution.ray_tasks import Trained, train
 from flaxcnn.sweeps.execution.search import Search, Worked
@@ -49,11 +49,9 @@ def work_on_ray(
         ConfigError: Ray isn't installed, the cluster cannot be reached, or has no room for a task.
         FlaxcnnError: as `flaxcnn.sweeps.execution.search.work`.
     """
-    ray = import_ray()
     search = search._replace(folder=search.folder.resolve())
     decisions = search.decisions(study)
-    connect(ray, execution.ray.address)
-    try:
+    with cluster(execution.ray.address) as ray:
         require_room(ray, execution)
         has = {"env_vars": environment(execution.ray.cpus)}
         reports = ray.remote(num_cpus=0, max_restarts=-1, runtime_env=has)(Reports).remote()
@@ -61,8 +59,6 @@ def work_on_ray(
         task = ray.remote(**wants, max_retries=_RETRIES, runtime_env=has)(train)
         with study.beating():
             return _drive(ray, task, reports, search, study, decisions, execution, wants_stop, look)
-    finally:
-        ray.shutdown()
 
 
 def _drive(

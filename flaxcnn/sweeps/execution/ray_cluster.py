@@ -2,10 +2,16 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import flaxcnn
 from flaxcnn.errors import ConfigError
@@ -15,11 +21,54 @@ _ANSWER_SECONDS = 10.0  # that a cluster's head node has to answer in
 # What a gRPC client says first, with settings of none, and the type of the frame that its server says: RFC 9113, 3.4.
 _HTTP2_SETTINGS = b"\4"
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _HTTP2_SETTINGS + bytes(5)
-_PASSED_ON = ("JAX_", "XLA_", "FLAXCNN_")  # what begins so in the environment, tasks have too
+_PASSED_ON = ("JAX_", "XLA_")  # what begins so in the environment, tasks have too
+# Ray takes this machine's address for a cluster of its own, and listens on all interfaces, unless it thinks that it is
+# to have no other nodes: so it is by default on macOS and Windows, and everywhere where this variable is 0.
+_ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def import_ray() -> ModuleType:
-    """Return Ray; raises ConfigError where it is not installed."""
+@contextmanager
+def cluster(address: str | None) -> Iterator[ModuleType]:
+    """Yield Ray, connected to a cluster, or to one of this machine alone, which is started here and ends with this.
+
+    One that is started here listens on the loopback, asks for a token that this process makes (from Ray 2.52 on), and
+    keeps its sockets and files in a folder that this user alone may enter. Of one that runs, its own settings hold.
+
+    Args:
+        address: of the cluster; None for the one that RAY_ADDRESS names or, where it isn't set, or is "local", for one
+            that is started here.
+
+    Raises:
+        ConfigError: Ray isn't installed, nothing answers at the address, or something that is no cluster, or that does
+            not accept this process; or Ray would not listen on the loopback alone.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    require_listener(address)
+    if address != "local":
+        ray = _import_ray()
+        try:
+            _connect(ray, address)
+            yield ray
+        finally:
+            ray.shutdown()
+        return
+    # Ray opens its folder to all users of the machine; the one around it is this user's. Names of sockets are to be
+    # short, so that it is where Ray's own would be.
+    around = os.environ.get("RAY_TMPDIR", "/tmp")
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir=around, ignore_cleanup_errors=True) as private,
+        _in_environment(_ONE_MACHINE | _token()),
+    ):
+        ray = _import_ray()
+        try:
+            _connect(ray, address, _temp_dir=str(Path(private, "ray")))
+            _require_loopback(ray)
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
@@ -27,27 +76,58 @@ def import_ray() -> ModuleType:
     return ray
 
 
-def connect(ray: ModuleType, address: str | None) -> None:
-    """Reach a cluster, or start one on this machine where the address is None and RAY_ADDRESS isn't set.
-
-    Raises:
-        ConfigError: nothing answers at the address, or something that is no cluster.
-    """
-    require_listener(address or os.environ.get("RAY_ADDRESS"))
+def _connect(ray: ModuleType, address: str, **options: Any) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
             "the Ray cluster cannot be reached",
-            where=f"--ray.address {address or os.environ.get('RAY_ADDRESS', '')}",
+            where=f"--ray.address {address}",
             found=said,
             fix="start one with: ray start --head",
         ) from error
     finally:
         for number, handler in handlers.items():  # Ray has put its own in their place
             signal.signal(number, handler)
+
+
+def _token() -> dict[str, str]:
+    """Return what makes a cluster ask for a token, and a token, unless the user chose them."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return {}
+    token = {"RAY_AUTH_MODE": "token"}
+    if not os.environ.get("RAY_AUTH_TOKEN") and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        token["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    return token
+
+
+@contextmanager
+def _in_environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _require_loopback(ray: ModuleType) -> None:
+    """Raise ConfigError where the cluster that was started listens elsewhere too: Ray was imported before its time."""
+    address = ray.get_runtime_context().gcs_address
+    if not ip_address(address.rpartition(":")[0].strip("[]")).is_loopback:
+        raise ConfigError(
+            "Ray would listen on all interfaces of this machine",
+            where="--executor ray",
+            expected="the loopback",
+            found=address,
+            fix="set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported",
+        )
 
 
 def require_listener(address: str | None) -> None:
