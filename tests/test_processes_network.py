@@ -84,8 +84,8 @@ def test_a_secret_is_taken_from_a_file_before_the_environment(monkeypatch, tmp_p
     ("make", "told"),
     [
         (lambda file: None, "cannot be read; found No such file or directory"),
-        (lambda file: file.mkdir(), "cannot be read; found Is a directory"),
-        (lambda file: os.mkfifo(file, 0o600), "not a regular file"),
+        (lambda file: file.mkdir(), "not a regular file; found a folder"),
+        (lambda file: os.mkfifo(file, 0o600), "not a regular file; found a pipe"),
         (lambda file: file.write_text(SECRET), "open to all users of the machine. Run: chmod 600 "),
         (
             lambda file: (file.touch(0o600), file.write_text("short\n")),
@@ -120,15 +120,15 @@ def test_a_users_own_secret_is_made_once_for_all_who_ask_at_the_same_time_and_is
         own_secret()
 
 
-def test_an_address_that_other_machines_reach_needs_a_secret(flaxcnn):
-    words = ("--processes.coordinator", "0.0.0.0:1234", "--processes.count", 2, "--processes.index")
-    for index in range(2):
-        found = flaxcnn("train", *words, index, env={"XDG_CACHE_HOME": "/nonexistent"})
-        assert found.returncode == 2
-        assert found.stderr == (
-            "flaxcnn: processes.coordinator 0.0.0.0:1234: not without a secret; expected one, since other machines "
-            "reach this address. Make one with: export FLAXCNN_SECRET=$(openssl rand -hex 32), and start all processes "
-            "with it; or name a file that holds one: --processes.secret_file FILE\n"
+def test_an_address_that_other_machines_reach_needs_a_secret(fork, tmp_path):
+    started = fork.start("run(lambda: None)", 2, tmp_path, host="0.0.0.0")
+    fork.wait(started)
+    for each in started:
+        assert each.code == 2
+        assert line_of(each) == (
+            f"flaxcnn: processes.coordinator 0.0.0.0:{each.port}: not without a secret; expected one, since other "
+            "machines reach this address. Make one with: export FLAXCNN_SECRET=$(openssl rand -hex 32), and start "
+            "all processes with it; or name a file that holds one: --processes.secret_file FILE"
         )
 
 

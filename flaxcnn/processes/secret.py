@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from flaxcnn.errors import ConfigError
+from flaxcnn.files import open_regular
 
 VARIABLE = "FLAXCNN_SECRET"
 _BYTES = range(16, 4097)
@@ -33,15 +34,12 @@ def given_secret(file: str | None) -> bytes | None:
         return None if value is None else _checked(os.fsencode(value), VARIABLE)
     where = f"processes.secret_file {file}"
     try:
-        descriptor = os.open(Path(file).expanduser(), os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as opened:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError("not a regular file", where=where)
-            if status.st_mode & stat.S_IRWXO:
+        path = Path(file).expanduser()
+        with open_regular(path, error=ConfigError) as opened:
+            if os.fstat(opened.fileno()).st_mode & stat.S_IRWXO:
                 raise ConfigError("open to all users of the machine", where=where, fix=f"run: chmod 600 {file}")
-            return _checked(opened.read(_BYTES.stop + 1), where)
-    except (OSError, RuntimeError, ValueError) as error:  # of a file; of a home; of a name with NUL
+            return _checked(opened.read(_BYTES.stop), where)
+    except (FileNotFoundError, RuntimeError) as error:  # of a home that nobody has
         raise ConfigError("cannot be read", where=where, found=getattr(error, "strerror", None) or error) from error
 
 
