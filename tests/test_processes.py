@@ -51,6 +51,8 @@ def line_of(process):
         ({"coordinator": "host:65536", "count": 2, "index": 0}, "a port from 1 to 65535"),
         ({"coordinator": "host:²", "count": 2, "index": 0}, "a port from 1 to 65535"),
         ({"auto": True, "count": 2}, "processes.count: given twice"),
+        ({"secret_file": "secret"}, "processes.secret_file: one process trains"),
+        ({"listen": "0.0.0.0"}, "processes.listen: one process trains"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options, told):

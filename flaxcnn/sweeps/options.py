@@ -13,7 +13,8 @@ class Ray:
     """What a task on a Ray cluster takes up; for the executor ray."""
 
     address: str | None = None
-    """Of the cluster, as ray.init takes it; None for the one that RAY_ADDRESS names, or one of this machine."""
+    """Of the cluster, as ray.init takes it; None for the one that RAY_ADDRESS names or, without it, for one that is
+    started on this machine."""
     cpus: float = 1.0
     """Cores of a task."""
     gpus: float = 0.0
