@@ -303,7 +303,7 @@ SENSELESS = {
     "no object": b"[]\n",
     "deep": b"[" * 200_000 + b"\n",
     "deep value": b'{"kind": "say", "number": 2, "name": "gather", "value": ' + b"[" * 30 + b"]" * 30 + b"}\n",
-    "long": b"x" * 2_000_000,
+    "long": b"x" * 17,  # a million times
     "unknown": b'{"kind": "exec"}\n',
     "list for a kind": b'{"kind": []}\n',
     "true for a number": b'{"kind": "say", "number": true, "name": "x", "value": 0}\n',
@@ -320,11 +320,14 @@ channel.GRACE_SECONDS = 1.0
 def work():
     if index == 0:
         gather(0)
-    processes.membership.channel()._peers[0].connection.sendall(bytes.fromhex(said))
+    processes.membership.channel()._peers[0].connection.sendall(bytes.fromhex(said) * times)
     time.sleep(1000)
 run(work)
 """
-    runs = [fork.start(program, 2, tmp_path, said=said.hex()) for said in SENSELESS.values()]
+    runs = [
+        fork.start(program, 2, tmp_path, said=said.hex(), times=10**6 if kind == "long" else 1)
+        for kind, said in SENSELESS.items()
+    ]
     for kind, (first, second) in zip(SENSELESS, runs, strict=True):
         fork.wait([first, second])
         assert (first.code, second.code) == (1, 1), kind

@@ -123,7 +123,10 @@ class Channel:
 
     def say(self, process: int, number: int, name: str, value: Any) -> None:
         """Send a value, made of what JSON has, as a part of an operation."""
-        self._send(process, write("say", number=number, name=name, value=value))
+        line = write("say", number=number, name=name, value=value)
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"{len(line):,} bytes are more than processes say to each other at once")
+        self._send(process, line)
 
     def say_to_all(self, number: int, name: str, value: Any) -> None:
         """Send a value to all others, none of whom hears before it what the first of them does about it."""

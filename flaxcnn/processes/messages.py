@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 LONGEST_TEXT = 4000  # characters of an error
-LONGEST_LINE = 1 << 20  # bytes; the longest of a run, digests of its data, has some hundred
+LONGEST_LINE = 16 << 20  # bytes; the longest of a run, digests of all files of its data by all processes, has some kB
 LONGEST_GREETING = 4096  # bytes of a line by which a connection says what it is
 _MOST_PROCESSES = 1 << 20
 _DEEPEST = 20  # lists and objects in each other
