@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.processes.addresses import addresses, listen
+from flaxcnn.processes.addresses import addresses, connect, listen
 from flaxcnn.processes.membership import _warn_of_loopback
 from flaxcnn.processes.secret import given_secret, own_secret, proof
 from tests.listening import listening
@@ -221,6 +221,10 @@ def test_an_address_of_another_machine_is_told():
 def test_a_name_that_nobody_knows_is_told():
     with pytest.raises(ConfigError, match=r"processes\.coordinator nobody\.invalid: no such host"):
         addresses("nobody.invalid", 1, 0)  # RFC 6761
+    with pytest.raises(OSError, match="label"):
+        connect("x" * 100, 1, time.monotonic())  # RFC 1035: a label has 63 bytes at most
+    with pytest.raises(ConfigError, match="no such host"):
+        addresses("x" * 100, 1, 0)
 
 
 def test_a_name_that_is_the_loopback_on_its_own_machine_is_told_where_others_are_to_come(capsys):

@@ -110,6 +110,8 @@ def connect(host: str, port: int, deadline: float) -> socket.socket:
     while True:
         try:
             return socket.create_connection((host, port), max(RETRY_SECONDS, deadline - time.monotonic()))
+        except UnicodeError as error:  # which no host's name is
+            raise OSError(str(error)) from error
         except OSError:  # it may still be starting, and its name not be known yet
             if time.monotonic() + RETRY_SECONDS > deadline:
                 raise
