@@ -3,6 +3,7 @@
 Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
 """
 
+from flaxcnn.files.deleting import refuse_links, remove
 from flaxcnn.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
 from flaxcnn.files.writing import cannot_write, sync, sync_tree
 
@@ -13,6 +14,8 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_text",
+    "refuse_links",
+    "remove",
     "sync",
     "sync_tree",
 ]

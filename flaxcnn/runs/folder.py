@@ -6,11 +6,12 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, sync
+from flaxcnn.files import cannot_write, refuse_links, sync
 
 LOCK = ".lock"
 PARTIAL = "partial"  # in the name of a file that is not whole yet
@@ -59,6 +60,7 @@ class RunFolder:
     def append_row(self, name: str, row: Mapping[str, Any]) -> None:
         """Append one line of JSON and bring it to the disk; raises as `write` does."""
         path = self.path / name
+        refuse_links(path, self.path)
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(as_line(row))
@@ -123,8 +125,9 @@ def _remove_leftovers(path: Path) -> None:
         pid = each.stem.removeprefix(start)
         try:
             os.kill(int(pid), 0)
-        except (ValueError, ProcessLookupError):
-            each.unlink(missing_ok=True)
+        except (ValueError, OverflowError, ProcessLookupError):
+            with suppress(OSError):  # no file, or one that may not be deleted
+                each.unlink()
         except OSError:  # another user's, and alive
             continue
 

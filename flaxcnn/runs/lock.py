@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, refuse_links
 from flaxcnn.runs.folder import LOCK
 
 
@@ -16,9 +16,10 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock while entered. The file stays: whoever removed it could not know that nobody waits.
 
     Raises:
-        RunFolderError: another process that lives holds it, or the folder cannot be written to.
+        RunFolderError: another process that lives holds it, it is a link, or the folder cannot be written to.
     """
     path = folder / LOCK
+    refuse_links(path, folder)  # or what it leads to would be emptied
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:

@@ -1,11 +1,13 @@
 """A run's folder is made once, written whole, and never overwritten."""
 
 import json
+import socket
 
 import pytest
 
 from flaxcnn.errors import RunFolderError
 from flaxcnn.runs.folder import RunFolder, make_run_folder, open_run_folder
+from flaxcnn.runs.lock import locked
 
 
 def test_runs_are_numbered_after_the_largest_of_their_config(tmp_path):
@@ -79,3 +81,28 @@ def test_opening_what_is_no_run_names_the_runs_nearby(tmp_path):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(RunFolderError, match="good-001"):
             open_run_folder(str(tmp_path / name))
+
+
+def test_rows_are_not_added_to_what_a_link_leads_to(tmp_path):
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunFolderError, match=r"run/metrics\.jsonl: a link to elsewhere"):
+        RunFolder(tmp_path / "run").append_row("metrics.jsonl", {"step": 0})
+    assert (tmp_path / "precious").read_text() == "years of work"
+
+
+def test_the_lock_does_not_empty_what_a_link_leads_to(tmp_path):
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunFolderError, match=r"run/\.lock: a link to elsewhere"), locked(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "years of work"
+
+
+def test_leftovers_that_cannot_be_deleted_are_no_reason_not_to_write(tmp_path):
+    for number in ("x", "9" * 30, "-1"):
+        (tmp_path / f".summary.partial-{socket.gethostname()}-{number}.json").mkdir()
+    RunFolder(tmp_path).write_json("summary.json", {"steps": 1})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"steps": 1}
