@@ -1,7 +1,6 @@
 """A step that went wrong: kept whole when it happens, repeated and looked into afterwards."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.errors import RunFolderError, TrainingError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, read_json, remove
 from flaxcnn.processes import together
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, require_same_digests
-from flaxcnn.runs.setup import anywhere, set_up
+from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import flat
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.step import Batch, apply_for_training, augmented_batch, loss_of, parts_of
+
+_STEP = "step.json"
+
+
+class _Step(NamedTuple):
+    """What `step.json` holds of the faulty step."""
+
+    step: int
+    epoch: int
+    loss: str  # NaN and infinity are no numbers in JSON
+    examples: list[int]
 
 
 def leave_crash(
@@ -57,8 +67,7 @@ def _write_crash(
 ) -> None:
     def make() -> None:
         try:
-            if path.exists():  # of an earlier session that stopped at the same step
-                shutil.rmtree(path)
+            remove(path)  # of an earlier session that stopped at the same step
             path.mkdir()
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -66,8 +75,8 @@ def _write_crash(
     def describe() -> None:
         crash = RunFolder(path)
         crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
-        step = {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()}
-        crash.write_json("step.json", step)  # last: with it the folder is whole
+        step = _Step(metadata.step, metadata.epoch, repr(loss), examples.tolist())
+        crash.write_json(_STEP, step._asdict())  # last: with it the folder is whole
 
     together(make)
     CheckpointStore(path, keep=1).save(state, metadata)
@@ -100,23 +109,34 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
         RunFolderError: the folder is not a crash's, or is damaged.
         DataError: the data are no longer there, or changed.
     """
-    if not (crash.path / "step.json").exists():
-        raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
-    step = crash.read_json("step.json")
+    try:
+        step: _Step = read_json(crash.path / _STEP, _Step)
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            "not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves"
+        ) from error
     setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
     require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.train
-    examples = np.asarray(step["examples"])
+    examples = _examples(step, setup, crash.path / _STEP)
     batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.labels[examples]))
     replays = []
     for part, piece in enumerate(parts_of(state, batch)):
         found, batch_stats = _look_into(state, piece, part)
-        replays.append(Replay(step["step"], step["epoch"], *found))
+        replays.append(Replay(step.step, step.epoch, *found))
         state = dataclasses.replace(state, batch_stats=batch_stats)
     return next((each for each in replays if any(each[3:])), replays[0])
+
+
+def _examples(step: _Step, setup: Setup, where: Path) -> np.ndarray:
+    """Return the indices of the examples of a step; raises RunFolderError where they are not a batch of the data."""
+    size, count = setup.plan.batch_size, setup.plan.examples
+    if len(step.examples) != size or not all(0 <= each < count for each in step.examples):
+        raise RunFolderError("damaged at examples", where=where, expected=f"{size} indices of {count:,} examples")
+    return np.asarray(step.examples, np.int32)
 
 
 def _look_into(

@@ -5,10 +5,12 @@ What was logged after that checkpoint is taken back, so that the rows are those 
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
+from flaxcnn.files import refuse_links
+from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.models import contract_path
 from flaxcnn.processes import gather, together
 from flaxcnn.runs.changes import Change, allowed_changes
@@ -30,6 +32,15 @@ from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
 from flaxcnn.training.placement import Placement
 
 Times = dict[str, float]  # of the sessions before this one, by their names in the summary
+
+
+class _Extra(NamedTuple):
+    """What a run keeps with a checkpoint besides what every checkpoint has."""
+
+    compile_seconds: float
+    total_seconds: float
+    save_seconds: float
+    hardware: dict[str, str]
 
 
 class Session:
@@ -65,6 +76,7 @@ class Session:
         """
         if any(digests != dict(self.setup.dataset.digests) for digests in gather(dict(self.setup.dataset.digests))):
             raise DataError("not the same data in all processes", where=self.setup.dataset.source)
+        together(lambda: refuse_links(self.store.folder, self.folder.path))
         if together(self._begin):
             return Progress(self.setup.first_state())
         restored = self.store.restore_newest(self.setup.state_target())
@@ -144,12 +156,12 @@ class Session:
             train_seconds=progress.train_seconds,
             eval_seconds=times["eval_seconds"],
             metric=None if best is None or row is None else getattr(row, best),
-            extra={
-                "compile_seconds": times["compile_seconds"],
-                "total_seconds": times["total_seconds"],
-                "save_seconds": progress.save_seconds,
-                "hardware": self._hardware(),
-            },
+            extra=_Extra(
+                compile_seconds=times["compile_seconds"],
+                total_seconds=times["total_seconds"],
+                save_seconds=progress.save_seconds,
+                hardware=self._hardware(),
+            )._asdict(),
         )
 
     def _restore(self, restored: Restored) -> Progress:
@@ -164,8 +176,18 @@ class Session:
                 found=self._contract,
                 fix="go on with the version of the library that the run was trained with",
             )
+        try:
+            extra: _Extra = conform(metadata.extra, _Extra, "extra")
+        except MismatchError as mismatch:
+            raise RunFolderError(
+                f"damaged at {mismatch.place}",
+                where=self.store.path(metadata.step),
+                expected=mismatch.expected,
+                found=mismatch.found,
+                fix="delete this checkpoint, to go on from the one before it",
+            ) from mismatch
         now = {**versions(), **self._hardware()}
-        before = {**metadata.versions, **metadata.extra.get("hardware", {})}
+        before = {**metadata.versions, **extra.hardware}
         for name in now:
             if before.get(name) != now[name]:
                 self._warn(
@@ -174,15 +196,15 @@ class Session:
                 )
         self.times_before = {
             "eval_seconds": metadata.eval_seconds,
-            "compile_seconds": metadata.extra["compile_seconds"],
-            "total_seconds": metadata.extra["total_seconds"],
+            "compile_seconds": extra.compile_seconds,
+            "total_seconds": extra.total_seconds,
         }
         return Progress(
             state=restored.state,
             step=metadata.step,
             rows=read_rows(self.folder, metadata.rows),
             train_seconds=metadata.train_seconds,
-            save_seconds=float(metadata.extra["save_seconds"]),
+            save_seconds=extra.save_seconds,
         )
 
     def _hardware(self) -> dict[str, str]:

@@ -299,6 +299,10 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(start, comma
     assert code == 0, errors
     assert f"step         {step['step']}, epoch 0: loss {float(step['loss'])}" in printed
     assert re.search(r"^(activation|gradient) +(conv1|conv2|head)\S* is the first that is not finite", printed, re.M)
+    (tmp_path / "run" / "crash" / "step.json").write_text(json.dumps({**step, "examples": [1000] * 50}))
+    code, _, errors = start("run/crash", command="replay").end()
+    assert code == 2
+    assert "crash/step.json: damaged at examples; expected 50 indices of 1,000 examples" in errors
 
 
 def test_more_epochs_go_on_from_the_end_and_are_recorded(half, start, uninterrupted, tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, log_loss
 
+from tests.forged_checkpoints import forge
+
 QUICK = ("--training.batch_size", "50", "--logging.every", "5", "--logging.test_examples", "100")
 
 
@@ -224,3 +226,31 @@ def test_the_newest_checkpoints_and_the_best_one_are_kept(small_mnist, flaxcnn, 
     kept = {int(each.name[5:]) for each in (tmp_path / "run" / "checkpoints").iterdir()}
     assert kept == {improved[-1], *saved[-2:]}
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["weights_step"] == improved[-1]
+
+
+def test_linked_checkpoints_are_refused_before_anything_is_trained_or_deleted(quick_run, flaxcnn, tmp_path):
+    theirs = shutil.copytree(quick_run[0], tmp_path / "theirs")
+    mine = shutil.copytree(theirs, tmp_path / "mine", ignore=shutil.ignore_patterns("checkpoints"))
+    (mine / "checkpoints").symlink_to(theirs / "checkpoints")
+    before = sorted(theirs.rglob("*"))
+    done = flaxcnn("resume", "mine")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "flaxcnn: mine/checkpoints: a link to elsewhere, where another run's files may be; expected a"
+    )
+    assert sorted(theirs.rglob("*")) == before
+
+
+def test_what_a_run_kept_with_its_checkpoint_is_checked_before_it_is_used(quick_run, flaxcnn, tmp_path):
+    shutil.copytree(quick_run[0], tmp_path / "run")
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    path = checkpoint / "metadata.json"
+    fields = json.loads(path.read_text())
+    fields["extra"]["save_seconds"] = "soon"
+    path.write_text(json.dumps(fields))
+    forge(checkpoint)
+    done = flaxcnn("resume", "run")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flaxcnn: run/checkpoints/step-00000020: damaged at extra.save_seconds; expected a number, ")

@@ -7,15 +7,17 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxcnn.config import Augmentation, Data, Experiment, Logging, Mesh, Model, Optimizer, Training
+from flaxcnn.config import Augmentation, Data, Experiment, Logging, Mesh, Model, Optimizer, Training, to_json
+from flaxcnn.errors import RunFolderError
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch, inherit
-from flaxcnn.training.checkpoints import CheckpointStore
+from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 
 pytestmark = pytest.mark.sweeps
 
@@ -311,6 +313,27 @@ def test_a_copy_that_goes_on_keeps_its_own_state(company, base, other):
 
 
 # --- memory
+
+
+def test_trials_that_are_a_link_are_refused_since_their_states_are_another_sweeps(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "trials").symlink_to(tmp_path / "theirs")
+    with pytest.raises(RunFolderError, match="mine/trials: a link to elsewhere"):
+        TrialStates(tmp_path / "mine", keep_rungs=False).steps(0)
+
+
+@pytest.mark.parametrize("reports", [None, [], {"x": 1.0}, {"1": "0.5"}, {"9" * 30: 0.5}])
+def test_a_state_with_damaged_reports_is_not_gone_on_from(tmp_path, base, reports):
+    state = {"step": jnp.int32(1)}
+    config = json.loads(json.dumps(to_json(base)))
+    metadata = Metadata(1, 0, config, "", {}, {}, 0, 0.0, 0.0, extra={"reports": {"1": 0.5}})
+    store(tmp_path, 0).save(state, metadata)
+    states = TrialStates(tmp_path, keep_rungs=False)
+    assert states.newest(0, base, STEPS, state).reports == {1: 0.5}
+    store(tmp_path, 1).save(state, dataclasses.replace(metadata, extra={"reports": reports}))
+    assert states.newest(1, base, STEPS, state) is None
+
 
 OUT_OF_MEMORY = """
 import dataclasses, json, resource, sys

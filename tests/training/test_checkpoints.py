@@ -160,7 +160,7 @@ def test_every_dtype_comes_back_bit_for_bit(store):
     }
     key = jax.random.key(7)
     store.save({**tree, "key": key}, metadata_of(0))
-    restored = store.restore_newest({**tree, "key": key}).state
+    restored = store.restore_newest(jax.eval_shape(lambda: {**tree, "key": key})).state
     assert jnp.array_equal(jax.random.bits(restored.pop("key"), (9,)), jax.random.bits(jax.random.key(7), (9,)))
     assert bits_of(restored) == bits_of(tree)
 
@@ -275,7 +275,7 @@ def test_any_bit_flipped_in_any_file_is_found(three_checkpoints, tmp_path, data)
     (folder / name).write_bytes(flipped)
     try:
         with pytest.raises(DamagedCheckpointError):
-            CheckpointStore(folder.parent).read_metadata(3)
+            CheckpointStore(folder.parent).restore(3, small_tree(0))
     finally:
         (folder / name).write_bytes(content)
 
@@ -285,9 +285,9 @@ def test_any_bit_flipped_in_any_file_is_found(three_checkpoints, tmp_path, data)
     [
         (lambda text: text.replace('"schema": 1', '"schema": 99'), "unknown schema version; expected 1, found 99"),
         (lambda text: text.replace('"schema"', '"scheme"'), "unknown schema version; expected 1"),
-        (lambda text: text[:20], "not JSON: "),
-        (lambda text: "[" * 100_000, "not JSON: "),
-        (lambda text: "[]", "expected a JSON object, found list"),
+        (lambda text: text[:20], "damaged: "),
+        (lambda text: "[" * 100_000, "nested too deep"),
+        (lambda text: "[]", "expected an object, found a list"),
     ],
     ids=["another schema", "no schema", "cut off", "nested", "a list"],
 )
@@ -344,11 +344,11 @@ def test_a_checkpoint_of_another_model_is_refused_by_the_arrays_name(three_check
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda fields: fields.pop("rows"), "lacks field 'rows'"),
-        (lambda fields: fields.update(colour="red"), "has an unknown field 'colour'"),
-        (lambda fields: fields.update(epoch="2"), "field 'epoch' is of type str, not int"),
-        (lambda fields: fields.update(rows=True), "field 'rows' is of type bool, not int"),
-        (lambda fields: fields.update(step=-1), "field 'step' is negative: -1"),
+        (lambda fields: fields.pop("rows"), "value: expected a field 'rows', found none"),
+        (lambda fields: fields.update(colour="red"), "value: expected the fields step, .*, found 'colour'"),
+        (lambda fields: fields.update(epoch="2"), "epoch: expected a whole number, found '2'"),
+        (lambda fields: fields.update(rows=True), "rows: expected a whole number, found True"),
+        (lambda fields: fields.update(step=-1), "step: expected no negative number, found -1"),
     ],
     ids=["missing", "unknown", "text", "bool", "negative"],
 )

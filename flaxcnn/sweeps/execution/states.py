@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import RunFolderError, TrainingError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, refuse_links, remove
+from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.models import contract_path
 from flaxcnn.runs.environment import versions
 from flaxcnn.runs.setup import Setup
@@ -58,9 +58,8 @@ class TrialStates:
                     return None
                 if step <= end:
                     state = store.restore(step, target).state
-                    reports = found.extra.get("reports", {})
-                    return Kept(state, step, {int(at): value for at, value in reports.items()})
-            except DamagedCheckpointError:
+                    return Kept(state, step, _reports(found.extra.get("reports", {})))
+            except (DamagedCheckpointError, MismatchError):
                 continue  # an older one, or the start: it comes to the same bits
         return None
 
@@ -116,14 +115,25 @@ class TrialStates:
         return CheckpointStore(self._path(number) / "rungs", keep=_ALL)
 
     def _path(self, number: int) -> Path:
-        return self._folder / "trials" / f"{number:05d}"
+        path = self._folder / "trials" / f"{number:05d}"
+        refuse_links(path, self._folder)
+        return path
 
     def _forget(self, number: int) -> None:
         path = self._path(number)
         try:
-            shutil.rmtree(path)
+            remove(path)
         except OSError as error:
             raise cannot_write(path, error) from error
+
+
+def _reports(found: Any) -> dict[int, float]:
+    """Return a trial's reports as they were before they were saved; raises MismatchError."""
+    reports: dict[str, float] = conform(found, dict[str, float], "extra.reports")
+    for at in reports:
+        if not at.isdecimal() or len(at) > 18:
+            raise MismatchError("extra.reports", "numbers of steps", repr(at))
+    return {int(at): value for at, value in reports.items()}
 
 
 def _as_json(experiment: Experiment) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""A pytree of arrays as a folder: all that the library asks of Orbax.
+"""A pytree of arrays as Orbax writes it into a folder: all that the library asks of Orbax.
 
-Orbax is imported by the first call, which takes about a second; `import_orbax` lets a run choose when.
+Orbax is imported by the first call, which takes about a second; `import_orbax` lets a run choose when. What it wrote is
+read by `stored`.
 """
 
 import logging
@@ -40,7 +41,8 @@ def write_arrays(path: Path, tree: Any) -> None:
     context.asynchronous.create_directories_asynchronously = False
     # Trained weights hardly compress (7 % measured), and trying takes a third of a save's time.
     context.array.saving.use_compression = False
-    # Where arrays lay is the reader's choice, not the writer's: `read_arrays` always says it.
+    context.array.saving.use_zarr3 = context.array.saving.use_ocdbt = True  # what `stored` reads
+    # Where arrays lay is the reader's choice, not the writer's: `stored` asks its target.
     context.array.saving.enable_write_sharding_file = False
     try:
         with context, _quiet_after_errors_too():
@@ -50,27 +52,6 @@ def write_arrays(path: Path, tree: Any) -> None:
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
-
-
-def read_arrays(path: Path, target: Any) -> Any:
-    """Read the arrays that `write_arrays` wrote.
-
-    Args:
-        path: the folder.
-        target: a tree of the same structure of arrays or `jax.ShapeDtypeStruct`s, for shapes, dtypes and shardings; a
-            leaf without a sharding is put on the first device.
-
-    Returns:
-        A tree of `target`'s structure, what is no leaf of it (a state's model and optimizer) included.
-    """
-    ocp = import_orbax()
-    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-    def placed(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or first)
-
-    with _quiet():
-        return ocp.load(path.absolute(), jax.tree.map(placed, target))
 
 
 def describe(tree: Any) -> dict[str, str]:
@@ -92,24 +73,12 @@ def check_fits(saved: dict[str, str], target: Any, where: Path) -> None:
     for name in [*wanted, *(name for name in saved if name not in wanted)]:
         if saved.get(name) != wanted.get(name):
             raise ContractError(
-                f"checkpoint of another model or optimizer at {name}",
+                f"checkpoint of another model or optimizer at {name[:200]}",
                 where=where,
                 expected=wanted.get(name, "no such array"),
-                found=saved.get(name, "no such array"),
+                found=saved.get(name, "no such array")[:200],
                 fix="create the model and optimizer that the checkpoint's config says",
             )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Orbax from printing tracebacks of what it raises anyway, and (0.12.0) doubts about files that are fine."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager

@@ -1,24 +1,18 @@
-"""What is known of a checkpoint besides its arrays, as strict JSON."""
+"""What is known of a checkpoint besides its arrays, as strict JSON in `metadata.json`."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "step": (int,),
-    "epoch": (int,),
-    "config": (dict,),
-    "contract_digest": (str,),
-    "data_digests": (dict,),
-    "versions": (dict,),
-    "rows": (int,),
-    "train_seconds": (int, float),
-    "eval_seconds": (int, float),
-    "metric": (int, float, type(None)),
-    "extra": (dict,),
-}
+from flaxcnn.files.reading import JSON_BYTES
+from flaxcnn.files.schema import MismatchError, conform
+from flaxcnn.training.checkpoints.manifest import DamagedCheckpointError, ListedFiles, read_object, write_json
+
+SCHEMA = 1  # of the layout and of metadata.json: raised when a reader of the old one would read the new one wrongly
+_NAME = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -41,15 +35,15 @@ class Metadata:
 
     step: int
     epoch: int
-    config: Mapping[str, Any]
+    config: dict[str, Any]
     contract_digest: str
-    data_digests: Mapping[str, str]
-    versions: Mapping[str, str]
+    data_digests: dict[str, str]
+    versions: dict[str, str]
     rows: int
     train_seconds: float
     eval_seconds: float
     metric: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.metric is not None and not math.isfinite(self.metric):
@@ -64,17 +58,47 @@ class Metadata:
         """Return what `to_json` gave.
 
         Raises:
-            ValueError: a field is missing, unknown, of another type or negative; the message says which.
+            MismatchError: a field is missing, unknown, of another type or negative; it says which.
         """
-        missing, unknown = _KINDS.keys() - value.keys(), value.keys() - _KINDS.keys()
-        if missing or unknown:
-            raise ValueError(f"{'lacks' if missing else 'has an unknown'} field {min(missing or unknown)!r}")
-        for name, kinds in _KINDS.items():
-            found = value[name]
-            if not isinstance(found, kinds) or isinstance(found, bool):
-                wanted = " or ".join(kind.__name__ for kind in kinds)
-                raise ValueError(f"field {name!r} is of type {type(found).__name__}, not {wanted}")
+        metadata: Metadata = conform(value, cls)
         for name in ("step", "epoch", "rows", "train_seconds", "eval_seconds"):
-            if value[name] < 0:
-                raise ValueError(f"field {name!r} is negative: {value[name]}")
-        return cls(**value)
+            if getattr(metadata, name) < 0:
+                raise MismatchError(name, "no negative number", str(getattr(metadata, name)))
+        return metadata
+
+
+class Saved(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    metadata: Metadata
+    arrays: dict[str, str]  # the dtype and shape of each
+    files: ListedFiles
+
+
+def write_metadata(folder: Path, metadata: Metadata, arrays: dict[str, str]) -> None:
+    """Write `metadata.json`; raises OSError."""
+    write_json(folder / _NAME, {"schema": SCHEMA, **metadata.to_json(), "arrays": arrays})
+
+
+def read_metadata(folder: Path, step: int) -> Saved:
+    """Return what the checkpoint of a step says of itself, once its manifest agrees; no other file is looked at.
+
+    Raises:
+        DamagedCheckpointError: the file or the manifest is damaged, or another version of this layout wrote it.
+    """
+    path = folder / _NAME
+    fields = read_object(path)
+    schema = fields.pop("schema", None)
+    if schema != SCHEMA:  # first, since another version may have another manifest
+        raise DamagedCheckpointError("unknown schema version", where=path, expected=SCHEMA, found=str(schema)[:40])
+    files = ListedFiles(folder)
+    files.check([_NAME], most=JSON_BYTES)
+    try:
+        arrays = conform(fields.pop("arrays", None), dict[str, str], "arrays")
+        metadata = Metadata.from_json(fields)
+    except MismatchError as mismatch:
+        what = f"damaged at {mismatch.place}" if mismatch.place else "damaged"
+        raise DamagedCheckpointError(what, where=path, expected=mismatch.expected, found=mismatch.found) from mismatch
+    if metadata.step != step:
+        raise DamagedCheckpointError("of another step than its name says", where=path, found=metadata.step)
+    return Saved(metadata, arrays, files)

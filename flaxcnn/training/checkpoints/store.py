@@ -8,33 +8,37 @@ A checkpoint is filled under a name that starts with `.partial-`, flushed to the
 instant, a save leaves the earlier checkpoints as they were and the new one either whole or absent. Only one run may
 save at a time; the caller sees to that.
 
-Of a run in several processes, all save and restore together, in a folder that all of them see: each writes and reads
-its own part of the arrays, and all else is the first process's. They leave a call with the same result or error.
+Of a run in several processes, all save and restore together, in a folder that all of them see: each writes its own part
+of the arrays and reads what it needs, and all else is the first process's. They leave a call with the same result or
+error.
+
+Nothing in the folder is believed: what is read and how much follows from the target, and only what a folder of this
+run's own holds is ever deleted, no link is followed to it.
 """
 
+import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flaxcnn import processes
-from flaxcnn.errors import ConfigError, RunFolderError
-from flaxcnn.files import cannot_write, sync, sync_tree
-from flaxcnn.training.checkpoints.arrays import check_fits, describe, read_arrays, write_arrays
+from flaxcnn.errors import ConfigError, ContractError, RunFolderError
+from flaxcnn.files import cannot_write, refuse_links, remove, sync, sync_tree
+from flaxcnn.training.checkpoints.arrays import check_fits, describe, write_arrays
 from flaxcnn.training.checkpoints.manifest import (
     DamagedCheckpointError,
-    check_manifest,
-    read_json,
-    write_json,
+    ListedFiles,
     write_manifest,
 )
-from flaxcnn.training.checkpoints.metadata import Metadata
+from flaxcnn.training.checkpoints.metadata import Metadata, read_metadata, write_metadata
+from flaxcnn.training.checkpoints.stored import bytes_of, check_arrays, read_arrays
 
-SCHEMA = 1  # of the layout and of metadata.json: raised when a reader of the old one would read the new one wrongly
 _PARTIAL = ".partial-"
+_OVERHEAD = 16 << 20  # bytes of a checkpoint beside its arrays, and for each array:
+_OVERHEAD_EACH = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,14 @@ class CheckpointStore:
             RunFolderError: the folder cannot be read.
         """
         try:
-            names = [each.name for each in self.folder.iterdir()]
+            names = {each.name for each in self.folder.iterdir()}
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RunFolderError(f"cannot read: {error.strerror}", where=self.folder) from error
-        matches = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
-        return sorted(int(match[1]) for match in matches if match)
+        matches = (re.fullmatch(r"step-([0-9]{8,18})", name) for name in names)
+        numbers = {int(match[1]) for match in matches if match}
+        return sorted(step for step in numbers if self.path(step).name in names)
 
     def save(self, state: Any, metadata: Metadata) -> None:
         """Save a checkpoint, and delete those that need not be kept once it is on the disk; called by all processes.
@@ -115,24 +120,25 @@ class CheckpointStore:
                 the processes. The earlier checkpoints stay.
             ProcessError: a process was lost. The earlier checkpoints stay.
         """
-        if processes.together(lambda: self._begin(metadata.step)):
+        if processes.together(lambda: self._begin(metadata.step, state)):
             try:
                 processes.in_each(lambda: self._write_arrays(metadata.step, state))
                 processes.together(lambda: self._complete(state, metadata))
             except BaseException:
                 # What cannot be removed now is removed by the next save; the error that led here is the one to tell.
                 if processes.is_first():
-                    shutil.rmtree(self._partial(metadata.step), ignore_errors=True)
+                    with suppress(OSError):
+                        remove(self._partial(metadata.step))
                 raise
         processes.together(lambda: self._prune(metadata.step))
 
     def read_metadata(self, step: int) -> Metadata:
-        """Return what was saved with a checkpoint, without its arrays.
+        """Return what was saved with a checkpoint; its arrays are not looked at.
 
         Raises:
-            DamagedCheckpointError: a file of it changed, or another version of this layout wrote it.
+            DamagedCheckpointError: that changed, or another version of this layout wrote it.
         """
-        return self._check(step)[0]
+        return read_metadata(self.path(step), step).metadata
 
     def restore(self, step: int, target: Any) -> Restored:
         """Restore the checkpoint of a step.
@@ -145,7 +151,7 @@ class CheckpointStore:
             DamagedCheckpointError: it is missing, or a file of it changed.
             ContractError: it holds other arrays than `target`; names the first.
         """
-        return self._restore(processes.together(lambda: self._found(step)), target)
+        return self._restore(processes.together(lambda: self._found(step, target)), target)
 
     def restore_newest(self, target: Any) -> Restored | None:
         """Restore the newest checkpoint that is intact.
@@ -162,15 +168,15 @@ class CheckpointStore:
             RunFolderError: there are checkpoints, and none is intact; says why for each.
             ContractError: the newest intact one holds other arrays than `target`; names the first.
         """
-        found = processes.together(self._find_newest)
+        found = processes.together(lambda: self._find_newest(target))
         return None if found is None else self._restore(found, target)
 
-    def _find_newest(self) -> dict[str, Any] | None:
+    def _find_newest(self, target: Any) -> dict[str, Any] | None:
         """Return what `_found` does of the newest intact checkpoint, and why each newer one is none."""
         rejected: list[str] = []
         for step in reversed(self.steps()):
             try:
-                return {**self._found(step), "rejected": rejected}
+                return {**self._found(step, target), "rejected": rejected}
             except DamagedCheckpointError as error:
                 rejected.append(str(error))
         if rejected:
@@ -181,30 +187,28 @@ class CheckpointStore:
             )
         return None
 
-    def _found(self, step: int) -> dict[str, Any]:
+    def _found(self, step: int, target: Any) -> dict[str, Any]:
         """Return what is to know of an intact checkpoint to restore it; made of what JSON has, to be shared."""
-        metadata, arrays = self._check(step)
-        return {"metadata": metadata.to_json(), "arrays": arrays, "rejected": []}
+        return {"metadata": self._check(step, target).to_json(), "rejected": []}
 
     def _restore(self, found: dict[str, Any], target: Any) -> Restored:
         metadata = Metadata.from_json(found["metadata"])
-        path = self.path(metadata.step)
-        check_fits(found["arrays"], target, path)
-        state = processes.in_each(lambda: self._read_arrays(path, target))
+        state = processes.in_each(lambda: self._read_arrays(self.path(metadata.step), target))
         return Restored(state, metadata, tuple(found["rejected"]))
 
     def _read_arrays(self, path: Path, target: Any) -> Any:
         _require_seen(path)
-        return read_arrays(path / "state", target)
+        return read_arrays(ListedFiles(path), target)
 
-    def _begin(self, step: int) -> bool:
+    def _begin(self, step: int, state: Any) -> bool:
         """Make room for a checkpoint; return whether there is one to be written."""
+        refuse_links(self.folder, self.folder.parent)
         with self._writing(step):
             if not self.folder.is_dir():
                 self.folder.mkdir(parents=True)
                 sync(self.folder.parent)
             self._remove_partials()
-            if self._is_intact(step):
+            if self._is_intact(step, state):
                 return False
             self._partial(step).mkdir()
             return True
@@ -218,11 +222,11 @@ class CheckpointStore:
         """Add to the arrays what else belongs to a checkpoint, and give it its name."""
         partial, final = self._partial(metadata.step), self.path(metadata.step)
         with self._writing(metadata.step):
-            fields = {"schema": SCHEMA, **metadata.to_json(), "arrays": describe(state)}
-            write_json(partial / "metadata.json", fields)
+            write_metadata(partial, metadata, describe(state))
             write_manifest(partial)
+            check_arrays(ListedFiles(partial), state)  # what cannot be read back is no checkpoint
             sync_tree(partial)
-            if final.exists():  # damaged, or it would have been kept
+            if os.path.lexists(final):  # damaged, or it would have been kept
                 self._delete(final, self.folder / f"{_PARTIAL}damaged-{final.name}")
             partial.rename(final)
             sync(self.folder)
@@ -234,31 +238,26 @@ class CheckpointStore:
         except OSError as error:
             raise cannot_write(self.path(step), error) from error
 
-    def _check(self, step: int) -> tuple[Metadata, dict[str, str]]:
-        """Return an intact checkpoint's metadata and the description of its arrays; raises DamagedCheckpointError."""
-        path = self.path(step) / "metadata.json"
-        fields = read_json(path)
-        schema = fields.pop("schema", None)
-        if schema != SCHEMA:  # first, since another version may have another manifest
-            raise DamagedCheckpointError("unknown schema version", where=path, expected=SCHEMA, found=schema)
-        check_manifest(path.parent)
-        arrays = fields.pop("arrays", None)
-        if not isinstance(arrays, dict):
-            raise DamagedCheckpointError("lacks the list of arrays", where=path)
-        try:
-            metadata = Metadata.from_json(fields)
-        except ValueError as error:
-            raise DamagedCheckpointError(str(error), where=path) from error
-        if metadata.step != step:
-            raise DamagedCheckpointError("of another step than its name says", where=path, found=metadata.step)
-        return metadata, arrays
+    def _check(self, step: int, target: Any) -> Metadata:
+        """Return an intact checkpoint's metadata.
 
-    def _is_intact(self, step: int) -> bool:
-        if not self.path(step).exists():
-            return False
+        Its files are looked at last: no more of them than the target's arrays can take.
+
+        Raises:
+            DamagedCheckpointError: it is damaged.
+            ContractError: it holds other arrays than a target; names the first.
+        """
+        saved = read_metadata(self.path(step), step)
+        check_fits(saved.arrays, target, self.path(step))
+        most = 2 * bytes_of(target) + _OVERHEAD_EACH * len(saved.arrays) + _OVERHEAD
+        saved.files.check(most=most)
+        check_arrays(saved.files, target)
+        return saved.metadata
+
+    def _is_intact(self, step: int, state: Any) -> bool:
         try:
-            self._check(step)
-        except DamagedCheckpointError:
+            self._check(step, state)
+        except (DamagedCheckpointError, ContractError):
             return False
         return True
 
@@ -276,10 +275,10 @@ class CheckpointStore:
         ranked: list[tuple[float, int]] = []
         for step in steps if self.keep_best else []:
             try:
-                metric = read_json(self.path(step) / "metadata.json").get("metric")
+                metric = self.read_metadata(step).metric
             except DamagedCheckpointError:
                 continue  # not worth keeping as a best one; who restores is told of it
-            if isinstance(metric, int | float):
+            if metric is not None:
                 ranked.append((-metric if self.higher_is_better else metric, step))
         return [step for _, step in sorted(ranked)[: self.keep_best]]
 
@@ -289,11 +288,11 @@ class CheckpointStore:
     def _delete(self, path: Path, partial: Path) -> None:
         # Renamed first: half deleted, it no longer looks like a checkpoint.
         path.rename(partial)
-        shutil.rmtree(partial)
+        remove(partial)
 
     def _remove_partials(self) -> None:
         for each in self.folder.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(each)
+            remove(each)
 
 
 def _require_seen(folder: Path) -> None:
