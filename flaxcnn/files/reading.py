@@ -8,6 +8,7 @@ as FileNotFoundError, since what to do about it differs.
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ JSON_BYTES = 16 << 20
 JSON_DEPTH = 24
 """So many lists and objects within each other at most; what the library writes has six."""
 
+# Of a pair of surrogates, one; those by which Python spells the bytes of a file's name aside.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MOST_INTEGER = 2**64  # a seed, a size or a count; what is larger fits no array and no float
 
 
@@ -106,9 +109,28 @@ def parse_json(text: str, kind: Any = dict[str, Any], *, where: object, error: F
     """
     try:
         value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant)
-        _require_flat(value)
     except RecursionError as cause:
         raise error("damaged: nested too deep", where=where, expected="JSON") from cause
+    except ValueError as cause:
+        raise error(f"damaged: {cause}", where=where, expected="JSON") from cause
+    return checked(value, kind, where=where, error=error)
+
+
+def checked(value: Any, kind: Any, *, where: object, error: Fault = RunFolderError) -> Any:
+    """Return a value made of what JSON has, as a type; for one that another library parsed.
+
+    Args:
+        value: the value.
+        kind: as for `parse_json`.
+        where: it stands, for the error.
+        error: what to raise.
+
+    Raises:
+        FlaxcnnError: of the kind `error`: it is of another type, nested deeper than `JSON_DEPTH`, or holds text that
+            no encoding can write.
+    """
+    try:
+        _require_sound(value)
     except ValueError as cause:
         raise error(f"damaged: {cause}", where=where, expected="JSON") from cause
     try:
@@ -125,17 +147,19 @@ def _require_regular(status: os.stat_result, path: Path, error: Fault) -> None:
         raise error("not a regular file", where=path, found=found)
 
 
-def _require_flat(value: Any) -> None:
-    """Raise ValueError where lists and objects are nested deeper than `JSON_DEPTH`."""
+def _require_sound(value: Any) -> None:
+    """Raise ValueError where lists and objects are nested deeper than `JSON_DEPTH`, or text holds half a character."""
     level, depth = [value], 0
     while level:
         if depth > JSON_DEPTH:
             raise ValueError(f"nested deeper than {JSON_DEPTH}")
+        if any(isinstance(each, str) and _HALF.search(each) for each in level):
+            raise ValueError("text with half of a character")
         level = [
             below
             for each in level
             if isinstance(each, dict | list)
-            for below in (each.values() if isinstance(each, dict) else each)
+            for below in ((*each, *each.values()) if isinstance(each, dict) else each)
         ]
         depth += 1
 
