@@ -7,7 +7,6 @@ traceback. Nothing here knows of files, arrays or terminals.
 import difflib
 from collections.abc import Iterable
 
-
 _MOST_SHOWN = 2000  # characters of a value in an error: a damaged file may hold megabytes where a word belongs
 
 

@@ -29,7 +29,10 @@ class Data:
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
         memory = self.device_memory
         require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)
-        require(self.workers >= 0, "data.workers", "at least 0", self.workers)
+        require(0 <= self.workers <= 1024, "data.workers", "0 to 1024", self.workers)
+        for name in ("source", "dir"):
+            if "\0" in (getattr(self, name) or ""):
+                raise ConfigError("a path cannot hold a null byte", where=f"data.{name}", found=getattr(self, name))
 
 
 @dataclass(frozen=True)

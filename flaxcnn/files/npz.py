@@ -32,8 +32,8 @@ _UNREADABLE = (
     TypeError,  # a type of a size that there is not
     ValueError,
 )
-# Format 1.0, whose header has a length of two bytes: that of 2.0 could make its reader take gigabytes. Numbers alone, as
-# NumPy writes them, so that nothing of it has to be evaluated.
+# Format 1.0, whose header has a length of two bytes: that of 2.0 could make its reader take gigabytes. Numbers alone,
+# as NumPy writes them, so that nothing of it has to be evaluated.
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
     rb"\{'descr': '([<>|=][biufc]\d{1,2})', 'fortran_order': (True|False), "

@@ -29,6 +29,7 @@ JSON_DEPTH = 24
 
 # Of a pair of surrogates, one; those by which Python spells the bytes of a file's name aside.
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_LINE_BYTES = 1 << 16  # of a line of JSON; a logged row takes some 300
 _MOST_INTEGER = 2**64  # a seed, a size or a count; what is larger fits no array and no float
 
 
@@ -72,15 +73,37 @@ def read_bytes(path: Path, most: int, *, within: Path | None = None, error: Faul
     return found
 
 
+def read_json_lines(path: Path, count: int, kind: Any = dict[str, Any], *, error: Fault = RunFolderError) -> list[Any]:
+    """Return the values of a file's first lines of JSON.
+
+    Args:
+        path: a regular file.
+        count: how many lines at most; what follows may be half a line, and is not looked at.
+        kind: of each, as for `parse_json`.
+        error: what to raise.
+
+    Returns:
+        A value for each whole line; fewer than `count` where there are fewer.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FlaxcnnError: of the kind `error`: a line is damaged or too long, or the file cannot be read.
+    """
+    values: list[Any] = []
+    with open_regular(path, error=error) as file:
+        while len(values) < count and (line := file.readline(_LINE_BYTES)):
+            where = f"{path}, line {len(values) + 1}"
+            if not line.endswith(b"\n"):
+                if len(line) == _LINE_BYTES:
+                    raise error("line too long", where=where, expected=f"at most {_LINE_BYTES:,} bytes")
+                break
+            values.append(parse_json(_decoded(line, where, error), kind, where=where, error=error))
+    return values
+
+
 def read_text(path: Path, most: int, *, within: Path | None = None, error: Fault = RunFolderError) -> str:
     """Return a regular file's text in UTF-8; raises as `read_bytes`, and where it is none."""
-    found = read_bytes(path, most, within=within, error=error)
-    try:
-        return found.decode("utf-8")
-    except UnicodeDecodeError as cause:
-        raise error(
-            "not text in UTF-8", where=path, found=f"byte {found[cause.start]:#04x} at {cause.start}"
-        ) from cause
+    return _decoded(read_bytes(path, most, within=within, error=error), path, error)
 
 
 def read_json(
@@ -138,6 +161,15 @@ def checked(value: Any, kind: Any, *, where: object, error: Fault = RunFolderErr
     except MismatchError as mismatch:
         place = f" at {mismatch.place}" if mismatch.place else ""
         raise error(f"damaged{place}", where=where, expected=mismatch.expected, found=mismatch.found) from mismatch
+
+
+def _decoded(data: bytes, where: object, error: Fault) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as cause:
+        raise error(
+            "not text in UTF-8", where=where, found=f"byte {data[cause.start]:#04x} at {cause.start}"
+        ) from cause
 
 
 def _require_regular(status: os.stat_result, path: Path, error: Fault) -> None:

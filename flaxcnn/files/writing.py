@@ -2,8 +2,10 @@
 
 import errno
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from flaxcnn.errors import RunFolderError
 
@@ -23,6 +25,28 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
     """Return the error for a file or folder that the system would not write, with what to do about it."""
     advice = _ADVICE.get(error.errno or 0, "name another folder with --out")
     return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=advice)
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file to read it and to append to it; made where there is none.
+
+    A link is not followed: in a folder that came from elsewhere it may lead to any file of the user's.
+
+    Raises:
+        RunFolderError: something else than a regular file stands there, or the system would not open it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise cannot_write(path, error) from error
+        raise RunFolderError("a link", where=path, expected="a file of this folder", fix="remove it") from error
+    file = os.fdopen(descriptor, "a+b")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise RunFolderError("not a regular file", where=path, fix="remove it")
+    return file
 
 
 def sync(path: Path) -> None:

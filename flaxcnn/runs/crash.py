@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
@@ -74,6 +74,13 @@ def _write_crash(
     together(describe)
 
 
+class _Step(TypedDict):  # step.json
+    step: int
+    epoch: int
+    loss: str
+    examples: list[int]
+
+
 class Replay(NamedTuple):
     """What one step does, layer by layer; each None where everything is finite.
 
@@ -102,15 +109,24 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
     """
     if not (crash.path / "step.json").exists():
         raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
-    step = crash.read_json("step.json")
+    step: _Step = crash.read_json("step.json", _Step)
     setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
     require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.train
-    examples = np.asarray(step["examples"])
-    batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.labels[examples]))
+    examples = step["examples"]
+    if len(examples) != setup.plan.batch_size or not all(0 <= each < len(train) for each in examples):
+        raise RunFolderError(
+            "damaged at examples",
+            where=crash.path / "step.json",
+            expected=f"{setup.plan.batch_size:,} numbers from 0 to {len(train) - 1:,}",
+            found=f"{len(examples):,} from {min(examples, default=0)} to {max(examples, default=0)}",
+        )
+    batch = augmented_batch(
+        state, jnp.asarray(train.images[np.asarray(examples)]), jnp.asarray(train.labels[np.asarray(examples)])
+    )
     replays = []
     for part, piece in enumerate(parts_of(state, batch)):
         found, batch_stats = _look_into(state, piece, part)

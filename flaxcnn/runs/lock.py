@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, open_own
 from flaxcnn.runs.folder import LOCK
 
 
@@ -19,16 +19,12 @@ def locked(folder: Path) -> Iterator[None]:
         RunFolderError: another process that lives holds it, or the folder cannot be written to.
     """
     path = folder / LOCK
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    with file:
+    with open_own(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read(32).decode("ascii", "replace").strip() or "unknown"
             raise RunFolderError(
                 "another process is training in this folder",
                 where=folder,
@@ -43,8 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
             ) from error
         try:
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing is left to be written when it is closed
         except OSError as error:
             raise cannot_write(path, error) from error
         yield

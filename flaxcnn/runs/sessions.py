@@ -5,10 +5,12 @@ What was logged after that checkpoint is taken back, so that the rows are those 
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
+from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.files import checked
 from flaxcnn.models import contract_path
 from flaxcnn.processes import gather, together
 from flaxcnn.runs.changes import Change, allowed_changes
@@ -19,8 +21,11 @@ from flaxcnn.runs.record import (
     ENVIRONMENT,
     METRICS,
     SUMMARY,
+    RecordedChange,
     read_config,
+    read_environment,
     read_rows,
+    read_summary,
     require_same_data,
     write_config,
 )
@@ -28,6 +33,16 @@ from flaxcnn.runs.setup import Setup
 from flaxcnn.runs.steps import Progress
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
 from flaxcnn.training.placement import Placement
+
+
+class _Extra(TypedDict):
+    """What this module keeps with a checkpoint in `Metadata.extra`."""
+
+    compile_seconds: float
+    total_seconds: float
+    save_seconds: float
+    hardware: dict[str, str]
+
 
 Times = dict[str, float]  # of the sessions before this one, by their names in the summary
 
@@ -110,9 +125,9 @@ class Session:
         summary = self.folder.path / SUMMARY
         if not summary.exists():
             return None
-        recorded = self.folder.read_json(SUMMARY)
-        steps = recorded.get("steps")
-        if isinstance(steps, int) and (steps >= self.setup.plan.total_steps or recorded.get("stopped_early")):
+        recorded = read_summary(self.folder)
+        steps: int = recorded["steps"]
+        if steps >= self.setup.plan.total_steps or recorded["stopped_early"]:
             return steps
         if done == 0:
             raise RunFolderError(
@@ -164,8 +179,10 @@ class Session:
                 found=self._contract,
                 fix="go on with the version of the library that the run was trained with",
             )
+        where = self.store.path(metadata.step)
+        extra: _Extra = checked(dict(metadata.extra), _Extra, where=f"{where}: extra")
         now = {**versions(), **self._hardware()}
-        before = {**metadata.versions, **metadata.extra.get("hardware", {})}
+        before = {**metadata.versions, **extra["hardware"]}
         for name in now:
             if before.get(name) != now[name]:
                 self._warn(
@@ -174,23 +191,39 @@ class Session:
                 )
         self.times_before = {
             "eval_seconds": metadata.eval_seconds,
-            "compile_seconds": metadata.extra["compile_seconds"],
-            "total_seconds": metadata.extra["total_seconds"],
+            "compile_seconds": extra["compile_seconds"],
+            "total_seconds": extra["total_seconds"],
         }
         return Progress(
             state=restored.state,
             step=metadata.step,
-            rows=read_rows(self.folder, metadata.rows),
+            rows=self._rows(metadata),
             train_seconds=metadata.train_seconds,
-            save_seconds=float(metadata.extra["save_seconds"]),
+            save_seconds=extra["save_seconds"],
         )
+
+    def _rows(self, metadata: Metadata) -> list[LoggedRow]:
+        """Return the rows that were logged before a checkpoint; they have what this run measures."""
+        rows = read_rows(self.folder, metadata.rows)
+        measured = ["test_accuracy"] if self.file.experiment.logging.test_examples else []
+        measured += ["validation_accuracy", "validation_loss"] if self.setup.validation is not None else []
+        for number, row in enumerate(rows, 1):
+            missing = [name for name in measured if getattr(row, name) is None]
+            if missing or row.step >= metadata.step:
+                raise RunFolderError(
+                    f"damaged at {missing[0] if missing else 'step'}",
+                    where=f"{self.folder.path / METRICS}, line {number}",
+                    expected="a number" if missing else f"less than {metadata.step}, the checkpoint's",
+                    found="null" if missing else row.step,
+                )
+        return rows
 
     def _hardware(self) -> dict[str, str]:
         placement = self.setup.placement
         return {**hardware(), "mesh": _described(placement)}
 
     def _record_environment(self, step: int) -> None:
-        recorded = self.folder.read_json(ENVIRONMENT)
+        recorded: dict[str, Any] = {**read_environment(self.folder)}
         now = environment(self.setup.dataset.digests)
         differs = {name: value for name, value in now.items() if recorded.get(name) != value}
         recorded["resumed"] = [*recorded.get("resumed", []), {"step": step, **differs}]
@@ -202,5 +235,5 @@ def _described(placement: Placement) -> str:
     return f"{placement.data} × {placement.model} devices{processes}"
 
 
-def _as_json(changed: list[Change], step: int) -> list[dict[str, Any]]:
-    return [{"step": step, **each._asdict()} for each in changed]
+def _as_json(changed: list[Change], step: int) -> list[RecordedChange]:
+    return [RecordedChange(step=step, field=field, before=before, now=now) for field, before, now in changed]

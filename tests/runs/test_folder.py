@@ -65,7 +65,7 @@ def test_rows_are_lines_of_json_and_half_a_line_is_none(tmp_path):
     assert folder.read_rows("metrics.jsonl", 2) == rows
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "damaged"), ("[1]", "expected a JSON object, found list")])
+@pytest.mark.parametrize(("content", "message"), [("{", "damaged"), ("[1]", "expected an object, found a list")])
 def test_a_damaged_file_is_named(tmp_path, content, message):
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(RunFolderError, match=r"summary\.json: damaged") as caught:
