@@ -7,6 +7,8 @@ from typing import Literal
 from flaxcnn.config.checks import check_types, require, require_own
 from flaxcnn.errors import ConfigError
 
+_FLOAT32 = 3.4e38  # the largest number in which a program computes
+
 
 @dataclass(frozen=True)
 class Data:
@@ -82,13 +84,14 @@ class Augmentation:
     def __post_init__(self) -> None:
         check_types("augmentation", self)
         for name in ("crop_padding", "shift", "elastic", "cutout", "mixup"):
-            require(0 <= getattr(self, name) < math.inf, f"augmentation.{name}", "at least 0", getattr(self, name))
+            value = getattr(self, name)
+            require(0 <= value < _FLOAT32, f"augmentation.{name}", "at least 0, in the range of float32", value)
         for name, below in (("scale", 1), ("shear", 90)):
             require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
         for name, most in (("flip", 1), ("rotate", 180)):
             require(0 <= getattr(self, name) <= most, f"augmentation.{name}", f"0 to {most}", getattr(self, name))
         smoothness = self.elastic_smoothness
-        require(0 < smoothness < math.inf, "augmentation.elastic_smoothness", "a number above 0", smoothness)
+        require(0.01 <= smoothness <= 1e6, "augmentation.elastic_smoothness", "0.01 to 1,000,000", smoothness)
         if not self.elastic and smoothness != type(self).elastic_smoothness:
             raise ConfigError(
                 "smooths nothing", where="augmentation.elastic_smoothness", expected="an augmentation.elastic above 0"
@@ -140,7 +143,8 @@ class Optimizer:
         for name in ("b1", "b2", "momentum"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", f"0 <= {name} < 1", getattr(self, name))
         clip = self.clip_norm
-        require(clip is None or 0 < clip < math.inf, "optimizer.clip_norm", "a number above 0", clip)
+        if clip is not None:
+            _require_float32(clip, "optimizer.clip_norm")
         for name in ("learning_rate", "eps"):
             _require_float32(getattr(self, name), f"optimizer.{name}")
         require_own(self, "optimizer", _OPTIMIZER_FIELDS)
@@ -270,4 +274,4 @@ class Checkpoint:
 
 def _require_float32(value: float, where: str) -> None:
     """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
-    require(1.2e-38 < value < 3.4e38, where, "a number above 0 in the range of float32", value)
+    require(1.2e-38 < value < _FLOAT32, where, "a number above 0 in the range of float32", value)

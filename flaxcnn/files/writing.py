@@ -15,6 +15,8 @@ _ADVICE = {
     errno.ENOSPC: _MAKE_SPACE,
     errno.EDQUOT: _MAKE_SPACE,
     errno.EFBIG: "raise the limit on the size of files, or name a folder on another disk with --out",
+    errno.ELOOP: "remove what stands there",
+    errno.ENXIO: "remove what stands there",
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
@@ -33,19 +35,19 @@ def open_own(path: Path) -> BinaryIO:
     A link is not followed: in a folder that came from elsewhere it may lead to any file of the user's.
 
     Raises:
-        RunFolderError: something else than a regular file stands there, or the system would not open it.
+        OSError: something else than a regular file stands there, or the system would not open it.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
-            raise cannot_write(path, error) from error
-        raise RunFolderError("a link", where=path, expected="a file of this folder", fix="remove it") from error
+            raise
+        raise OSError(errno.ELOOP, "a link stands there, not a file") from error
     file = os.fdopen(descriptor, "a+b")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()
-        raise RunFolderError("not a regular file", where=path, fix="remove it")
+        raise OSError(errno.ENXIO, "not a regular file")
     return file
 
 

@@ -19,7 +19,11 @@ def locked(folder: Path) -> Iterator[None]:
         RunFolderError: another process that lives holds it, or the folder cannot be written to.
     """
     path = folder / LOCK
-    with open_own(path) as file:
+    try:
+        file = open_own(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -45,7 +45,7 @@ def build(section, values):
 
 EXPERIMENTS = {
     "data": some(Data, source=st.text(), dir=st.text(), validation=st.just(0.1), workers=st.integers(0, 9)),
-    "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 1e308)),
+    "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 3e38)),
     "model": some(Model, name=st.text(), dropout=numbers(0, 1, exclude_max=True), dtype=st.just("bfloat16")),
     "optimizer": st.sampled_from(["adamw", "sgd"]).flatmap(
         lambda name: some(
@@ -53,7 +53,7 @@ EXPERIMENTS = {
             name=st.just(name),
             learning_rate=numbers(1e-30, 1e30),
             weight_decay=numbers(0, 10) if name == "adamw" else st.just(0.0),
-            clip_norm=numbers(1e-300, 1e300),
+            clip_norm=numbers(1e-30, 1e30),
         )
     ),
     "schedule": some(Schedule, name=st.just("cosine"), warmup_epochs=numbers(0, 1, exclude_max=True)),
