@@ -44,11 +44,10 @@ def open_own(path: Path) -> BinaryIO:
         if error.errno != errno.ELOOP:
             raise
         raise OSError(errno.ELOOP, "a link stands there, not a file") from error
-    file = os.fdopen(descriptor, "a+b")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(errno.ENXIO, "not a regular file")
-    return file
+    return os.fdopen(descriptor, "a+b")
 
 
 def sync(path: Path) -> None:

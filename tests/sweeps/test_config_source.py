@@ -1,5 +1,6 @@
 """An experiment as Python: the library reads the same experiment back, and ruff has nothing to change."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -134,3 +135,13 @@ def test_only_what_differs_from_the_defaults_is_written():
         '    optimizer=Optimizer(name="sgd", learning_rate=0.1),\n'
         ")\n"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ['"""\nimport os\n"""', 'a\\"""', '"' * 7, "a\0b", "a\rimport os", "a\x85b\u2028c", "\ud800", "a\\"]
+)
+def test_a_docstring_is_text_whatever_it_says(text):
+    source = experiment_source(Experiment(optimizer=Optimizer(learning_rate=0.5)), f"first\n{text}")
+    kinds = [type(each) for each in ast.parse(source).body]
+    assert kinds == [ast.Expr, ast.ImportFrom, ast.Assign]
+    assert source.encode().decode() == source

@@ -96,6 +96,7 @@ class Database:
         except ImportError as error:
             fix = _DRIVERS.get(self.backend, "install it")
             raise ConfigError("its driver is not installed", where=self.shown, found=error, fix=fix) from error
+        self._engines = [self.engine]
         path = Path(self._url.database or "")
         if self.backend == "sqlite" and path.exists() and not (path.is_file() or path.is_dir()):
             raise ConfigError("not a regular file", where=self.shown, fix="name another --storage")
@@ -119,6 +120,7 @@ class Database:
         except (RuntimeError, CommandError) as error:
             raise ConfigError("made by another Optuna", where=self.shown, found=error) from error
         _leave_to_parent(storage.engine)
+        self._engines.append(storage.engine)
         return storage
 
     @contextmanager
@@ -188,8 +190,9 @@ class Database:
             raise ConfigError("more than tables", where=self.shown, found=f"a view or trigger '{found[0]}'")
 
     def close(self) -> None:
-        """Close the connections that stand idle."""
-        self.engine.dispose()
+        """Close the connections that stand idle, those of its storage too."""
+        for each in self._engines:
+            each.dispose()
 
     def _options(self) -> dict[str, Any]:
         connect: dict[str, Any] = {}

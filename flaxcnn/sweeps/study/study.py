@@ -99,33 +99,38 @@ class Study:
         """
         optuna = import_optuna()
         database = Database(url)
-        with database.exclusive("tables"):
-            direction = "maximize" if higher_is_better else "minimize"
-            with database.understood():
-                storage = database.storage()
-                study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
-            require_same_sweep(study, direction, fingerprint, database)
-            with database.understood():
-                opened = cls(
-                    database,
-                    storage,
-                    study,
-                    space,
-                    higher_is_better=higher_is_better,
-                    journal=journal,
-                    heartbeat=heartbeat,
-                    grace=grace,
-                    misfit=misfit,
-                )
-            opened._heartbeats.prepare()
-        if database.backend == "sqlite":
-            with database.reached(), database.understood():
-                opened._heartbeats.refuse_other_machines(grace, heartbeat / 2, database.shown)
+        direction = "maximize" if higher_is_better else "minimize"
+        try:
+            with database.exclusive("tables"):
+                with database.understood():
+                    storage = database.storage()
+                    study = optuna.create_study(
+                        study_name=name, storage=storage, direction=direction, load_if_exists=True
+                    )
+                require_same_sweep(study, direction, fingerprint, database)
+                with database.understood():
+                    opened = cls(
+                        database,
+                        storage,
+                        study,
+                        space,
+                        higher_is_better=higher_is_better,
+                        journal=journal,
+                        heartbeat=heartbeat,
+                        grace=grace,
+                        misfit=misfit,
+                    )
+                opened._heartbeats.prepare()
+            if database.backend == "sqlite":
+                with database.reached(), database.understood():
+                    opened._heartbeats.refuse_other_machines(grace, heartbeat / 2, database.shown)
+        except BaseException:
+            database.close()
+            raise
         return opened
 
     def close(self) -> None:
         """Close the connections to the database."""
-        self._storage.engine.dispose()
         self._database.close()
 
     @contextmanager
