@@ -24,7 +24,7 @@ class Data:
     """MiB that the training images may take on each device; where they take more, they are brought to it batch by batch
     while it computes. None for a quarter of what the device has."""
     workers: int = 2
-    """Processes that read and decode the images that do not fit; 0 to do it in the training process."""
+    """Processes that read and decode the images that do not fit, at most 1024; 0 to do it in the training process."""
 
     def __post_init__(self) -> None:
         check_types("data", self)
@@ -61,7 +61,8 @@ class Augmentation:
     """
 
     crop_padding: int = 0
-    """Pad each image by so many pixels of zeros, and cut a random window of its own size out of it."""
+    """Pad each image by so many pixels of zeros, at most its longer side, and cut a random window of its own size
+    out of it."""
     flip: float = 0.0
     """Probability of mirroring an image left to right."""
     shift: float = 0.0
@@ -75,9 +76,9 @@ class Augmentation:
     elastic: float = 0.0
     """Standard deviation of an elastic deformation, in pixels."""
     elastic_smoothness: float = 4.0
-    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels."""
+    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels, 0.01 to 1,000,000."""
     cutout: int = 0
-    """Side of a square of zeros at a random place, in pixels."""
+    """Side of a square of zeros at a random place, in pixels; at most the image's longer side."""
     mixup: float = 0.0
     """MixUp's alpha: pairs of images and of labels are averaged in shares drawn from Beta(alpha, alpha)."""
 
