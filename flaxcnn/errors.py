@@ -7,6 +7,8 @@ traceback. Nothing here knows of files, arrays or terminals.
 import difflib
 from collections.abc import Iterable
 
+_MOST_SHOWN = 2000  # characters of a value in an error: a damaged file may hold megabytes where a word belongs
+
 
 class FlaxcnnError(Exception):
     """A mistake of the user's or a fault of their machine, said in one line.
@@ -28,12 +30,12 @@ class FlaxcnnError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where is not None else self.what
+        line = _cut(self.what) if self.where is None else f"{_cut(self.where)}: {_cut(self.what)}"
         sides = []
         if self.expected is not None:
-            sides.append(f"expected {self.expected}")
+            sides.append(f"expected {_cut(self.expected)}")
         if self.found is not None:
-            sides.append(f"found {self.found}")
+            sides.append(f"found {_cut(self.found)}")
         if sides:
             line += "; " + ", ".join(sides)
         if self.fix:
@@ -67,6 +69,11 @@ class ProcessError(FlaxcnnError):
     """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
 
     exit_code = 1
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text):,} characters)"
 
 
 def printable(text: str) -> str:

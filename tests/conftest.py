@@ -59,6 +59,18 @@ def command_environment(tmp_path_factory):
     return environment
 
 
+@pytest.fixture(scope="session")
+def tiny_run(small_mnist, command_environment, tmp_path_factory):
+    """The folder of a real run that ended: 12 steps, rows with every metric, checkpoints after 8 and 12."""
+    folder = tmp_path_factory.mktemp("tiny-run") / "run"
+    options = ("--data.source", f"idx:{small_mnist}", "--data.validation", "0.2", "--training.steps", "12")
+    options += ("--logging.every", "4", "--logging.test_examples", "100", "--checkpoint.every", "4")
+    words = [sys.executable, "-m", "flaxcnn", "train", *options, "--out", str(folder)]
+    done = subprocess.run(words, env=command_environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def flaxcnn(command_environment, tmp_path):
     """Run the real command as a process in an empty folder: `flaxcnn("train", "--out", folder)`.

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from flaxcnn.cli.computing import computing
 from flaxcnn.cli.places import DataPlace
 from flaxcnn.command_line import parse
+from flaxcnn.errors import printable
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
         now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
     for name, value in now.items():
-        same = "as in summary.json" if value == recorded[name] else f"summary.json says {recorded[name]}"
+        same = "as in summary.json" if value == recorded[name] else printable(f"summary.json says {recorded[name]}")
         print(f"{name:26} {value}  ({same})")
     print("\nof the test images, with 95 % bootstrap intervals")
     for name, (measured, (low, high)) in metrics.items():

@@ -29,9 +29,13 @@ def check_types(section: str, config: Any) -> None:
     for each in dataclasses.fields(config):
         given, kind = getattr(config, each.name), hints[each.name]
         options = _options(kind)
-        value = _as_floats(given) if tuple[float, ...] in options else given
-        if type(value) is int and float in options:
-            value = float(value)
+        try:
+            value = _as_floats(given) if tuple[float, ...] in options else given
+            if type(value) is int and float in options:
+                value = float(value)
+        except OverflowError as error:
+            where = f"{section}.{each.name}"
+            raise ConfigError("too large", where=where, expected="a number of at most 1.8e308") from error
         known = type(value) in options or value in [word for word in options if isinstance(word, str)]
         if not known and not (tuple[float, ...] in options and _are_floats(value)):
             raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(given))

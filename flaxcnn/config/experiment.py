@@ -98,8 +98,16 @@ def from_json(sections: object, where: object) -> Experiment:
     for name, section in sections.items():
         section = _mapping(section, f"{where}: {name}")
         _known(section, [each.name for each in dataclasses.fields(classes[name])], f"{where}: {name}")
-        values[name] = classes[name](**section)
-    return Experiment(**values)
+        values[name] = _made(classes[name], section, where)
+    made: Experiment = _made(Experiment, values, where)
+    return made
+
+
+def _made(kind: typing.Callable[..., Any], values: Mapping[str, Any], where: object) -> Any:
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(str(error), where=where) from error
 
 
 def _mapping(value: object, where: object) -> Mapping[str, Any]:

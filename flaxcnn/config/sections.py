@@ -7,6 +7,8 @@ from typing import Literal
 from flaxcnn.config.checks import check_types, require, require_own
 from flaxcnn.errors import ConfigError
 
+_FLOAT32 = 3.4e38  # the largest number in which a program computes
+
 
 @dataclass(frozen=True)
 class Data:
@@ -22,14 +24,17 @@ class Data:
     """MiB that the training images may take on each device; where they take more, they are brought to it batch by batch
     while it computes. None for a quarter of what the device has."""
     workers: int = 2
-    """Processes that read and decode the images that do not fit; 0 to do it in the training process."""
+    """Processes that read and decode the images that do not fit, at most 1024; 0 to do it in the training process."""
 
     def __post_init__(self) -> None:
         check_types("data", self)
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
         memory = self.device_memory
         require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)
-        require(self.workers >= 0, "data.workers", "at least 0", self.workers)
+        require(0 <= self.workers <= 1024, "data.workers", "0 to 1024", self.workers)
+        for name in ("source", "dir"):
+            if "\0" in (getattr(self, name) or ""):
+                raise ConfigError("a path cannot hold a null byte", where=f"data.{name}", found=getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Augmentation:
     """
 
     crop_padding: int = 0
-    """Pad each image by so many pixels of zeros, and cut a random window of its own size out of it."""
+    """Pad each image by so many pixels of zeros, at most its longer side, and cut a random window of its own size
+    out of it."""
     flip: float = 0.0
     """Probability of mirroring an image left to right."""
     shift: float = 0.0
@@ -70,22 +76,23 @@ class Augmentation:
     elastic: float = 0.0
     """Standard deviation of an elastic deformation, in pixels."""
     elastic_smoothness: float = 4.0
-    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels."""
+    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels, 0.01 to 1,000,000."""
     cutout: int = 0
-    """Side of a square of zeros at a random place, in pixels."""
+    """Side of a square of zeros at a random place, in pixels; at most the image's longer side."""
     mixup: float = 0.0
     """MixUp's alpha: pairs of images and of labels are averaged in shares drawn from Beta(alpha, alpha)."""
 
     def __post_init__(self) -> None:
         check_types("augmentation", self)
         for name in ("crop_padding", "shift", "elastic", "cutout", "mixup"):
-            require(0 <= getattr(self, name) < math.inf, f"augmentation.{name}", "at least 0", getattr(self, name))
+            value = getattr(self, name)
+            require(0 <= value < _FLOAT32, f"augmentation.{name}", "at least 0, in the range of float32", value)
         for name, below in (("scale", 1), ("shear", 90)):
             require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
         for name, most in (("flip", 1), ("rotate", 180)):
             require(0 <= getattr(self, name) <= most, f"augmentation.{name}", f"0 to {most}", getattr(self, name))
         smoothness = self.elastic_smoothness
-        require(0 < smoothness < math.inf, "augmentation.elastic_smoothness", "a number above 0", smoothness)
+        require(0.01 <= smoothness <= 1e6, "augmentation.elastic_smoothness", "0.01 to 1,000,000", smoothness)
         if not self.elastic and smoothness != type(self).elastic_smoothness:
             raise ConfigError(
                 "smooths nothing", where="augmentation.elastic_smoothness", expected="an augmentation.elastic above 0"
@@ -137,7 +144,8 @@ class Optimizer:
         for name in ("b1", "b2", "momentum"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", f"0 <= {name} < 1", getattr(self, name))
         clip = self.clip_norm
-        require(clip is None or 0 < clip < math.inf, "optimizer.clip_norm", "a number above 0", clip)
+        if clip is not None:
+            _require_float32(clip, "optimizer.clip_norm")
         for name in ("learning_rate", "eps"):
             _require_float32(getattr(self, name), f"optimizer.{name}")
         require_own(self, "optimizer", _OPTIMIZER_FIELDS)
@@ -267,4 +275,4 @@ class Checkpoint:
 
 def _require_float32(value: float, where: str) -> None:
     """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
-    require(1.2e-38 < value < 3.4e38, where, "a number above 0 in the range of float32", value)
+    require(1.2e-38 < value < _FLOAT32, where, "a number above 0 in the range of float32", value)

@@ -72,12 +72,16 @@ def check_variables(variables: Mapping[str, Any], contract: Contract, classes: i
     Raises:
         ContractError: a variable is missing, not declared or of another shape.
     """
+    check_shapes({path: np.shape(leaf) for path, leaf in flat(nn.unbox(variables))}, contract, classes)
+
+
+def check_shapes(arrays: Mapping[tuple[str, ...], tuple[int, ...]], contract: Contract, classes: int) -> None:
+    """Check the shapes of arrays by their names, for instance ("params", "head", "kernel"), as `check_variables`."""
     declared = {
         (variable.collection, *_names(layer), *variable.name.split("/")): (layer, variable)
         for layer in contract.layers
         for variable in layer.variables
     }
-    arrays = {path: np.shape(leaf) for path, leaf in flat(nn.unbox(variables))}
     for path, (layer, variable) in declared.items():
         expected = at(variable.shape, 0, classes)
         where = contract.place(layer.path)

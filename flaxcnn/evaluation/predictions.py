@@ -6,12 +6,14 @@ same bytes, so that a digest of the file is one of the predictions.
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from flaxcnn.errors import RunFolderError
+from flaxcnn.files.npz import Form, read_npz
 
 # Little-endian by name, so that the file's bytes don't depend on the machine.
 _FORMATS = {"index": ("<i8", 1), "label": ("<i4", 1), "logits": ("<f4", 2)}  # name: dtype, dimensions
@@ -47,13 +49,37 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read what `save_predictions` wrote.
+    """Read what `save_predictions` wrote; no array is read before the types and lengths of all of them are known.
 
     Raises:
         RunFolderError: the file is missing, cannot be read, is damaged, or holds something else.
     """
-    arrays = _read(path)
-    described = {name: f"{array.dtype.str} in {array.ndim}" for name, array in arrays.items()}
+    try:
+        arrays = read_npz(
+            path,
+            lambda forms: _require_forms(forms, path),
+            most=path.stat().st_size,  # they are not compressed
+            what="predictions that flaxcnn saved",
+        )
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            "no predictions", where=path, fix="name the folder of a run that ended; go on with one that did not"
+        ) from error
+    found = Predictions(arrays["index"], arrays["label"], arrays["logits"])
+    wrong = found.label_N[(found.label_N < 0) | (found.label_N >= found.logits_NxK.shape[1])]
+    if wrong.size:
+        raise RunFolderError(
+            "damaged: a label without logits",
+            where=path,
+            expected=f"0 to {found.logits_NxK.shape[1] - 1}",
+            found=wrong[0],
+        )
+    return found
+
+
+def _require_forms(forms: Mapping[str, Form], path: Path) -> None:
+    """Raise RunFolderError where an archive's headers are not those of predictions."""
+    described = {name: f"{form.dtype.str} in {len(form.shape)}" for name, form in forms.items()}
     wanted = {name: f"{dtype} in {dimensions}" for name, (dtype, dimensions) in _FORMATS.items()}
     if described != wanted:
         raise RunFolderError(
@@ -63,7 +89,7 @@ def load_predictions(path: Path) -> Predictions:
             found=_listed(described),
             fix="name a file that flaxcnn saved",
         )
-    lengths = {name: len(array) for name, array in arrays.items()}
+    lengths = {name: form.shape[0] for name, form in forms.items()}
     if len(set(lengths.values())) > 1:
         raise RunFolderError(
             "damaged: arrays of several lengths",
@@ -71,31 +97,7 @@ def load_predictions(path: Path) -> Predictions:
             expected="an index, a label and logits for each example",
             found=", ".join(f"{length} {name}" for name, length in lengths.items()),
         )
-    return Predictions(
-        arrays["index"].astype(np.int64), arrays["label"].astype(np.int32), arrays["logits"].astype(np.float32)
-    )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise zipfile.BadZipFile("compressed, as predictions never are")
-            # A member is read whole before it is parsed, so that its checksum is checked first.
-            contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-        return {
-            name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-            for name, content in contents.items()
-        }
-    except FileNotFoundError as error:
-        raise RunFolderError(
-            "no predictions", where=path, fix="name the folder of a run that ended; go on with one that did not"
-        ) from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
-        raise RunFolderError(f"damaged: {error}", where=path, expected="predictions that flaxcnn saved") from error
-    except OSError as error:
-        raise RunFolderError(f"cannot read: {error.strerror or error}", where=path) from error
-
-
-def _listed(formats: dict[str, str]) -> str:
+def _listed(formats: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {description} dimension(s)" for name, description in formats.items()) or "nothing"

@@ -4,15 +4,26 @@ Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
 """
 
 from flaxcnn.files.deleting import refuse_links, remove
-from flaxcnn.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
-from flaxcnn.files.writing import cannot_write, sync, sync_tree
+from flaxcnn.files.reading import (
+    checked,
+    open_regular,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_text,
+)
+from flaxcnn.files.writing import cannot_write, open_own, sync, sync_tree
 
 __all__ = [
     "cannot_write",
+    "checked",
+    "open_own",
     "open_regular",
     "parse_json",
     "read_bytes",
     "read_json",
+    "read_json_lines",
     "read_text",
     "refuse_links",
     "remove",

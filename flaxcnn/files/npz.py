@@ -5,6 +5,7 @@ read first, and the caller says whether those are the arrays that it wants.
 """
 
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ import numpy as np
 from flaxcnn.errors import FlaxcnnError, RunFolderError
 from flaxcnn.files.reading import Fault, open_regular
 
-_OVERHEAD = 1 << 16  # bytes of an archive beside its arrays, and as many again for each array
+_OVERHEAD = 1 << 20  # bytes of an archive beside its arrays
 _UNREADABLE = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -25,13 +26,18 @@ _UNREADABLE = (
     struct.error,
     EOFError,
     KeyError,
-    NotImplementedError,  # a kind of compression that there is not
+    NotImplementedError,  # of the zip format, what Python cannot read
     OverflowError,
-    RecursionError,  # within a header
     RuntimeError,  # encrypted
-    SyntaxError,  # within a header
-    TypeError,  # within a header
+    TypeError,  # a type of a size that there is not
     ValueError,
+)
+# Format 1.0, whose header has a length of two bytes: that of 2.0 could make its reader take gigabytes. Numbers alone,
+# as NumPy writes them, so that nothing of it has to be evaluated.
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=][biufc]\d{1,2})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), ?\} *\n"
 )
 
 
@@ -68,7 +74,7 @@ def read_npz(
         error: what to raise.
 
     Returns:
-        The arrays by name, without `.npy`.
+        The arrays by name, without `.npy`, in the machine's order of bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -98,7 +104,9 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in members:
-            raise zipfile.BadZipFile(f"a member that is no array, or stands there twice: {member.filename!r}")
+            raise zipfile.BadZipFile(f"a member that is no array, or stands there twice: {member.filename[:80]!r}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # LZMA says itself what it takes
+            raise zipfile.BadZipFile(f"a member that is compressed as NumPy never does: {member.filename[:80]!r}")
         members[name] = member
     return members
 
@@ -110,17 +118,28 @@ def _form(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Form:
 
 
 def _header(stream: IO[bytes]) -> tuple[Form, bool]:
-    """Read an array's header; return what it says, and whether the array is stored in Fortran's order."""
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"an array in format {version}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject or dtype.kind not in "biufc" or dtype.names is not None:
-        raise ValueError(f"an array of {dtype}, which is no number")
-    if any(length < 0 for length in shape) or len(shape) > 16:
-        raise ValueError(f"an array of shape {shape}")
-    return Form(dtype, shape), fortran
+    """Read an array's header; return what it says, and whether the array is stored in Fortran's order.
+
+    Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0.
+    """
+    if _exactly(stream, len(_MAGIC)) != _MAGIC:
+        raise ValueError("no array in NumPy's format 1.0")
+    (length,) = struct.unpack("<H", _exactly(stream, 2))
+    header = _exactly(stream, length)
+    match = _HEADER.fullmatch(header)
+    if match is None:
+        raise ValueError(f"no array of numbers: {header[:80].decode('latin-1')}")
+    shape = tuple(int(each) for each in match[3].split(b",") if each.strip())
+    if len(shape) > 16:
+        raise ValueError(f"an array of {len(shape)} axes")
+    return Form(np.dtype(match[1].decode()), shape), match[2] == b"True"
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise EOFError("an array ends early")
+    return found
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.ndarray:
@@ -136,4 +155,5 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.
             done += len(part)
         if stream.read(1):  # at its end the checksum is looked at
             raise zipfile.BadZipFile(f"{member.filename} is longer than its array")
-    return flat.reshape(form.shape, order="F" if fortran else "C")
+    native = flat.astype(form.dtype.newbyteorder("="), copy=False)
+    return native.reshape(form.shape, order="F" if fortran else "C")

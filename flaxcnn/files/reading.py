@@ -8,6 +8,7 @@ as FileNotFoundError, since what to do about it differs.
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ JSON_BYTES = 16 << 20
 JSON_DEPTH = 24
 """So many lists and objects within each other at most; what the library writes has six."""
 
+# Of a pair of surrogates, one; those by which Python spells the bytes of a file's name aside.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_LINE_BYTES = 1 << 16  # of a line of JSON; a logged row takes some 300
 _MOST_INTEGER = 2**64  # a seed, a size or a count; what is larger fits no array and no float
 
 
@@ -69,15 +73,37 @@ def read_bytes(path: Path, most: int, *, within: Path | None = None, error: Faul
     return found
 
 
+def read_json_lines(path: Path, count: int, kind: Any = dict[str, Any], *, error: Fault = RunFolderError) -> list[Any]:
+    """Return the values of a file's first lines of JSON.
+
+    Args:
+        path: a regular file.
+        count: how many lines at most; what follows may be half a line, and is not looked at.
+        kind: of each, as for `parse_json`.
+        error: what to raise.
+
+    Returns:
+        A value for each whole line; fewer than `count` where there are fewer.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FlaxcnnError: of the kind `error`: a line is damaged or too long, or the file cannot be read.
+    """
+    values: list[Any] = []
+    with open_regular(path, error=error) as file:
+        while len(values) < count and (line := file.readline(_LINE_BYTES)):
+            where = f"{path}, line {len(values) + 1}"
+            if not line.endswith(b"\n"):
+                if len(line) == _LINE_BYTES:
+                    raise error("line too long", where=where, expected=f"at most {_LINE_BYTES:,} bytes")
+                break
+            values.append(parse_json(_decoded(line, where, error), kind, where=where, error=error))
+    return values
+
+
 def read_text(path: Path, most: int, *, within: Path | None = None, error: Fault = RunFolderError) -> str:
     """Return a regular file's text in UTF-8; raises as `read_bytes`, and where it is none."""
-    found = read_bytes(path, most, within=within, error=error)
-    try:
-        return found.decode("utf-8")
-    except UnicodeDecodeError as cause:
-        raise error(
-            "not text in UTF-8", where=path, found=f"byte {found[cause.start]:#04x} at {cause.start}"
-        ) from cause
+    return _decoded(read_bytes(path, most, within=within, error=error), path, error)
 
 
 def read_json(
@@ -106,9 +132,28 @@ def parse_json(text: str, kind: Any = dict[str, Any], *, where: object, error: F
     """
     try:
         value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant)
-        _require_flat(value)
     except RecursionError as cause:
         raise error("damaged: nested too deep", where=where, expected="JSON") from cause
+    except ValueError as cause:
+        raise error(f"damaged: {cause}", where=where, expected="JSON") from cause
+    return checked(value, kind, where=where, error=error)
+
+
+def checked(value: Any, kind: Any, *, where: object, error: Fault = RunFolderError) -> Any:
+    """Return a value made of what JSON has, as a type; for one that another library parsed.
+
+    Args:
+        value: the value.
+        kind: as for `parse_json`.
+        where: it stands, for the error.
+        error: what to raise.
+
+    Raises:
+        FlaxcnnError: of the kind `error`: it is of another type, nested deeper than `JSON_DEPTH`, or holds text that
+            no encoding can write.
+    """
+    try:
+        _require_sound(value)
     except ValueError as cause:
         raise error(f"damaged: {cause}", where=where, expected="JSON") from cause
     try:
@@ -118,6 +163,15 @@ def parse_json(text: str, kind: Any = dict[str, Any], *, where: object, error: F
         raise error(f"damaged{place}", where=where, expected=mismatch.expected, found=mismatch.found) from mismatch
 
 
+def _decoded(data: bytes, where: object, error: Fault) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as cause:
+        raise error(
+            "not text in UTF-8", where=where, found=f"byte {data[cause.start]:#04x} at {cause.start}"
+        ) from cause
+
+
 def _require_regular(status: os.stat_result, path: Path, error: Fault) -> None:
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -125,17 +179,19 @@ def _require_regular(status: os.stat_result, path: Path, error: Fault) -> None:
         raise error("not a regular file", where=path, found=found)
 
 
-def _require_flat(value: Any) -> None:
-    """Raise ValueError where lists and objects are nested deeper than `JSON_DEPTH`."""
+def _require_sound(value: Any) -> None:
+    """Raise ValueError where lists and objects are nested deeper than `JSON_DEPTH`, or text holds half a character."""
     level, depth = [value], 0
     while level:
         if depth > JSON_DEPTH:
             raise ValueError(f"nested deeper than {JSON_DEPTH}")
+        if any(isinstance(each, str) and _HALF.search(each) for each in level):
+            raise ValueError("text with half of a character")
         level = [
             below
             for each in level
             if isinstance(each, dict | list)
-            for below in (each.values() if isinstance(each, dict) else each)
+            for below in ((*each, *each.values()) if isinstance(each, dict) else each)
         ]
         depth += 1
 

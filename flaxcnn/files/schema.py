@@ -66,7 +66,10 @@ def conform(value: Any, kind: Any, place: str = "") -> Any:
             raise _mismatch(value, kind, place)
         return None
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise MismatchError(place, "a number", "one too large for a float") from error
     if kind in (int, float, str, bool):
         if type(value) is not kind:
             raise _mismatch(value, kind, place)

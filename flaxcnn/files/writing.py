@@ -2,8 +2,10 @@
 
 import errno
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from flaxcnn.errors import RunFolderError
 
@@ -13,6 +15,8 @@ _ADVICE = {
     errno.ENOSPC: _MAKE_SPACE,
     errno.EDQUOT: _MAKE_SPACE,
     errno.EFBIG: "raise the limit on the size of files, or name a folder on another disk with --out",
+    errno.ELOOP: "remove what stands there",
+    errno.ENXIO: "remove what stands there",
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
@@ -23,6 +27,27 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
     """Return the error for a file or folder that the system would not write, with what to do about it."""
     advice = _ADVICE.get(error.errno or 0, "name another folder with --out")
     return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=advice)
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file to read it and to append to it; made where there is none.
+
+    A link is not followed: in a folder that came from elsewhere it may lead to any file of the user's.
+
+    Raises:
+        OSError: something else than a regular file stands there, or the system would not open it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "a link stands there, not a file") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENXIO, "not a regular file")
+    return os.fdopen(descriptor, "a+b")
 
 
 def sync(path: Path) -> None:

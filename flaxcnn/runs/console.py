@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flaxcnn.config import ExperimentFile
+from flaxcnn.errors import printable
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.runs.setup import Setup
 
@@ -51,7 +52,7 @@ class RunConsole:
     def warn(self, line: str) -> None:
         """Print a warning on standard error."""
         if self._speaks:
-            print(f"flaxcnn: {line}", file=sys.stderr)
+            print(f"flaxcnn: {printable(line)}", file=sys.stderr)
 
     def lines(self, lines: Sequence[str]) -> None:
         """Print some lines."""
@@ -162,4 +163,4 @@ class RunConsole:
         return "  ".join(map(str.rjust, texts, self._widths))
 
     def _say(self, line: str = "") -> None:
-        self._console.print(line, markup=False)
+        self._console.print(printable(line), markup=False)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.errors import RunFolderError, TrainingError
-from flaxcnn.files import cannot_write, read_json, remove
+from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import RunFolder
@@ -109,12 +109,9 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
         RunFolderError: the folder is not a crash's, or is damaged.
         DataError: the data are no longer there, or changed.
     """
-    try:
-        step: _Step = read_json(crash.path / _STEP, _Step)
-    except FileNotFoundError as error:
-        raise RunFolderError(
-            "not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves"
-        ) from error
+    if not (crash.path / _STEP).exists():
+        raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
+    step: _Step = crash.read_json(_STEP, _Step)
     setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:

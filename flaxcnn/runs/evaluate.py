@@ -11,14 +11,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from flaxcnn.contracts import check_variables, derive_contract
+from flaxcnn.contracts import derive_contract
 from flaxcnn.data import Split, choose
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
 from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import SUMMARY, read_config, require_same_data
+from flaxcnn.runs.record import read_config, read_summary, require_same_data
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
 from flaxcnn.training.timeline import Timeline
@@ -216,12 +216,13 @@ def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | N
         DataError: the data are no longer those of the run.
         ContractError: the weights do not fit the model.
     """
-    recorded = folder.read_json(SUMMARY)
+    recorded = read_summary(folder)
     setup = set_up(anywhere(read_config(folder).file.experiment, source, data_dir))
     require_same_data(folder, setup.dataset)
-    saved = load_weights(folder.path / WEIGHTS)
-    model = folded(setup.model)
-    check_variables(saved, derive_contract(model, setup.dataset.image_shape), setup.dataset.classes)
+    model, image = folded(setup.model), setup.dataset.image_shape
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image), np.float32))
+    contract = derive_contract(model, image)
+    saved = load_weights(folder.path / WEIGHTS, contract, setup.dataset.classes, shapes)
     variables = jax.device_put(saved, setup.placement.of_tree(saved))
     numbers, logits = Evaluator(setup, model, variables).final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, refuse_links, sync
+from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync
 
 LOCK = ".lock"
+_JSON_BYTES = 4 << 20  # of a JSON file, at most: 1,000 classes' weights, or the sessions of years, take less than 1 MiB
 PARTIAL = "partial"  # in the name of a file that is not whole yet
 
 
@@ -60,54 +61,50 @@ class RunFolder:
     def append_row(self, name: str, row: Mapping[str, Any]) -> None:
         """Append one line of JSON and bring it to the disk; raises as `write` does."""
         path = self.path / name
-        refuse_links(path, self.path)
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(as_line(row))
+            with open_own(path) as file:
+                file.write(as_line(row).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file that holds an object.
+    def read_json(self, name: str, kind: Any = dict[str, Any]) -> Any:
+        """Read a JSON file.
+
+        Args:
+            name: the file's.
+            kind: what it has to hold, as `flaxcnn.files.parse_json` takes it.
 
         Raises:
-            RunFolderError: it is missing, cannot be read, or is damaged.
+            RunFolderError: it is missing, cannot be read, is damaged or holds something else.
         """
         path = self.path / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path, kind, most=_JSON_BYTES)
         except FileNotFoundError as error:
             raise RunFolderError("file missing from this run", where=path, fix="name a run that ended") from error
-        except OSError as error:
-            raise RunFolderError(f"cannot read: {error.strerror}", where=path) from error
-        except ValueError as error:
-            raise RunFolderError(f"damaged: {error}", where=path, expected="JSON") from error
-        if not isinstance(value, dict):
-            raise RunFolderError("damaged", where=path, expected="a JSON object", found=type(value).__name__)
-        return value
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a file whole that `append_row` goes on with; raises as `write` does."""
         self.write_text(name, "".join(map(as_line, rows)))
 
-    def read_rows(self, name: str, count: int) -> list[dict[str, Any]]:
+    def read_rows(self, name: str, count: int, kind: Any = dict[str, Any]) -> list[Any]:
         """Read the first `count` lines of a file that `append_row` wrote; what follows may be half a line.
 
+        Args:
+            name: the file's.
+            count: how many.
+            kind: of each line's value, as for `read_json`.
+
         Raises:
-            RunFolderError: the file is missing, has fewer lines, or one of them is damaged.
+            RunFolderError: the file is missing, has fewer lines, or one of them is damaged or holds something else.
         """
         path = self.path / name
         try:
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            rows = read_json_lines(path, count, kind)
         except FileNotFoundError as error:
             raise RunFolderError("file missing from this run", where=path) from error
-        except OSError as error:
-            raise RunFolderError(f"cannot read: {error.strerror}", where=path) from error
-        except ValueError as error:
-            raise RunFolderError(f"damaged: {error}", where=path, expected="a line of JSON for each row") from error
         if len(rows) < count:
             raise RunFolderError("rows are missing", where=path, expected=f"{count} whole lines", found=len(rows))
         return rows

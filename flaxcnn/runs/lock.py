@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, refuse_links
+from flaxcnn.files import cannot_write, open_own
 from flaxcnn.runs.folder import LOCK
 
 
@@ -19,9 +19,8 @@ def locked(folder: Path) -> Iterator[None]:
         RunFolderError: another process that lives holds it, it is a link, or the folder cannot be written to.
     """
     path = folder / LOCK
-    refuse_links(path, folder)  # or what it leads to would be emptied
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = open_own(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     with file:
@@ -29,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read(32).decode("ascii", "replace").strip() or "unknown"
             raise RunFolderError(
                 "another process is training in this folder",
                 where=folder,
@@ -44,8 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
             ) from error
         try:
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            os.write(file.fileno(), f"{os.getpid()}\n".encode())  # nothing is left to be written when it is closed
         except OSError as error:
             raise cannot_write(path, error) from error
         yield

@@ -1,7 +1,7 @@
 """What a run's folder says of the run: its config, where it changed, and what it ran on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from flaxcnn.config import ExperimentFile, PublishedRow, from_json, to_json
 from flaxcnn.data import Dataset
@@ -12,14 +12,59 @@ from flaxcnn.runs.folder import RunFolder
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.json", "environment.json", "metrics.jsonl", "summary.json"
 
 
+_NAME_BYTES = 255  # of a file, from which a config has its name
+
+
+class RecordedChange(TypedDict):
+    """A field that a later session of the run changed."""
+
+    step: int
+    field: str
+    before: Any
+    now: Any
+
+
 class RecordedConfig(NamedTuple):
-    """What `config.json` holds."""
+    """What `config.json` says."""
 
     file: ExperimentFile  # the experiment as its last session ran it
-    changes: list[dict[str, Any]]  # fields that a later session changed: step, field, before, now
+    changes: list[RecordedChange]
 
 
-def write_config(folder: RunFolder, file: ExperimentFile, changes: Sequence[dict[str, Any]] = ()) -> None:
+class _ConfigFile(TypedDict):  # the experiment's sections besides
+    name: str
+    published: list[tuple[int, float | None, float | None]]
+    changes: list[RecordedChange]
+
+
+class Environment(TypedDict):
+    """What is read of `environment.json`; what else it has is for people."""
+
+    data_sha256: dict[str, str]
+    resumed: NotRequired[list[dict[str, Any]]]
+
+
+class Summary(TypedDict):
+    """What every `summary.json` has; besides, numbers by name."""
+
+    name: str
+    parameters: int
+    steps: int
+    rows: int
+    stopped_early: bool
+    weights_step: int
+    device: str
+    seed: int
+    weights_sha256: str
+    state_sha256: str
+    metrics_sha256: str
+
+
+_COUNTS = ("parameters", "steps", "rows", "weights_step", "seed")
+_Measured = bool | int | float | str | None | list[float]  # a value of a summary
+
+
+def write_config(folder: RunFolder, file: ExperimentFile, changes: Sequence[RecordedChange] = ()) -> None:
     """Write `config.json`; raises as `RunFolder.write` does."""
     published = [list(row) for row in file.published]
     recorded = {"name": file.name, **to_json(file.experiment), "published": published, "changes": list(changes)}
@@ -38,19 +83,38 @@ def read_config(folder: RunFolder) -> RecordedConfig:
         raise RunFolderError(
             "this run was stopped before its config was written", where=where, fix="start it anew, with flaxcnn train"
         )
-    recorded = folder.read_json(CONFIG)
-    try:
-        name, changes = str(recorded.pop("name")), list(recorded.pop("changes"))
-        published = tuple(PublishedRow(*row) for row in recorded.pop("published"))
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(f"damaged: {error}", where=where, expected="name, published and changes") from error
+    recorded = folder.read_json(CONFIG, _ConfigFile)
+    name, changes, rows = (recorded.pop(each) for each in ("name", "changes", "published"))
+    if not name.isprintable() or not 0 < len(name.encode(errors="replace")) <= _NAME_BYTES:
+        raise RunFolderError("damaged at name", where=where, expected="the name of a config file", found=name)
+    published = tuple(PublishedRow(*row) for row in rows)
     return RecordedConfig(ExperimentFile(name, from_json(recorded, where), published), changes)
+
+
+def read_environment(folder: RunFolder) -> Environment:
+    """Read `environment.json`; raises RunFolderError where it is missing or damaged."""
+    found: Environment = folder.read_json(ENVIRONMENT, Environment)
+    return found
+
+
+def read_summary(folder: RunFolder) -> dict[str, Any]:
+    """Read `summary.json`, which has the fields of `Summary` and numbers by name.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    folder.read_json(SUMMARY, dict[str, _Measured])
+    found: dict[str, Any] = folder.read_json(SUMMARY, Summary)
+    for name in _COUNTS:
+        if found[name] < 0:
+            where = folder.path / SUMMARY
+            raise RunFolderError(f"damaged at {name}", where=where, expected="at least 0", found=found[name])
+    return found
 
 
 def require_same_data(folder: RunFolder, dataset: Dataset) -> None:
     """Raise DataError if the data's digests are not those that the run recorded."""
-    recorded = folder.read_json(ENVIRONMENT).get("data_sha256")
-    require_same_digests(recorded if isinstance(recorded, dict) else {}, dataset)
+    require_same_digests(read_environment(folder)["data_sha256"], dataset)
 
 
 def require_same_test_images(folder: RunFolder, other: RunFolder) -> None:
@@ -63,7 +127,7 @@ def require_same_test_images(folder: RunFolder, other: RunFolder) -> None:
 
 
 def _test_digests(folder: RunFolder) -> dict[str, str]:
-    digests = folder.read_json(ENVIRONMENT).get("data_sha256", {})
+    digests = read_environment(folder)["data_sha256"]
     return {name: digest for name, digest in digests.items() if name.startswith(("t10k", "test"))}
 
 
@@ -85,11 +149,12 @@ def read_rows(folder: RunFolder, count: int) -> list[LoggedRow]:
     """Return the first `count` rows of `metrics.jsonl`.
 
     Raises:
-        RunFolderError: there are fewer whole rows, or one is damaged.
+        RunFolderError: there are fewer whole rows, one is damaged, or their steps do not rise.
     """
-    path = folder.path / METRICS
-    rows = folder.read_rows(METRICS, count) if count else []
-    try:
-        return [LoggedRow(**row) for row in rows]
-    except TypeError as error:
-        raise RunFolderError(f"damaged: {error}", where=path, expected=f"rows of {LoggedRow._fields}") from error
+    rows: list[LoggedRow] = folder.read_rows(METRICS, count, LoggedRow) if count else []
+    for number, (before, row) in enumerate(zip([None, *rows], rows, strict=False), 1):
+        least = 0 if before is None else before.step + 1
+        if row.step < least or row.epoch < 0:
+            where = f"{folder.path / METRICS}, line {number}"
+            raise RunFolderError("damaged at step", where=where, expected=f"at least {least}", found=row.step)
+    return rows

@@ -23,7 +23,7 @@ from flaxcnn.evaluation.reproduction import (
     rows_table,
 )
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import SUMMARY, read_rows
+from flaxcnn.runs.record import read_rows, read_summary
 from flaxcnn.runs.train import train
 
 _MOST_ROWS = 60  # of a table that people read
@@ -58,8 +58,8 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
             return code
         folders.append(RunFolder(folder))
         if seed == 0:
-            reported([folders[0].read_json(SUMMARY)], file.expected)  # a misspelt expectation shows now, not after all
-    summaries = [folder.read_json(SUMMARY) for folder in folders]
+            reported([read_summary(folders[0])], file.expected)  # a misspelt expectation shows now, not after all
+    summaries = [read_summary(folder) for folder in folders]
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
     rows = compared_rows(logged, file.published)

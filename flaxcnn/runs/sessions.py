@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
+from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.files import refuse_links
 from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.models import contract_path
@@ -21,8 +22,11 @@ from flaxcnn.runs.record import (
     ENVIRONMENT,
     METRICS,
     SUMMARY,
+    RecordedChange,
     read_config,
+    read_environment,
     read_rows,
+    read_summary,
     require_same_data,
     write_config,
 )
@@ -122,9 +126,9 @@ class Session:
         summary = self.folder.path / SUMMARY
         if not summary.exists():
             return None
-        recorded = self.folder.read_json(SUMMARY)
-        steps = recorded.get("steps")
-        if isinstance(steps, int) and (steps >= self.setup.plan.total_steps or recorded.get("stopped_early")):
+        recorded = read_summary(self.folder)
+        steps: int = recorded["steps"]
+        if steps >= self.setup.plan.total_steps or recorded["stopped_early"]:
             return steps
         if done == 0:
             raise RunFolderError(
@@ -202,17 +206,33 @@ class Session:
         return Progress(
             state=restored.state,
             step=metadata.step,
-            rows=read_rows(self.folder, metadata.rows),
+            rows=self._rows(metadata),
             train_seconds=metadata.train_seconds,
             save_seconds=extra.save_seconds,
         )
+
+    def _rows(self, metadata: Metadata) -> list[LoggedRow]:
+        """Return the rows that were logged before a checkpoint; they have what this run measures."""
+        rows = read_rows(self.folder, metadata.rows)
+        measured = ["test_accuracy"] if self.file.experiment.logging.test_examples else []
+        measured += ["validation_accuracy", "validation_loss"] if self.setup.validation is not None else []
+        for number, row in enumerate(rows, 1):
+            missing = [name for name in measured if getattr(row, name) is None]
+            if missing or row.step >= metadata.step:
+                raise RunFolderError(
+                    f"damaged at {missing[0] if missing else 'step'}",
+                    where=f"{self.folder.path / METRICS}, line {number}",
+                    expected="a number" if missing else f"less than {metadata.step}, the checkpoint's",
+                    found="null" if missing else row.step,
+                )
+        return rows
 
     def _hardware(self) -> dict[str, str]:
         placement = self.setup.placement
         return {**hardware(), "mesh": _described(placement)}
 
     def _record_environment(self, step: int) -> None:
-        recorded = self.folder.read_json(ENVIRONMENT)
+        recorded: dict[str, Any] = {**read_environment(self.folder)}
         now = environment(self.setup.dataset.digests)
         differs = {name: value for name, value in now.items() if recorded.get(name) != value}
         recorded["resumed"] = [*recorded.get("resumed", []), {"step": step, **differs}]
@@ -224,5 +244,5 @@ def _described(placement: Placement) -> str:
     return f"{placement.data} × {placement.model} devices{processes}"
 
 
-def _as_json(changed: list[Change], step: int) -> list[dict[str, Any]]:
-    return [{"step": step, **each._asdict()} for each in changed]
+def _as_json(changed: list[Change], step: int) -> list[RecordedChange]:
+    return [RecordedChange(step=step, field=field, before=before, now=now) for field, before, now in changed]

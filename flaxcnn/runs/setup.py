@@ -138,6 +138,12 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected=f"{dataset.classes} numbers",
             found=len(weights),
         )
+    side = max(dataset.image_shape[:2])
+    for name in ("crop_padding", "cutout"):  # more changes nothing, and padding takes memory
+        asked = getattr(experiment.augmentation, name)
+        if asked > side:
+            expected = f"at most the images' longer side, {side}"
+            raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
     plan = Plan.of(
         len(train),
         batch_size=experiment.training.batch_size,

@@ -1,16 +1,19 @@
 """A model's variables as one `.npz` file that NumPy alone can read, and their digest."""
 
 import hashlib
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
 
+from flaxcnn.contracts import Contract, check_shapes
 from flaxcnn.data import array_digest
 from flaxcnn.errors import RunFolderError
+from flaxcnn.files.npz import Form, read_npz
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.training import TrainState
 
@@ -48,18 +51,41 @@ def save_weights(folder: RunFolder, variables: Any) -> None:
     folder.write(WEIGHTS, write)
 
 
-def load_weights(path: Path) -> dict[str, Any]:
-    """Read what `save_weights` wrote.
+def load_weights(path: Path, contract: Contract, classes: int, shapes: Any) -> dict[str, Any]:
+    """Read what `save_weights` wrote; no array is read before all of them are known to be the model's.
+
+    Args:
+        path: the file.
+        contract: of the model that they are for.
+        classes: the model's number of classes.
+        shapes: the model's variables, arrays or their shapes: `jax.eval_shape(model.init, ...)`.
+
+    Returns:
+        The variables, {"params": ..., "batch_stats": ...}.
 
     Raises:
-        RunFolderError: the file is missing or damaged.
+        RunFolderError: the file is missing or damaged, or an array is of another type.
+        ContractError: a variable is missing, not declared or of another shape.
     """
+    wanted = {name: Form(np.dtype(leaf.dtype), leaf.shape) for name, leaf in _leaves(shapes).items()}
+
+    def accept(forms: Mapping[str, Form]) -> None:
+        check_shapes({tuple(name.split("/")): form.shape for name, form in forms.items()}, contract, classes)
+        for name, form in wanted.items():
+            if forms[name].dtype.newbyteorder("=") != form.dtype:
+                raise RunFolderError(
+                    "of another type", where=f"{path}: {name}", expected=form.dtype, found=forms[name].dtype
+                )
+
+    most = sum(form.nbytes for form in wanted.values())
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path, accept, most=most, what="weights that flaxcnn saved")
     except FileNotFoundError as error:
         raise RunFolderError("file missing from this run", where=path, fix="name a run that ended") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise RunFolderError(f"damaged: {error}", where=path, expected="weights that flaxcnn saved") from error
     tree: dict[str, Any] = traverse_util.unflatten_dict(arrays, sep="/")
     return tree
+
+
+def _leaves(variables: Any) -> dict[str, Any]:
+    found: dict[str, Any] = traverse_util.flatten_dict(nn.unbox(variables), sep="/")
+    return found

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flaxcnn.config import Experiment
-from flaxcnn.errors import TrainingError
+from flaxcnn.errors import TrainingError, printable
 from flaxcnn.sweeps.execution.search import Search
 from flaxcnn.sweeps.files import Sweep
 from flaxcnn.sweeps.report.intervals import confirmation_report, confirmed
@@ -61,7 +61,8 @@ class Confirmation(NamedTuple):
         names = short_names(dict.fromkeys(path for trial in self.candidates for path in trial.params))
         called = [f"trial {each.number}: {shown_params(each.params, names)}" for each in self.candidates]
         failures = [
-            f"Not trained with seed {trial.params[_SEED]}, and so not judged: {name} ({trial.reason or trial.status})."
+            f"Not trained with seed {trial.params[_SEED]}, and so not judged: {name} "
+            f"({printable(trial.reason) or trial.status})."
             for name, group in [("the config's own setting", base), *zip(called, groups, strict=True)]
             for trial in group
             if trial.status is not Status.COMPLETE

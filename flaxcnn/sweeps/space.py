@@ -76,6 +76,10 @@ class Float:
         value = self.low * (self.high / self.low) ** share if self.log else even
         return min(max(value, self.low), self.high)  # what is rounded may not leave the domain
 
+    def holds(self, value: object) -> bool:
+        """Return whether a value is one of the domain's."""
+        return type(value) is float and self.low <= value <= self.high
+
     def spread(self, points: int) -> tuple[float, ...]:
         """Return so many numbers at even distances, at least two: the first is `low`, the last `high`."""
         return (*(self.at(place / (points - 1)) for place in range(points - 1)), self.high)
@@ -118,6 +122,10 @@ class Int:
             low, high = self.low - 0.5, self.high + 0.5
             return self.nearest(low * (high / low) ** share)
         return self.low + self.step * int(share * len(self._numbers))
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is one of the domain's."""
+        return type(value) is int and value in self._numbers
 
     def spread(self, points: int) -> tuple[int, ...]:
         """Return at most so many numbers, at least two of more, at distances as even as can be; all if no more."""
@@ -165,6 +173,10 @@ class Choice:
     def at(self, share: float) -> Value:
         """Return the option below which lies the given share of them, 0 <= share < 1."""
         return self.options[int(share * len(self.options))]
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is one of the domain's."""
+        return any(type(option) is type(value) and option == value for option in self.options)
 
     def spread(self, points: int) -> tuple[Value, ...]:
         """Return every option, however few points are asked for."""

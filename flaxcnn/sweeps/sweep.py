@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from flaxcnn.config import Experiment, with_data
-from flaxcnn.errors import ConfigError, TrainingError
+from flaxcnn.errors import ConfigError, RunFolderError, TrainingError
 from flaxcnn.files import cannot_write
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
@@ -41,6 +41,15 @@ from flaxcnn.sweeps.trials import Status, Trial
 _LOOK_SECONDS = 0.5  # between two looks at the trials
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
 _LANES = 8  # where proposals do not wait for results
+
+
+class _Identity(TypedDict):  # sweep.json
+    name: str
+    experiment: dict[str, dict[str, Any]]
+
+
+class _SweepEnvironment(TypedDict):  # environment.json
+    steps: int
 
 
 def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution) -> int:
@@ -116,7 +125,11 @@ def recorded_batch_size(out: str | None, name: str) -> int | None:
     folder = RunFolder(_folder_path(out, name))
     if not (folder.path / SWEEP).exists():
         return None
-    size: int = folder.read_json(SWEEP)["experiment"]["training"]["batch_size"]
+    recorded: _Identity = folder.read_json(SWEEP, _Identity)
+    size = recorded["experiment"].get("training", {}).get("batch_size")
+    if type(size) is not int or size < 1:
+        expected = "a whole number above 0"
+        raise ConfigError("damaged at batch_size", where=folder.path / SWEEP, expected=expected, found=size)
     return size
 
 
@@ -162,7 +175,9 @@ class _Display:
             return
         trials = self._study.trials()
         if not self._total_steps and (self._search.folder / ENVIRONMENT).exists():
-            self._total_steps = RunFolder(self._search.folder).read_json(ENVIRONMENT)["steps"]
+            self._total_steps = max(
+                0, RunFolder(self._search.folder).read_json(ENVIRONMENT, _SweepEnvironment)["steps"]
+            )
         done = steps_made(trials, progress, self._scheduler, self._total_steps)
         expected = max(done, round(self._expected * self._total_steps))
         self._console.updated(trials, progress, Work(done, expected, compilations))
@@ -178,8 +193,11 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
     except OSError as error:
         raise cannot_write(path, error) from error
     folder = RunFolder(path)
+    for name in holds:  # a folder that came from elsewhere may lead to any file of the user's
+        if (path / name).is_symlink() and (name.startswith("study.db") or name in ("trials", "journal")):
+            raise RunFolderError("a link", where=path / name, expected="a sweep's own", fix="name another --out")
     if SWEEP in holds:
-        field, there, here = difference(folder.read_json(SWEEP), identity)
+        field, there, here = difference(folder.read_json(SWEEP, _Identity), identity)
         if field:
             expected, found = json.dumps(there), json.dumps(here)
             raise ConfigError(

@@ -93,3 +93,37 @@ def test_an_archive_whose_bytes_changed_is_refused_by_its_checksum(tmp_path):
     (tmp_path / "file.npz").write_bytes(data)
     with pytest.raises(RunFolderError, match="damaged: Bad CRC-32"):
         read(tmp_path / "file.npz")
+
+
+def test_a_header_of_many_megabytes_is_refused_before_it_is_read(tmp_path):
+    header = b"\x93NUMPY\x02\x00" + (1 << 25).to_bytes(4, "little") + bytes(1 << 25)
+    with zipfile.ZipFile(tmp_path / "file.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", header)
+    tracemalloc.start()
+    with pytest.raises(RunFolderError, match=r"no array in NumPy's format 1\.0"):
+        read(tmp_path / "file.npz")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    tracemalloc.stop()
+
+
+def test_a_member_that_is_compressed_as_numpy_never_does_is_refused(tmp_path):
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.zeros(3, np.uint8))
+    with zipfile.ZipFile(tmp_path / "file.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", content.getvalue())
+    with pytest.raises(RunFolderError, match="compressed as NumPy never does"):
+        read(tmp_path / "file.npz")
+
+
+def test_an_array_in_the_other_order_of_bytes_is_the_same_numbers(tmp_path):
+    np.savez(tmp_path / "file.npz", a=np.arange(3, dtype=">f4"))
+    found = read(tmp_path / "file.npz")["a"]
+    assert found.dtype == np.dtype("float32")
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, [0, 1, 2])
+
+
+def test_a_model_of_many_small_arrays_is_read(tmp_path):
+    arrays = {f"params/layer{number}/bias": np.zeros(1, np.float32) for number in range(1000)}
+    np.savez(tmp_path / "file.npz", **arrays)
+    assert read(tmp_path / "file.npz", most=4 * 1000).keys() == arrays.keys()

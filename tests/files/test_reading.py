@@ -85,3 +85,15 @@ def test_an_escape_sequence_in_a_file_does_not_reach_the_terminal():
         parse_json('{"\\u001b[2J": "x"}', dict[str, int], where="file")
     assert "\x1b" not in str(raised.value)
     assert r"\x1b[2J" in str(raised.value)
+
+
+def test_text_that_no_encoding_can_write_is_refused_and_the_bytes_of_a_file_name_are_not(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text('{"a": "half \\ud800"}')
+    with pytest.raises(RunFolderError, match="text with half of a character"):
+        read_json(path)
+    path.write_text('{"\\udfff": 1}')
+    with pytest.raises(RunFolderError, match="text with half of a character"):
+        read_json(path)
+    path.write_text('{"a": "name \\udcff", "b": "\\ud83d\\ude00"}')
+    assert read_json(path) == {"a": "name \udcff", "b": "😀"}

@@ -10,7 +10,7 @@ import os
 import random
 import resource
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flaxcnn.errors import FlaxcnnError
@@ -73,7 +73,7 @@ def mutated_json(seeds: Sequence[Any], number: int, seed: int = 0) -> Iterator[b
         yield text.encode()
 
 
-def hold(run: Callable[[bytes], object], mutations: Iterator[bytes]) -> None:
+def hold(run: Callable[[Any], object], mutations: Iterable[Any]) -> None:
     """Call `run` with each mutation: it returns, or raises an error of the library's; memory stays bounded."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for position, data in enumerate(mutations):
@@ -133,5 +133,6 @@ def _change_value(draw: random.Random, value: Any, to: Any = None) -> Any:
     return to if to is not None else copy.deepcopy(draw.choice(_VALUES))
 
 
-def _shown(data: bytes) -> str:
-    return f"{data[:400]!r}{'…' if len(data) > 400 else ''}"
+def _shown(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 600 else f"{text[:600]}…"

@@ -67,7 +67,7 @@ def test_rows_are_lines_of_json_and_half_a_line_is_none(tmp_path):
     assert folder.read_rows("metrics.jsonl", 2) == rows
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "damaged"), ("[1]", "expected a JSON object, found list")])
+@pytest.mark.parametrize(("content", "message"), [("{", "damaged"), ("[1]", "expected an object, found a list")])
 def test_a_damaged_file_is_named(tmp_path, content, message):
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(RunFolderError, match=r"summary\.json: damaged") as caught:
@@ -87,7 +87,7 @@ def test_rows_are_not_added_to_what_a_link_leads_to(tmp_path):
     (tmp_path / "precious").write_text("years of work")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "precious")
-    with pytest.raises(RunFolderError, match=r"run/metrics\.jsonl: a link to elsewhere"):
+    with pytest.raises(RunFolderError, match=r"run/metrics\.jsonl: cannot write: a link stands there"):
         RunFolder(tmp_path / "run").append_row("metrics.jsonl", {"step": 0})
     assert (tmp_path / "precious").read_text() == "years of work"
 
@@ -96,7 +96,7 @@ def test_the_lock_does_not_empty_what_a_link_leads_to(tmp_path):
     (tmp_path / "precious").write_text("years of work")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(RunFolderError, match=r"run/\.lock: a link to elsewhere"), locked(tmp_path / "run"):
+    with pytest.raises(RunFolderError, match=r"run/\.lock: cannot write: a link stands there"), locked(tmp_path / "run"):
         pass
     assert (tmp_path / "precious").read_text() == "years of work"
 

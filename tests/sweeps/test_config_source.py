@@ -1,5 +1,6 @@
 """An experiment as Python: the library reads the same experiment back, and ruff has nothing to change."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def build(section, values):
 
 EXPERIMENTS = {
     "data": some(Data, source=st.text(), dir=st.text(), validation=st.just(0.1), workers=st.integers(0, 9)),
-    "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 1e308)),
+    "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 3e38)),
     "model": some(Model, name=st.text(), dropout=numbers(0, 1, exclude_max=True), dtype=st.just("bfloat16")),
     "optimizer": st.sampled_from(["adamw", "sgd"]).flatmap(
         lambda name: some(
@@ -53,7 +54,7 @@ EXPERIMENTS = {
             name=st.just(name),
             learning_rate=numbers(1e-30, 1e30),
             weight_decay=numbers(0, 10) if name == "adamw" else st.just(0.0),
-            clip_norm=numbers(1e-300, 1e300),
+            clip_norm=numbers(1e-30, 1e30),
         )
     ),
     "schedule": some(Schedule, name=st.just("cosine"), warmup_epochs=numbers(0, 1, exclude_max=True)),
@@ -134,3 +135,13 @@ def test_only_what_differs_from_the_defaults_is_written():
         '    optimizer=Optimizer(name="sgd", learning_rate=0.1),\n'
         ")\n"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ['"""\nimport os\n"""', 'a\\"""', '"' * 7, "a\0b", "a\rimport os", "a\x85b\u2028c", "\ud800", "a\\"]
+)
+def test_a_docstring_is_text_whatever_it_says(text):
+    source = experiment_source(Experiment(optimizer=Optimizer(learning_rate=0.5)), f"first\n{text}")
+    kinds = [type(each) for each in ast.parse(source).body]
+    assert kinds == [ast.Expr, ast.ImportFrom, ast.Assign]
+    assert source.encode().decode() == source

@@ -1,5 +1,6 @@
 """Searchers: what they propose, and that it follows from what they are given alone."""
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -274,3 +275,51 @@ def test_a_listed_setting_that_lies_outside_of_the_space_is_refused_in_one_line(
         Listed((within, setting)).check(space)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# --- what a study that came from elsewhere says
+
+
+class Planted:
+    """What a pickle makes when it is loaded: here a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_a_study_holds_is_never_loaded(tmp_path):
+    history = searched("cmaes", NUMBERS, 20)
+    assert not any("optimizer" in name for trial in history for name in trial.attributes)  # nor is one kept
+    planted = {"cma:optimizer:0": pickle.dumps(Planted(tmp_path / "ran")).hex(), "cma:generation": 0}
+    history[10] = dataclasses.replace(history[10], attributes=planted)
+    for name in ("cmaes", "tpe"):
+        with pytest.raises(ConfigError, match=r"a trial's searcher: damaged; .* found cma:optimizer:0"):
+            SEARCHERS[name]().propose(NUMBERS, EXPERIMENT, 20, history, 0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_numbers_that_are_no_distribution_are_refused_and_end_no_proposal(tmp_path):
+    history = searched("cmaes", NUMBERS, 20)
+    (place,) = (number for number, trial in enumerate(history) if trial.attributes.get("cma:state", {}).get("_g") == 2)
+    kept = history[place].attributes
+    for changes in (
+        *({"_mean": value} for value in ([], [0.5] * 3, [math.nan, 0], [10**400, 0], "text", None)),
+        *({"_sigma": value} for value in (0.0, -1, math.inf, None, [1])),
+        *({"_g": value} for value in (-1, 10**400, 1.5)),
+        *({"_c_1d": value} for value in ([1.0], [[1.0, 0.0], [0.0, 1.0]], [math.inf] * 3)),
+    ):
+        tampered = {**kept, "cma:state": {**kept["cma:state"], **changes}}
+        history[place] = dataclasses.replace(history[place], attributes=tampered)
+        with pytest.raises(ConfigError, match="a trial's searcher"):
+            SEARCHERS["cmaes"]().propose(NUMBERS, EXPERIMENT, 18, history[:18], 0)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 9999, '{"optimizer.eps": 1.0}', '{"optimizer.learning_rate": "x"}'])
+def test_what_tpe_kept_of_a_running_trial_is_of_the_space_or_refused(text):
+    history = searched("tpe", NUMBERS, 14, ends=lambda number: Status.RUNNING if number == 13 else Status.COMPLETE)
+    history[13] = dataclasses.replace(history[13], attributes={"tpe:relative_params:0": text})
+    with pytest.raises(ConfigError, match="a trial's searcher"):
+        SEARCHERS["tpe"]().propose(NUMBERS, EXPERIMENT, 14, history, 0)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.distributions import distribution
 from flaxcnn.sweeps.space import Choice, Float, Int, When
-from flaxcnn.sweeps.study import LostTrialError, Study, file_url
+from flaxcnn.sweeps.study import LostTrialError, Step, Study, file_url
 from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study.owners import Heartbeats, this_process
 from flaxcnn.sweeps.study.storage import Database
@@ -196,9 +196,9 @@ def test_a_plan_is_kept_until_it_is_carried_out(study, url, tmp_path):
     other = opened(url, tmp_path)
     with study.deciding():
         assert study.plan() is None
-        study.set_plan([{"trial": 1, "params": {"a": None}}])
+        study.set_plan([Step("add", 0, params=dict(ADAM.params))])
     with other.deciding():
-        assert other.plan() == [{"trial": 1, "params": {"a": None}}]
+        assert other.plan() == [Step("add", 0, params=dict(ADAM.params))]
         other.set_plan(None)
     with study.deciding():
         assert study.plan() is None
@@ -398,7 +398,7 @@ def test_a_study_that_another_program_made_is_refused(url, tmp_path):
 
 def test_trials_that_another_program_adds_are_refused(study, url):
     optuna.load_study(study_name="sweep", storage=url).add_trial(optuna.trial.create_trial(value=0.5))
-    with pytest.raises(ConfigError, match="trial 0 of study 'sweep' was made by another program"):
+    with pytest.raises(ConfigError, match="study 'sweep': trial 0 was made by another program"):
         study.trials()
 
 

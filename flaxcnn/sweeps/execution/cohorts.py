@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Hashable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -18,6 +18,12 @@ from flaxcnn.training.lanes import CohortLanes, How, Lanes, OneLane, Position
 _MOST_PROGRAMS = 4  # that are kept in memory, with the states of their lanes
 _TRIAL_SECONDS = 0.5  # that each way of running lanes is tried for
 _CHOICE = "executor.json"
+
+
+class _Chosen(TypedDict):  # executor.json
+    executor: How
+    device: str
+    lanes: int
 
 
 class Program(NamedTuple):
@@ -129,10 +135,10 @@ class Cohorts:
 
     def _read(self) -> How | None:
         try:
-            found = self._folder.read_json(_CHOICE)
-        except RunFolderError:  # nobody chose yet
+            found: _Chosen = self._folder.read_json(_CHOICE, _Chosen)
+        except RunFolderError:  # nobody chose yet, or what is found chooses nothing
             return None
-        return found["executor"] if found.get("device") == device_line() and found.get("lanes") == self.most else None
+        return found["executor"] if found["device"] == device_line() and found["lanes"] == self.most else None
 
     def _try_both(self, setup: Setup) -> How:
         """Time a step of a lane both ways, write down what was found, and return the faster one."""

@@ -5,8 +5,7 @@ anywhere: whoever decides next carries out what is left of it, and goes on with 
 anything new is decided. So one process that is killed and started again makes the decisions of one that was not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
@@ -15,12 +14,10 @@ from flaxcnn.sweeps.files import Sweep
 from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.schedulers.exploration import perturb
 from flaxcnn.sweeps.space import with_params
-from flaxcnn.sweeps.study import LostTrialError, Study
+from flaxcnn.sweeps.study import LostTrialError, Step, Study
 from flaxcnn.sweeps.trials import Action, GoOn, New, Proposal, Scheduler, Status, Stop, Trial
 
 _MOST_TAKEOVERS = 5  # of a trial without getting further: then it is the trial that ends its processes
-
-_Step = dict[str, Any]  # of a plan, as JSON has it
 
 
 def scheduler_of(sweep: Sweep, experiment: Experiment) -> Scheduler:
@@ -125,7 +122,7 @@ class Decisions:
                 taken.append(trial.number)
         return taken
 
-    def _planned(self, trials: Sequence[Trial], free: int) -> list[_Step]:
+    def _planned(self, trials: Sequence[Trial], free: int) -> list[Step]:
         """Return what the scheduler wants as steps that another process can carry out; what is proposed stands in it.
 
         Where it wants nothing and nothing runs, what is left paused is stopped.
@@ -147,12 +144,10 @@ class Decisions:
                     attributes=dict(proposal.attributes),
                 )
                 history.append(new)
-                kept = {
-                    name: getattr(new, name) for name in ("bracket", "first_rung", "parent", "params", "attributes")
-                }
-                plan.append({"do": "add", "trial": new.number, **kept})
+                kept = dict(new.params), dict(new.attributes)
+                plan.append(Step("add", new.number, new.bracket, new.first_rung, new.parent, *kept))
             else:
-                plan.append({"do": "go on" if isinstance(action, GoOn) else "stop", "trial": action.number})
+                plan.append(Step("go on" if isinstance(action, GoOn) else "stop", action.number))
         return plan
 
     def _proposal(self, new: New, history: Sequence[Trial]) -> Proposal:
@@ -161,21 +156,21 @@ class Decisions:
         sweep = self._sweep
         return sweep.searcher.propose(sweep.space, self._experiment, len(history), history, sweep.seed)
 
-    def _carry_out(self, step: Mapping[str, Any]) -> int | None:
+    def _carry_out(self, step: Step) -> int | None:
         """Carry out a step of a plan, of which a process that was killed may have carried it out already.
 
         Returns:
             The trial that this process now owns; None where there is nothing to train.
         """
-        trials, number = self._study.trials(), step["trial"]
-        status = trials[number].status if number < len(trials) else None
-        if step["do"] == "stop":
+        trials, number = self._study.trials(), step.trial
+        status = trials[number].status if 0 <= number < len(trials) else None
+        if step.do == "stop":
             if status is Status.PAUSED:
                 self._study.stop(number)
             return None
         if status is None:
-            proposal = Proposal(step["params"], step["attributes"])
-            self._study.add(proposal, bracket=step["bracket"], first_rung=step["first_rung"], parent=step["parent"])
+            proposal = Proposal(step.params, step.attributes)
+            self._study.add(proposal, bracket=step.bracket, first_rung=step.first_rung, parent=step.parent)
         elif status is Status.PAUSED:
             self._study.claim(number)
         elif not self._study.owns(number):  # the process that made the plan took it, and was killed

@@ -15,6 +15,7 @@ from flaxcnn.sweeps.execution.trainer import Trainer
 from flaxcnn.sweeps.execution.worker import Progress, Worker
 from flaxcnn.sweeps.files import Sweep, fingerprint
 from flaxcnn.sweeps.schedulers import PopulationBased
+from flaxcnn.sweeps.schedulers.rungs import misfit
 from flaxcnn.sweeps.study import Study
 from flaxcnn.sweeps.study.journal import Journal
 
@@ -49,6 +50,7 @@ class Search(NamedTuple):
             self.sweep.space,
             higher_is_better=self.sweep.higher_is_better,
             journal=Journal(self.folder / "journal"),
+            misfit=lambda trial: misfit(trial, len(self.sweep.scheduler.fractions(trial.bracket))),
         )
 
     @property

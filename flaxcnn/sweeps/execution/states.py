@@ -121,6 +121,8 @@ class TrialStates:
 
     def _forget(self, number: int) -> None:
         path = self._path(number)
+        if path.parent.is_symlink():
+            raise RunFolderError("a link", where=path.parent, expected="a sweep's own", fix="remove it")
         try:
             remove(path)
         except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flaxcnn.config import Experiment
+from flaxcnn.errors import printable
 
 _COLUMNS = 120  # of a line
 
@@ -17,7 +18,7 @@ def experiment_source(experiment: Experiment, docstring: str) -> str:
 
     Args:
         experiment: the experiment.
-        docstring: the file's, without its quotes, of characters that can be printed.
+        docstring: the file's, without its quotes; what cannot be printed in a line is spelt out.
 
     >>> from flaxcnn.config import Optimizer
     >>> source = experiment_source(Experiment(optimizer=Optimizer(learning_rate=0.0021)), "The best of 24 trials.")
@@ -85,7 +86,8 @@ def _imports(names: Sequence[str]) -> str:
 
 def _docstring(text: str) -> str:
     """Return the lines in triple quotes, away from a quote at either end by a space, as ruff writes it."""
-    lines = [line.rstrip() for line in text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"').splitlines()]
+    shown = "\n".join(map(printable, text.strip().split("\n")))
+    lines = [line.rstrip() for line in shown.replace("\\", "\\\\").replace('"""', '\\"\\"\\"').split("\n")]
     body = "\n".join([*lines, ""] if len(lines) > 1 else lines)
     before, after = (" " if end == '"' else "" for end in (body[:1], body[-1:]))
     return f'"""{before}{body}{after}"""'

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from flaxcnn.errors import printable
 from flaxcnn.sweeps.report.results import best_of, measured, short_names, shown_params, steps_done
 from flaxcnn.sweeps.trials import Status, Trial
 
@@ -116,7 +117,7 @@ class SweepConsole:
         name = f"trial {trial.number}"
         if trial.status is Status.FAILED:
             failed_before = before is not None and before.status is Status.FAILED
-            return [] if failed_before else [f"{name} failed: {trial.reason}"]
+            return [] if failed_before else [f"{name} failed: {printable(trial.reason)}"]
         if self._live:
             return []
         news = []

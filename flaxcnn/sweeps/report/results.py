@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from flaxcnn.errors import printable
 from flaxcnn.sweeps.trials import Params, Status, Trial, Value
 
 _MOST_NAMED = 10  # trials in a list that people read
@@ -93,7 +94,7 @@ def write_csv(trials: Sequence[Trial], fields: Sequence[str], metric: str, path:
             last, parent = measured(trial, metric), trial.parent
             standing = [trial.number, trial.status.value, trial.rung, "" if last is None else last]
             spent = [steps_done(trial), f"{trial.seconds:.3f}", "" if parent is None else parent]
-            rows.writerow([*standing, *spent, *values, trial.reason])
+            rows.writerow([*standing, *spent, *values, printable(trial.reason)])
 
 
 def summary_lines(trials: Sequence[Trial], metric: str) -> list[str]:
@@ -107,7 +108,7 @@ def summary_lines(trials: Sequence[Trial], metric: str) -> list[str]:
     failures: dict[str, list[int]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.status is Status.FAILED:
-            failures.setdefault(trial.reason, []).append(trial.number)
+            failures.setdefault(printable(trial.reason), []).append(trial.number)
     if failures:
         lines += ["", *(f"failed: {_numbered(numbers)}: {reason}" for reason, numbers in failures.items())]
     return lines

@@ -31,3 +31,19 @@ def ranked(trials: Iterable[Trial], rung: int) -> list[Trial]:
 def _score(trial: Trial, rung: int) -> float:
     score = trial.scores[rung - trial.first_rung]
     return -math.inf if math.isnan(score) else score
+
+
+def misfit(trial: Trial, rungs: int) -> str:
+    """Return what a trial lacks to stand so in a sweep, "" for nothing; a study may come from anybody.
+
+    Args:
+        trial: the trial.
+        rungs: how many its bracket has; 0 where there is no such bracket.
+    """
+    if trial.bracket < 0 or not 0 <= trial.first_rung < rungs:
+        return "a rung of a bracket"
+    if (trial.parent is None) != (trial.first_rung == 0) or not -1 < (trial.parent or 0) <= trial.number:
+        return "an earlier trial as its parent where it begins above rung 0"
+    paused = trial.status in (Status.PAUSED, Status.STOPPED)
+    sound = trial.rung == rungs if trial.status is Status.COMPLETE else trial.rung < rungs
+    return "" if sound and (trial.scores or not paused) else "a score for each rung that it ended"

@@ -19,6 +19,7 @@ import numpy as np
 from flaxcnn.config import Experiment
 from flaxcnn.config.checks import check_types, require
 from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.searchers.kept import cma_sampler, kept_of, require_kept
 from flaxcnn.sweeps.space import Domain, Float, Int, Space, fill
 from flaxcnn.sweeps.trials import Proposal, Status, Trial, Value
 
@@ -46,10 +47,12 @@ class _Sampled(abc.ABC):
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
         with _quiet():
             study = optuna.create_study(direction="maximize", sampler=self._sampler(own_seed))
+            for trial in history:
+                require_kept(trial.attributes, space)
             study.add_trials([_as_optuna(space, trial) for trial in history])
             asked = study.ask()
             params = fill(space, experiment, partial(_suggested, asked))
-            return Proposal(params, study.trials[-1].system_attrs)
+            return Proposal(params, kept_of(study.trials[-1].system_attrs))
 
     def size(self, space: Space, experiment: Experiment) -> int | None:
         """Return None: there is no end."""
@@ -93,10 +96,8 @@ class CMAES(_Sampled):
     """
 
     def _sampler(self, seed: int) -> "BaseSampler":
-        from optuna.samplers import CmaEsSampler
-
         _require("cmaes", _EXTRA)
-        return CmaEsSampler(seed=seed, consider_pruned_trials=True)
+        return cma_sampler()(seed=seed, consider_pruned_trials=True)
 
 
 @dataclass(frozen=True)

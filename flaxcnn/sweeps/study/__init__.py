@@ -1,6 +1,7 @@
 """The study: what a sweep knows of its trials, kept in a database that several processes and machines share."""
 
+from flaxcnn.sweeps.study.records import Step
 from flaxcnn.sweeps.study.storage import file_url
 from flaxcnn.sweeps.study.study import LostTrialError, Study
 
-__all__ = ["LostTrialError", "Study", "file_url"]
+__all__ = ["LostTrialError", "Step", "Study", "file_url"]

@@ -1,10 +1,11 @@
 """What each process of a sweep did and when, as it happened: the trials' history, where the study keeps their state."""
 
 import json
+import os
 import time
 from pathlib import Path
 
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, open_own
 from flaxcnn.sweeps.study.owners import this_process
 
 
@@ -33,7 +34,7 @@ class Journal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # One write: neither a thread nor a kill leaves half a line.
-            with path.open("ab", buffering=0) as file:
-                file.write(line.encode())
+            with open_own(path) as file:
+                os.write(file.fileno(), line.encode())
         except OSError as error:
             raise cannot_write(path, error) from error

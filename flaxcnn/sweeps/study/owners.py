@@ -37,8 +37,10 @@ class Owner(NamedTuple):
 
     @classmethod
     def named(cls, name: str) -> "Owner":
-        """Return the owner whose `str` this is."""
+        """Return the owner whose `str` this is; raises ValueError where it is nobody's."""
         host, boot, namespace, pid, started = name.rsplit("/", 4)
+        if not (pid.isdecimal() and 0 < int(pid) < 2**31):
+            raise ValueError(f"no number of a process: {pid[:40]!r}")
         return cls(host, boot, namespace, int(pid), started)
 
     @property

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flaxcnn.errors import ConfigError, ProcessError
+from flaxcnn.files import open_own
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -33,6 +34,9 @@ _KEEPALIVE = (
     "SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false), "
     "set_config('tcp_keepalives_count', '3', false)"
 )
+# What Optuna and SQLAlchemy raise of rows that neither of them wrote: text where JSON was, an unknown state, no number.
+_ODD_ROWS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_ROW_BYTES = 16 << 20  # of a value in a SQLite file
 _BUSY_SECONDS = 60  # to wait for another process's write to a SQLite file
 _CONNECT_SECONDS = 10
 _LOCK_SECONDS = 600
@@ -92,23 +96,31 @@ class Database:
         except ImportError as error:
             fix = _DRIVERS.get(self.backend, "install it")
             raise ConfigError("its driver is not installed", where=self.shown, found=error, fix=fix) from error
+        self._engines = [self.engine]
+        path = Path(self._url.database or "")
+        if self.backend == "sqlite" and path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError("not a regular file", where=self.shown, fix="name another --storage")
         _leave_to_parent(self.engine)
 
     def storage(self) -> "RDBStorage":
         """Return Optuna's storage in it; its tables are made where there are none, which one process may do at a time.
 
         Raises:
-            ConfigError: its tables are those of an Optuna that this one cannot read.
+            ConfigError: its tables are those of an Optuna that this one cannot read, or no tables at all.
         """
+        from alembic.util.exc import CommandError
         from optuna.storages import RDBStorage
 
+        if self.backend == "sqlite":
+            self._require_plain_tables()
         url = self._url.render_as_string(hide_password=False)
         try:
             # Optuna formats the URL, so braces in it have to be doubled.
             storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), self._options())
-        except RuntimeError as error:
+        except (RuntimeError, CommandError) as error:
             raise ConfigError("made by another Optuna", where=self.shown, found=error) from error
         _leave_to_parent(storage.engine)
+        self._engines.append(storage.engine)
         return storage
 
     @contextmanager
@@ -148,9 +160,39 @@ class Database:
                 fix = "move the file away; the same command begins a new one, and trials go on from their checkpoints"
             raise ConfigError("the storage failed", where=self.shown, found=found, fix=fix) from error
 
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Turn what Optuna and SQLAlchemy raise of rows that neither of them wrote into one line.
+
+        To be entered around calls of theirs alone, since it takes any error of theirs for such a one.
+
+        Raises:
+            ConfigError: the rows are not those of a study.
+        """
+        try:
+            yield
+        except _ODD_ROWS as error:
+            raise ConfigError(
+                "the study is damaged",
+                where=self.shown,
+                found=f"{type(error).__name__}: {error}",
+                fix="name another --storage, or move the file away; trials go on from their checkpoints",
+            ) from error
+
+    def _require_plain_tables(self) -> None:
+        """Raise ConfigError where a SQLite file holds what runs when its tables are used: a query may never end."""
+        from sqlalchemy import text
+
+        runs = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'"
+        with self.engine.connect() as connection:
+            found = connection.execute(text(runs)).scalars().all()
+        if found:
+            raise ConfigError("more than tables", where=self.shown, found=f"a view or trigger '{found[0]}'")
+
     def close(self) -> None:
-        """Close the connections that stand idle."""
-        self.engine.dispose()
+        """Close the connections that stand idle, those of its storage too."""
+        for each in self._engines:
+            each.dispose()
 
     def _options(self) -> dict[str, Any]:
         connect: dict[str, Any] = {}
@@ -164,7 +206,7 @@ class Database:
     def _locked_file(self) -> Iterator[None]:
         path = Path(f"{self._url.database}.lock")
         try:
-            file = path.open("ab")
+            file = open_own(path)
         except OSError as error:
             raise ConfigError(f"cannot write: {error.strerror}", where=path, fix="name another --storage") from error
         with file:
@@ -221,6 +263,10 @@ class _SqliteConnection(sqlite3.Connection):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _ROW_BYTES)
+        # A file may come from elsewhere: https://www.sqlite.org/security.html
+        self.execute("PRAGMA trusted_schema = OFF")
+        self.execute("PRAGMA cell_size_check = ON")
         self.execute("PRAGMA journal_mode = WAL")
         self.execute("PRAGMA synchronous = NORMAL")
 

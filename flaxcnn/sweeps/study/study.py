@@ -4,6 +4,7 @@ The database is Optuna's, so whatever reads an Optuna study reads a sweep. What 
 schedulers) and what trains them stand elsewhere; here they are kept, so that a process may be killed at any time.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from flaxcnn.sweeps.distributions import distribution
 from flaxcnn.sweeps.space import Space
 from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study.owners import Heartbeats, Owner, this_process
-from flaxcnn.sweeps.study.records import ORIGIN, PROGRESS, Progress, progress_of, require_same_sweep, trial_of
+from flaxcnn.sweeps.study.records import ORIGIN, PROGRESS, Misfit, Progress, Reader, Step, require_same_sweep
 from flaxcnn.sweeps.study.storage import Database, import_optuna
 from flaxcnn.sweeps.trials import Proposal, Status, Trial
 
@@ -54,9 +55,11 @@ class Study:
         journal: Journal,
         heartbeat: float,
         grace: float,
+        misfit: Misfit,
     ):
         self._database, self._storage, self._study, self._space = database, storage, study, space
         self._study_id = storage.get_study_id_from_name(study.study_name)
+        self._reader = Reader(space, misfit, f"{database.shown}, study '{study.study_name}'")
         self._ids: dict[int, int] = {}  # Optuna's number of a trial among those of all studies, by ours
         self._sign = 1 if higher_is_better else -1
         self._journal, self._heartbeats = journal, Heartbeats(database.engine)
@@ -75,6 +78,7 @@ class Study:
         journal: Journal,
         heartbeat: float = 5.0,
         grace: float = 30.0,
+        misfit: Misfit = lambda trial: "",
     ) -> "Study":
         """Return the study of a name, which is made where there is none.
 
@@ -87,37 +91,46 @@ class Study:
             journal: where what this process does to the trials is written down.
             heartbeat: seconds from one sign of life to the next.
             grace: seconds of silence after which a process is taken for dead.
+            misfit: what the sweep's scheduler says of a trial that could not be one of its own.
 
         Raises:
-            ConfigError: the database cannot be reached, its study of that name is of another sweep, or it is a SQLite
-                file and a process on another machine lives that has opened it.
+            ConfigError: the database cannot be reached or is damaged, its study of that name is of another sweep, or it
+                is a SQLite file and a process on another machine lives that has opened it.
         """
         optuna = import_optuna()
         database = Database(url)
-        with database.exclusive("tables"):
-            storage = database.storage()
-            direction = "maximize" if higher_is_better else "minimize"
-            study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
-            require_same_sweep(study, direction, fingerprint, database.shown)
-            opened = cls(
-                database,
-                storage,
-                study,
-                space,
-                higher_is_better=higher_is_better,
-                journal=journal,
-                heartbeat=heartbeat,
-                grace=grace,
-            )
-            opened._heartbeats.prepare()
-        if database.backend == "sqlite":
-            with database.reached():
-                opened._heartbeats.refuse_other_machines(grace, heartbeat / 2, database.shown)
+        direction = "maximize" if higher_is_better else "minimize"
+        try:
+            with database.exclusive("tables"):
+                with database.understood():
+                    storage = database.storage()
+                    study = optuna.create_study(
+                        study_name=name, storage=storage, direction=direction, load_if_exists=True
+                    )
+                require_same_sweep(study, direction, fingerprint, database)
+                with database.understood():
+                    opened = cls(
+                        database,
+                        storage,
+                        study,
+                        space,
+                        higher_is_better=higher_is_better,
+                        journal=journal,
+                        heartbeat=heartbeat,
+                        grace=grace,
+                        misfit=misfit,
+                    )
+                opened._heartbeats.prepare()
+            if database.backend == "sqlite":
+                with database.reached(), database.understood():
+                    opened._heartbeats.refuse_other_machines(grace, heartbeat / 2, database.shown)
+        except BaseException:
+            database.close()
+            raise
         return opened
 
     def close(self) -> None:
         """Close the connections to the database."""
-        self._storage.engine.dispose()
         self._database.close()
 
     @contextmanager
@@ -146,28 +159,33 @@ class Study:
         with self._heartbeats.beating(self._heartbeat):
             yield
 
-    def plan(self) -> list[dict[str, Any]] | None:
-        """Return what was decided and is not carried out yet; None where nothing is left of it."""
-        self._require_deciding()
-        found: list[dict[str, Any]] | None = self._study.user_attrs.get(PLAN)
-        return found
+    def plan(self) -> list[Step] | None:
+        """Return what was decided and is not carried out yet; None where nothing is left of it.
 
-    def set_plan(self, plan: Sequence[Mapping[str, Any]] | None) -> None:
-        """Write down a decision before it is carried out, and None once it is; JSON values."""
+        Raises:
+            ConfigError: the study holds no such plan.
+        """
         self._require_deciding()
-        self._study.set_user_attr(PLAN, plan)
+        with self._database.understood():
+            found = self._study.user_attrs.get(PLAN)
+        return self._reader.plan(found, len(self._frozen()))
+
+    def set_plan(self, plan: Sequence[Step] | None) -> None:
+        """Write down a decision before it is carried out, and None once it is."""
+        self._require_deciding()
+        self._study.set_user_attr(PLAN, None if plan is None else [dataclasses.asdict(step) for step in plan])
 
     def trials(self) -> list[Trial]:
         """Return all trials as they stand, by number.
 
         Raises:
-            ConfigError: the database cannot be reached, or holds trials that no sweep made.
+            ConfigError: the database cannot be reached, or holds trials that this sweep could not have made.
         """
         with self._database.reached():
-            found = self._study.get_trials(deepcopy=False)
+            found = self._frozen()
             if self._is_deciding:
                 self._repair(found)
-        return [trial_of(frozen, self._study.study_name, self._database.shown) for frozen in found]
+        return [self._reader.trial(frozen) for frozen in found]
 
     def add(self, proposal: Proposal, *, bracket: int = 0, first_rung: int = 0, parent: int | None = None) -> int:
         """Make a trial that this process runs, and return its number: one more than that of the trial before it.
@@ -188,8 +206,9 @@ class Study:
             distributions={path: distribution(self._space[path]) for path in proposal.params},
             user_attrs={ORIGIN: origin, PROGRESS: Progress(Status.RUNNING, str(this_process())).as_json()},
         )
-        trial_id = self._storage.create_new_trial(self._study_id, template)
-        number = self._storage.get_trial_number_from_id(trial_id)
+        with self._database.understood():
+            trial_id = self._storage.create_new_trial(self._study_id, template)
+            number = self._storage.get_trial_number_from_id(trial_id)
         places = {"bracket": bracket, "first_rung": first_rung, "parent": parent}
         self._journal.record("added", trial=number, params=dict(proposal.params), **places)
         return number
@@ -212,7 +231,8 @@ class Study:
         with self._database.reached():
             self._own(number)
             try:
-                self._storage.set_trial_intermediate_value(self._id(number), step, value)
+                with self._database.understood():
+                    self._storage.set_trial_intermediate_value(self._id(number), step, value)
             except UpdateFinishedTrialError as error:
                 raise LostTrialError(number) from error
         self._journal.record("reported", trial=number, step=step, value=value)
@@ -272,11 +292,12 @@ class Study:
     def abandoned(self) -> list[int]:
         """Return the numbers of the running trials whose process has ended, or was silent for the time of grace."""
         self._require_deciding()
-        here, beats = this_process(), self._heartbeats.last()
+        with self._database.understood():
+            here, beats = this_process(), self._heartbeats.last()
         return [
             frozen.number
-            for frozen in self._study.get_trials(deepcopy=False)
-            if (name := progress_of(frozen).owner) is not None
+            for frozen in self._frozen()
+            if (name := self._reader.progress_of(frozen).owner) is not None
             if (owner := Owner.named(name)) != here
             if owner.ended or owner not in beats or beats[owner].age > self._grace
         ]
@@ -310,7 +331,7 @@ class Study:
         """Tell Optuna of the trials that ended here by a process that was killed before it could."""
         for frozen in found:
             if PROGRESS in frozen.user_attrs and not frozen.state.is_finished():
-                progress = progress_of(frozen)
+                progress = self._reader.progress_of(frozen)
                 if progress.status.ended:
                     self._end(frozen.number, progress)
 
@@ -328,13 +349,25 @@ class Study:
         return progress
 
     def _read(self, number: int) -> Progress:
-        return Progress.of_json(self._storage.get_trial_user_attrs(self._id(number))[PROGRESS])
+        with self._database.understood():
+            attributes = self._storage.get_trial_user_attrs(self._id(number))
+        return self._reader.progress(attributes, number)
+
+    def _frozen(self) -> list["FrozenTrial"]:
+        """Return the trials as Optuna has them, by number from 0 on."""
+        with self._database.understood():
+            found = self._study.get_trials(deepcopy=False)
+            for number, frozen in enumerate(found):
+                if frozen.number != number:
+                    raise ValueError(f"trial {frozen.number} where {number} should be")
+        return found
 
     def _put(self, number: int, progress: Progress) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
-            self._storage.set_trial_user_attr(self._id(number), PROGRESS, progress.as_json())
+            with self._database.understood():
+                self._storage.set_trial_user_attr(self._id(number), PROGRESS, progress.as_json())
         except UpdateFinishedTrialError as error:  # by Optuna's own means: its dashboard may do so
             raise LostTrialError(number) from error
         if progress.status.ended:
@@ -346,7 +379,8 @@ class Study:
         states = {Status.COMPLETE: TrialState.COMPLETE, Status.STOPPED: TrialState.PRUNED}
         state = states.get(progress.status, TrialState.FAIL)
         values = None if state == TrialState.FAIL else [self._sign * progress.scores[-1]]
-        self._storage.set_trial_state_values(self._id(number), state, values)
+        with self._database.understood():
+            self._storage.set_trial_state_values(self._id(number), state, values)
 
     def _id(self, number: int) -> int:
         if number not in self._ids:
