@@ -245,7 +245,8 @@ def _read_split(builder: Any, folder: Path, split: str, image: str, label: str, 
         digest.update(place.data)
         labels[position] = example[label]
     images: Images = RecordImages(folder, split, image, shape) if stored else pixels
-    return Split(images, labels), digest.hexdigest()
+    places = {kind: f"{folder} {split} {kind}" for kind in ("images", "labels")}
+    return Split(images, labels, places), digest.hexdigest()
 
 
 class _Records:
