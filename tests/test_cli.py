@@ -229,3 +229,26 @@ def test_train_py_is_the_same_command_from_any_folder(command_environment, tmp_p
         subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60),
         "training.batch_size: out of range",
     )
+
+
+def test_data_and_train_warn_of_classes_without_an_example_in_one_line(flaxcnn, tmp_path):
+    for split in ("train", "t10k"):
+        labels = bytes(1 + number % 26 for number in range(52))  # as EMNIST's letters have them
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, 52, 8, 8) + bytes(52 * 64))
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, 52) + labels)
+    told = "flaxcnn: no training image of 1 of 27 classes (0), no test image of 1 (0)"
+    shown = flaxcnn("data", "idx:.", "--no_duplicates")
+    assert (shown.returncode, shown.stderr.splitlines()) == (0, [told])
+    trained = flaxcnn("train", "--data.source", "idx:.", "--out", "run")
+    assert trained.returncode == 0
+    assert trained.stderr.splitlines() == [f"{told}: a class without examples is neither learnt nor measured"]
+
+
+def test_no_learning_rate_is_looked_for_where_there_is_one_class(flaxcnn, tmp_path):
+    for split in ("train", "t10k"):
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, 60, 8, 8) + bytes(60 * 64))
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, 60) + bytes(60))
+    found = flaxcnn("lr-find", "--data.source", "idx:.")
+    assert found.returncode == 2
+    (line,) = found.stderr.splitlines()
+    assert "no learning rate to find: all training images are of one class; expected images of two classes" in line

@@ -91,6 +91,32 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
         (lambda: Augmentation(rotate=float("nan")), "augmentation.rotate: out of range"),
         (lambda: Schedule("one_cycle", 1.0), "schedule.warmup_epochs: one_cycle has no use for it"),
         (lambda: Experiment(schedule=Schedule("cosine", 1.0)), "schedule.warmup_epochs: all of it warm-up"),
+        (
+            lambda: Experiment(schedule=Schedule(warmup_epochs=5.0)),
+            "schedule.warmup_epochs: the learning rate would never reach its peak; expected at most training.epochs, "
+            "1, found 5.0. Shorten the warm-up",
+        ),
+        (
+            lambda: Experiment(schedule=Schedule("step"), training=Training(epochs=30)),
+            "schedule.decay_epochs: the learning rate would never drop; expected fewer than training.epochs, 30, found "
+            "30.0. Drop sooner",
+        ),
+        (lambda: Training(epochs=2**31), "training.epochs: out of range; expected at most 2,147,483,647, the steps"),
+        (lambda: Training(steps=10**400), "training.steps: out of range; expected at most 2,147,483,647, the steps"),
+        (lambda: Augmentation(cutout=2**31), "augmentation.cutout: out of range; expected at most 2,147,483,647"),
+        (
+            lambda: Augmentation(mixup=1e39),
+            "augmentation.mixup: out of range; expected a number in the range of float32",
+        ),
+        (
+            lambda: Augmentation(shift=1e39),
+            "augmentation.shift: out of range; expected a number in the range of float32",
+        ),
+        (lambda: Training(class_weights=(1.0, 1e39)), "expected a number in the range of float32, found 1e+39"),
+        (lambda: Optimizer(b2=1 - 1e-11), "optimizer.b2: out of range; expected b2 < 1, also when it is rounded to"),
+        (lambda: Model(dropout=1 - 1e-11), "model.dropout: out of range; expected rate < 1, also when it is rounded"),
+        (lambda: Training(ema_decay=1 - 1e-11), "training.ema_decay: out of range; expected decay < 1, also when"),
+        (lambda: Optimizer(clip_norm=1e-50), "optimizer.clip_norm: out of range; expected a number above 0 in the"),
         (lambda: Data(validation=1.0), "data.validation: out of range; expected 0 <= fraction < 1, found 1.0"),
         (lambda: Experiment(training=Training(patience=3)), "training.patience: no validation split"),
         (
@@ -121,7 +147,7 @@ def test_json_keeps_every_field():
         model=Model("paper_cnn", 0.25, "bfloat16"),
         augmentation=Augmentation(2, 0.5, 1.5, 15.0, 0.1, 5.0, 2.0, 3.0, 8, 0.2),
         optimizer=Optimizer("sgd", 0.1, 0.2, momentum=0.5, nesterov=True, clip_norm=2.0),
-        schedule=Schedule("step", 0.5, decay_epochs=3.0, decay_rate=0.2),
+        schedule=Schedule("step", 0.5, decay_epochs=2.0, decay_rate=0.2),
         training=Training(7, 3, 11, 12, 3, 0.1, (1.0, 2.0), 0.99, 4),
         checkpoint=Checkpoint(5, 3, "validation_loss", "best"),
         logging=Logging(5, 17, True),

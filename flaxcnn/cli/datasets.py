@@ -1,5 +1,6 @@
 """The command `data`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,13 @@ class DataOptions:
 def data(arguments: Sequence[str]) -> int:
     """Verify a data set, describe it, and draw a grid of its examples."""
     options = parse(DataOptions, arguments, program="flaxcnn data")
-    from flaxcnn.data import describe, describe_duplicates, draw_examples, find_duplicates, load
+    from flaxcnn.data import describe, describe_absent, describe_duplicates, draw_examples, find_duplicates, load
     from flaxcnn.files import cannot_write
 
     dataset = load(options.source, options.dir)
     print("\n".join(describe(dataset)))
+    if absent := describe_absent({"training": dataset.train, "test": dataset.test}, dataset.class_names):
+        print(f"flaxcnn: {absent}", file=sys.stderr)
     try:
         draw_examples(dataset, Path(options.out))
     except OSError as error:

@@ -1,6 +1,8 @@
 """The checks of a config's fields: types as declared, values in their range, each failure one line."""
 
 import dataclasses
+import math
+import struct
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -13,6 +15,24 @@ def require(holds: bool, where: str, expected: str, found: object) -> None:
     """Raise ConfigError where a value is out of its range."""
     if not holds:
         raise ConfigError("out of range", where=where, expected=expected, found=found)
+
+
+def require_float32(value: float, where: str) -> None:
+    """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
+    require(1.2e-38 < value < 3.4e38, where, "a number above 0 in the range of float32", value)
+
+
+def require_at_least_0(value: float, where: str) -> None:
+    """Raise ConfigError where a number is less than 0, or too large for float32."""
+    require(0 <= value < math.inf, where, "at least 0", value)
+    require(value < 3.4e38, where, "a number in the range of float32", value)
+
+
+def require_below_1(value: float, where: str, name: str) -> None:
+    """Raise ConfigError where a number is not in [0, 1), or rounds to 1 in float32, in which it is computed with."""
+    require(0 <= value < 1, where, f"0 <= {name} < 1", value)
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    require(rounded < 1, where, f"{name} < 1, also when it is rounded to float32", value)
 
 
 def check_types(section: str, config: Any) -> None:

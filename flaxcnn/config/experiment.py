@@ -57,6 +57,22 @@ class Experiment:
             expected = f"fewer than training.epochs, {epochs}"
             found = schedule.warmup_epochs
             raise ConfigError("all of it warm-up", where="schedule.warmup_epochs", expected=expected, found=found)
+        if schedule.name == "constant" and schedule.warmup_epochs > epochs:
+            raise ConfigError(
+                "the learning rate would never reach its peak",
+                where="schedule.warmup_epochs",
+                expected=f"at most training.epochs, {epochs}",
+                found=schedule.warmup_epochs,
+                fix="shorten the warm-up, or train for more epochs",
+            )
+        if schedule.name == "step" and schedule.decay_epochs >= epochs:
+            raise ConfigError(
+                "the learning rate would never drop",
+                where="schedule.decay_epochs",
+                expected=f"fewer than training.epochs, {epochs}",
+                found=schedule.decay_epochs,
+                fix="drop sooner, train for more epochs, or take --schedule.name constant",
+            )
 
 
 def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:

@@ -4,10 +4,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from flaxcnn.config.checks import check_types, require, require_own
+from flaxcnn.config.checks import (
+    check_types,
+    require,
+    require_at_least_0,
+    require_below_1,
+    require_float32,
+    require_own,
+)
 from flaxcnn.errors import ConfigError
 
-_FLOAT32 = 3.4e38  # the largest number in which a program computes
+_MOST = 2**31 - 1  # that int32 holds: steps are counted, and pixels placed, in it
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class Model:
 
     def __post_init__(self) -> None:
         check_types("model", self)
-        require(self.dropout is None or 0 <= self.dropout < 1, "model.dropout", "0 <= rate < 1", self.dropout)
+        if self.dropout is not None:
+            require_below_1(self.dropout, "model.dropout", "rate")
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         check_types("augmentation", self)
         for name in ("crop_padding", "shift", "elastic", "cutout", "mixup"):
-            value = getattr(self, name)
-            require(0 <= value < _FLOAT32, f"augmentation.{name}", "at least 0, in the range of float32", value)
+            require_at_least_0(getattr(self, name), f"augmentation.{name}")
+        require(self.cutout <= _MOST, "augmentation.cutout", f"at most {_MOST:,}", self.cutout)
         for name, below in (("scale", 1), ("shear", 90)):
             require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
         for name, most in (("flip", 1), ("rotate", 180)):
@@ -140,14 +148,12 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_types("optimizer", self)
-        require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", "at least 0", self.weight_decay)
+        require_at_least_0(self.weight_decay, "optimizer.weight_decay")
         for name in ("b1", "b2", "momentum"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", f"0 <= {name} < 1", getattr(self, name))
-        clip = self.clip_norm
-        if clip is not None:
-            _require_float32(clip, "optimizer.clip_norm")
-        for name in ("learning_rate", "eps"):
-            _require_float32(getattr(self, name), f"optimizer.{name}")
+            require_below_1(getattr(self, name), f"optimizer.{name}", name)
+        for name in ("learning_rate", "eps", "clip_norm"):
+            if (value := getattr(self, name)) is not None:
+                require_float32(value, f"optimizer.{name}")
         require_own(self, "optimizer", _OPTIMIZER_FIELDS)
 
 
@@ -162,7 +168,7 @@ class Schedule:
     final: float = 0.0
     """cosine, linear: the factor at the end."""
     decay_epochs: float = 30.0
-    """step: epochs from one drop to the next."""
+    """step: epochs from one drop to the next; fewer than all, or there would be no drop."""
     decay_rate: float = 0.1
     """step: the factor of each drop."""
 
@@ -172,6 +178,7 @@ class Schedule:
         require(0 <= self.final <= 1, "schedule.final", "0 to 1", self.final)
         require(0 < self.decay_epochs < math.inf, "schedule.decay_epochs", "a number above 0", self.decay_epochs)
         require(0 < self.decay_rate <= 1, "schedule.decay_rate", "0 < rate <= 1", self.decay_rate)
+        require_float32(self.decay_rate, "schedule.decay_rate")
         require_own(self, "schedule", _SCHEDULE_FIELDS)
 
 
@@ -202,22 +209,25 @@ class Training:
     def __post_init__(self) -> None:
         check_types("training", self)
         require(0 <= self.seed < 2**32, "training.seed", "0 to 2**32 - 1", self.seed)
-        require(self.epochs >= 1, "training.epochs", "at least 1", self.epochs)
-        require(self.steps is None or self.steps >= 1, "training.steps", "at least 1", self.steps)
+        for name in ("epochs", "steps"):
+            if (value := getattr(self, name)) is not None:
+                require(value >= 1, f"training.{name}", "at least 1", value)
+                require(value <= _MOST, f"training.{name}", f"at most {_MOST:,}, the steps that are counted", value)
         require(self.batch_size >= 1, "training.batch_size", "at least 1", self.batch_size)
         require(self.accumulate >= 1, "training.accumulate", "at least 1", self.accumulate)
         if self.batch_size % self.accumulate:
             expected = f"a divisor of training.batch_size, {self.batch_size}"
             found = self.accumulate
             raise ConfigError("parts of unequal size", where="training.accumulate", expected=expected, found=found)
-        require(0 <= self.label_smoothing < 1, "training.label_smoothing", "0 <= share < 1", self.label_smoothing)
-        decay = self.ema_decay
-        require(decay is None or 0 <= decay < 1, "training.ema_decay", "0 <= decay < 1", decay)
+        require_below_1(self.label_smoothing, "training.label_smoothing", "share")
+        if self.ema_decay is not None:
+            require_below_1(self.ema_decay, "training.ema_decay", "decay")
         require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)
         weights = self.class_weights
         if isinstance(weights, tuple):
             sound = all(0 <= weight < math.inf for weight in weights) and any(weights)
             require(sound, "training.class_weights", "numbers of at least 0, not all of them 0", weights)
+            require_at_least_0(max(weights), "training.class_weights")
 
 
 @dataclass(frozen=True)
@@ -271,8 +281,3 @@ class Checkpoint:
         require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
         if self.final == "best" and self.keep_best is None:
             raise ConfigError("best by what?", where="checkpoint.keep_best", expected="a metric, since final is 'best'")
-
-
-def _require_float32(value: float, where: str) -> None:
-    """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
-    require(1.2e-38 < value < _FLOAT32, where, "a number above 0 in the range of float32", value)

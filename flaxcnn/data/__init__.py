@@ -5,7 +5,7 @@ from flaxcnn.data.duplicates import Duplicates, find_duplicates
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, choose
 from flaxcnn.data.loader import Chunk, Loader
 from flaxcnn.data.order import epoch_order
-from flaxcnn.data.report import describe, describe_duplicates, draw_examples
+from flaxcnn.data.report import describe, describe_absent, describe_duplicates, draw_examples
 from flaxcnn.data.sources import load, load_idx_folder
 from flaxcnn.data.validation import split_validation, validation_mask
 
@@ -21,6 +21,7 @@ __all__ = [
     "array_digest",
     "choose",
     "describe",
+    "describe_absent",
     "describe_duplicates",
     "draw_examples",
     "epoch_order",

@@ -14,26 +14,37 @@ import numpy.typing as npt
 from flaxcnn.data.images import Images, StoredImages, in_pieces
 from flaxcnn.errors import DataError
 
+_MOST_EXAMPLES = 2**31 - 1  # positions are int32
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and their labels, in a fixed order. Arrays are kept as read-only views.
 
+    Creating one checks the labels as far as they can be without the classes, which are the data set's.
+
     Attributes:
-        images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`.
+        images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`; N at most 2**31 - 1.
         labels: int32 (N,), each the index of a class.
+        places: what to call "images" and "labels" in an error, such as a file's path; not kept.
+
+    Raises:
+        DataError: labels that are not int32 (N,) or that are negative, or another number of them than of images.
     """
 
     images: Images
     labels: npt.NDArray[np.int32]
+    places: InitVar[Mapping[str, str] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, places: Mapping[str, str] | None) -> None:
         for name in ("images", "labels"):
             if isinstance(getattr(self, name), StoredImages):
                 continue
             view = np.asarray(getattr(self, name)).view()
             view.setflags(write=False)
             object.__setattr__(self, name, view)
+        called = {"images": "images", "labels": "labels", **(places or {})}
+        _check_labels(self, called["labels"], called["images"])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,8 +54,8 @@ class Split:
 class Dataset:
     """A train and a test split of one image-classification problem.
 
-    Creating one checks it: dtypes, ranks, that no split is empty, as many labels as images, labels within the classes,
-    and images of one size in both splits.
+    Creating one checks what its splits have not: the images' dtypes and ranks, that no split is empty, labels within
+    the classes, and images of one size in both splits.
 
     Attributes:
         source: what `load` was asked for, such as "mnist" or "idx:/data/fashion".
@@ -75,7 +86,9 @@ class Dataset:
         called.update(places or {})
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
-            _check_labels(split, self.classes, called[f"{name}/labels"], called[f"{name}/images"])
+            _check_range(
+                split.labels, split.labels >= self.classes, f"0 to {self.classes - 1}", called[f"{name}/labels"]
+            )
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
                 "train and test images of different shapes",
@@ -128,7 +141,7 @@ def _check_images(images: Images, where: str) -> None:
         raise DataError("no images", where=where, expected="every dimension at least 1", found=_by(images.shape))
 
 
-def _check_labels(split: Split, classes: int, where: str, images_where: str) -> None:
+def _check_labels(split: Split, where: str, images_where: str) -> None:
     labels = split.labels
     if labels.dtype != np.int32 or labels.ndim != 1:
         raise DataError(
@@ -141,12 +154,20 @@ def _check_labels(split: Split, classes: int, where: str, images_where: str) -> 
             expected=f"{len(split.images)} labels, as {images_where} has images",
             found=len(labels),
         )
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(labels) > _MOST_EXAMPLES:
+        raise DataError(
+            "too many examples", where=where, expected=f"at most {_MOST_EXAMPLES:,}", found=f"{len(labels):,}"
+        )
+    _check_range(labels, labels < 0, "0 or more", where)
+
+
+def _check_range(labels: npt.NDArray[np.int32], outside: npt.NDArray[np.bool_], expected: str, where: str) -> None:
+    wrong = np.flatnonzero(outside)
     if len(wrong):
         raise DataError(
             "labels out of range",
             where=where,
-            expected=f"0 to {classes - 1}",
+            expected=expected,
             found=f"{labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such labels)",
         )
 

@@ -1,7 +1,7 @@
 """What a data set holds, as lines to print and as a picture of its examples (Figure 1 of the founding paper)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from flaxcnn.errors import DataError
 
 _ROWS, _COLUMNS = 5, 10
 _PAIRS = 5  # of near duplicates that are listed
+_NAMES = 5  # of classes without an example that are listed
 
 
 def describe(dataset: Dataset) -> list[str]:
@@ -26,6 +27,24 @@ def describe(dataset: Dataset) -> list[str]:
     width = max(map(len, dataset.digests), default=0)
     lines += [f"{name:<{width}}  sha256 {digest}" for name, digest in dataset.digests.items()]
     return lines
+
+
+def describe_absent(splits: Mapping[str, Split], class_names: Sequence[str]) -> str | None:
+    """Return a line that names the classes of which a split has no example; None where every split has all.
+
+    >>> split = Split(np.zeros((2, 1, 1, 1), np.uint8), np.asarray([1, 2], np.int32))
+    >>> describe_absent({"training": split, "test": split}, ("0", "1", "2"))
+    'no training image of 1 of 3 classes (0), no test image of 1 (0)'
+    """
+    parts: list[str] = []
+    for name, split in splits.items():
+        counts = np.bincount(split.labels, minlength=len(class_names))
+        absent = [_one_line(name) for name, count in zip(class_names, counts, strict=True) if not count]
+        if absent:
+            of_all = "" if parts else f" of {len(class_names):,} classes"
+            more = f" and {len(absent) - _NAMES:,} more" if len(absent) > _NAMES else ""
+            parts.append(f"no {name} image of {len(absent):,}{of_all} ({', '.join(absent[:_NAMES])}{more})")
+    return ", ".join(parts) or None
 
 
 def describe_duplicates(duplicates: Duplicates, class_names: Sequence[str]) -> list[str]:
@@ -115,6 +134,10 @@ def _counts(dataset: Dataset) -> list[str]:
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
+
+
+def _one_line(name: str) -> str:
+    return _shortened(" ".join(name.split()), longest=40)
 
 
 def _shortened(name: str, longest: int = 14) -> str:

@@ -183,7 +183,11 @@ def _read_four(paths: Mapping[str, Path], source: str, in_memory: int) -> Datase
         else:
             file = read_idx(paths[name], rank=1)
             labels[split], digests[name] = file.array.astype(np.int32), file.sha256
-    train, test = (Split(images[split], labels[split]) for split in ("train", "test"))
+    called = {part: str(paths[name]) for name, part in _PARTS.items()}
+    train, test = (
+        Split(images[split], labels[split], {kind: called[f"{split}/{kind}"] for kind in ("images", "labels")})
+        for split in ("train", "test")
+    )
     classes = int(np.max(train.labels)) + 1
     return Dataset(
         source,
@@ -191,5 +195,5 @@ def _read_four(paths: Mapping[str, Path], source: str, in_memory: int) -> Datase
         test,
         class_names=tuple(str(label) for label in range(classes)),
         digests=digests,
-        places={part: str(paths[name]) for name, part in _PARTS.items()},
+        places=called,
     )

@@ -35,8 +35,9 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return a percentile bootstrap interval over the examples for each scalar metric.
 
-    A resample without an example of a class leaves that class out of the macro ROC AUC and average precision, as
-    `ClassificationMetrics` does; one that leaves out every class counts for neither. The calibration error of a
+    Macro averages of a resample are over the classes that occur in it, by the rule of `ClassificationMetrics`: one that
+    loses all its examples is left out, unless precision, recall and F1 still find it among the predictions. A resample
+    in which no class can be ranked counts for neither ROC AUC nor average precision. The calibration error of a
     resample is on average larger than that of the examples themselves, so that its interval lies high, and may lie
     wholly above the figure. Of one example, every interval is a point. 10,000 examples of 10 classes take 1 to 2
     seconds; time grows with examples × classes × resamples, memory with examples × classes.
@@ -95,10 +96,17 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
         trials: at least 1.
         confidence: how often such intervals hold the true fraction, at least; more than 0 and less than 1.
 
+    Raises:
+        DataError: less than one trial, or successes that are less than 0 or more than the trials.
+        ConfigError: confidence is out of its range.
+
     Source: C. Clopper and E. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
     """
     from scipy.special import betaincinv
 
+    if not 0 <= successes <= trials or trials < 1:
+        expected, found = "0 to as many successes as trials, of at least 1", f"{successes} of {trials}"
+        raise DataError("no fraction", expected=expected, found=found)
     tail, _ = _tails(confidence)
     low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, tail))
     high = 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 1 - tail))

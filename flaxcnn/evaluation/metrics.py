@@ -36,10 +36,16 @@ SCALARS = (  # the fields of `ClassificationMetrics` that a bootstrap gives an i
 class ClassificationMetrics:
     """What a classifier's logits are worth; fractions of 1 unless said otherwise.
 
-    The prediction is the class of the largest logit, the first of several equal ones. Macro averages are over all K
-    classes, weighted ones by the classes' examples. Precision is 0 for a class never predicted, recall for one without
-    an example, F1 where both are 0. ROC AUC and average precision, one class against the rest by its probability, are
-    NaN for a class with no example, or with all, and their macro averages are over the other `ranked_classes`.
+    The prediction is the class of the largest logit, the first of several equal ones. Precision is 0 for a class never
+    predicted, recall for one without an example, F1 where both are 0. ROC AUC and average precision, one class against
+    the rest by its probability, are NaN for a class with no example, or with all.
+
+    One rule for all macro averages: each class counts the same that occurs in what the metric compares, and no other.
+    Precision, recall and F1 compare labels with predictions, so a class occurs in them that has an example or is
+    predicted (`averaged_classes`), as in scikit-learn: predicting a class that has no example counts as a 0, and cannot
+    flatter. ROC AUC and average precision compare labels with probabilities, which every class has, so a class occurs
+    in them that has an example, and others to be told from it (`ranked_classes`). Weighted averages follow the same
+    rule, since a class without an example has no weight.
 
     Attributes:
         examples: how many.
@@ -54,15 +60,16 @@ class ClassificationMetrics:
         calibration_error: expected calibration error over 15 bins of equal width of the prediction's probability, each
             without its lower and with its upper edge (C. Guo et al., "On calibration of modern neural networks", 2017,
             section 2, equation 3).
-        macro_precision: mean of `precision`.
-        macro_recall: mean of `recall`.
-        macro_f1: mean of `f1`.
+        macro_precision: mean of `precision` over the `averaged_classes`.
+        macro_recall: mean of `recall` over the `averaged_classes`.
+        macro_f1: mean of `f1` over the `averaged_classes`.
         weighted_precision: mean of `precision`, weighted by `support`.
         weighted_recall: mean of `recall`, weighted by `support`; it equals the accuracy.
         weighted_f1: mean of `f1`, weighted by `support`.
         macro_roc_auc: mean of `roc_auc` where it is defined; NaN where it is nowhere.
         macro_average_precision: mean of `average_precision` where it is defined; NaN where it is nowhere.
         ranked_classes: for how many classes the two are defined.
+        averaged_classes: how many have an example or are predicted.
         support: each class's examples; int64, (K,).
         precision: of what is predicted as a class, the fraction that is; float64, (K,).
         recall: of a class's examples, the fraction predicted as it; float64, (K,).
@@ -88,6 +95,7 @@ class ClassificationMetrics:
     macro_roc_auc: float
     macro_average_precision: float
     ranked_classes: int
+    averaged_classes: int
     support: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
@@ -161,21 +169,24 @@ class CountedExamples:
         f1 = 2 * true_positive / np.maximum(predicted + support, 1)
         shares = support / total_B[:, None]
         roc_auc, average_precision = np.stack([ranking.areas(counts_BxN) for ranking in self._rankings], -1)
+        occurs = (support > 0) | (predicted > 0)
+        ranked = (support > 0) & (support < total_B[:, None])
         return {
             "accuracy": accuracy,
             "top_k_accuracy": top_k_accuracy,
             "log_loss": log_loss,
             "brier_score": brier_score,
             "calibration_error": np.abs(weights_BxN @ self._overconfidence_NxM).sum(-1) / total_B,
-            "macro_precision": precision.mean(-1),
-            "macro_recall": recall.mean(-1),
-            "macro_f1": f1.mean(-1),
+            "macro_precision": _mean_over(occurs, precision),
+            "macro_recall": _mean_over(occurs, recall),
+            "macro_f1": _mean_over(occurs, f1),
             "weighted_precision": (precision * shares).sum(-1),
             "weighted_recall": (recall * shares).sum(-1),
             "weighted_f1": (f1 * shares).sum(-1),
-            "macro_roc_auc": _mean_of_defined(roc_auc),
-            "macro_average_precision": _mean_of_defined(average_precision),
-            "ranked_classes": np.sum(~np.isnan(roc_auc), -1),
+            "macro_roc_auc": _mean_over(ranked, roc_auc),
+            "macro_average_precision": _mean_over(ranked, average_precision),
+            "ranked_classes": ranked.sum(-1),
+            "averaged_classes": occurs.sum(-1),
             "support": support.astype(np.int64),
             "precision": precision,
             "recall": recall,
@@ -203,6 +214,22 @@ def classification_metrics(labels_N: np.ndarray, logits_NxK: np.ndarray, top_k: 
 
 def checked(labels_N: np.ndarray, logits_NxK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return labels as int64 and logits as float64, or raise DataError as `CountedExamples` says."""
+    labels_N, logits_NxK = fitting(labels_N, logits_NxK)
+    unusable = np.argwhere(~np.isfinite(logits_NxK))
+    if unusable.size:
+        example, of_class = unusable[0]
+        raise DataError(
+            "logit not finite",
+            where=f"example {example}, class {of_class}",
+            expected="a number",
+            found=logits_NxK[example, of_class],
+            fix="look for the weights or pixels that are not finite",
+        )
+    return labels_N, logits_NxK.astype(np.float64)
+
+
+def fitting(labels_N: np.ndarray, logits_NxK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels as int64 and logits as they are, finite or not; else raise DataError as `CountedExamples` says."""
     labels_N, logits_NxK = np.asarray(labels_N), np.asarray(logits_NxK)
     if logits_NxK.ndim != 2 or labels_N.shape != logits_NxK.shape[:1] or not logits_NxK.size:
         raise DataError(
@@ -221,17 +248,7 @@ def checked(labels_N: np.ndarray, logits_NxK: np.ndarray) -> tuple[np.ndarray, n
             expected=f"0 to {classes - 1}, one of the logits' classes",
             found=labels_N[outside[0]],
         )
-    unusable = np.argwhere(~np.isfinite(logits_NxK))
-    if unusable.size:
-        example, of_class = unusable[0]
-        raise DataError(
-            "logit not finite",
-            where=f"example {example}, class {of_class}",
-            expected="a number",
-            found=logits_NxK[example, of_class],
-            fix="look for the weights or pixels that are not finite",
-        )
-    return labels_N.astype(np.int64), logits_NxK.astype(np.float64)
+    return labels_N.astype(np.int64), logits_NxK
 
 
 def softmax(logits_NxK: np.ndarray) -> np.ndarray:
@@ -254,9 +271,9 @@ def _ranks(labels_N: np.ndarray, logits_NxK: np.ndarray) -> np.ndarray:
     return np.sum((logits_NxK > own_Nx1) | ((logits_NxK == own_Nx1) & later), -1)
 
 
-def _mean_of_defined(values_BxK: np.ndarray) -> np.ndarray:
-    defined = ~np.isnan(values_BxK)
-    sums, numbers = np.where(defined, values_BxK, 0).sum(-1), defined.sum(-1)
+def _mean_over(classes_BxK: np.ndarray, values_BxK: np.ndarray) -> np.ndarray:
+    """Return the mean of the values of the classes that a boolean mask names; NaN where it names none."""
+    sums, numbers = np.where(classes_BxK, values_BxK, 0).sum(-1), classes_BxK.sum(-1)
     return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
 
 

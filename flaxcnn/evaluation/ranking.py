@@ -7,6 +7,8 @@ thresholds of precision times the recall gained there, without interpolation.
 
 import numpy as np
 
+from flaxcnn.errors import DataError
+
 
 class Ranking:
     """One class against the rest, its examples sorted by falling score.
@@ -58,21 +60,43 @@ class Ranking:
 def roc_auc(positive_N: np.ndarray, scores_N: np.ndarray) -> float:
     """Return the area under the ROC curve: how often a positive example scores higher than a negative one.
 
-    A tie counts half; NaN where there is no positive or no negative example.
+    A tie counts half; NaN where there is no positive or no negative example. Arguments and errors are those of
+    `average_precision`.
 
     >>> roc_auc(np.asarray([True, False, True, False]), np.asarray([0.9, 0.8, 0.8, 0.1]))
     0.875
     """
-    return float(Ranking(positive_N, scores_N).areas(np.ones((1, len(scores_N)), np.int32))[0][0])
+    return float(_areas(positive_N, scores_N)[0])
 
 
 def average_precision(positive_N: np.ndarray, scores_N: np.ndarray) -> float:
     """Return the average precision; NaN where there is no positive or no negative example.
 
+    Args:
+        positive_N: which examples are positive, bool (N,).
+        scores_N: finite numbers, (N,).
+
+    Raises:
+        DataError: they are of other shapes or types.
+
     >>> average_precision(np.asarray([True, False, True, False]), np.asarray([0.9, 0.8, 0.7, 0.1])).__round__(4)
     0.8333
     """
-    return float(Ranking(positive_N, scores_N).areas(np.ones((1, len(scores_N)), np.int32))[1][0])
+    return float(_areas(positive_N, scores_N)[1])
+
+
+def _areas(positive_N: np.ndarray, scores_N: np.ndarray) -> tuple[float, float]:
+    """Return both areas, every example counted once."""
+    if positive_N.ndim != 1 or positive_N.shape != scores_N.shape or positive_N.dtype != bool:
+        raise DataError(
+            "positives and scores do not fit",
+            expected="bool (N,) and numbers (N,)",
+            found=f"{positive_N.dtype} {positive_N.shape} and {scores_N.dtype} {scores_N.shape}",
+        )
+    if not np.isfinite(scores_N).all():
+        raise DataError("a score is not finite", expected="numbers", found=scores_N[~np.isfinite(scores_N)][0])
+    roc_auc_1, average_1 = Ranking(positive_N, scores_N).areas(np.ones((1, len(scores_N)), np.int32))
+    return float(roc_auc_1[0]), float(average_1[0])
 
 
 def _running_sums(counts_BxN: np.ndarray) -> np.ndarray:

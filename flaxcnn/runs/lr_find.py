@@ -22,7 +22,7 @@ from rich.progress import track
 
 from flaxcnn.config import Checkpoint, Experiment, ExperimentFile, Schedule
 from flaxcnn.config.checks import require
-from flaxcnn.errors import ConfigError
+from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
 from flaxcnn.files import cannot_write
 from flaxcnn.runs.changes import changes
@@ -113,6 +113,13 @@ def lr_find(
     """
     rates, picture = learning_rates(low, high, steps), _picture(out)
     trained = set_up(experiment)  # as it is: the command that is recommended has to run
+    if (only := np.unique(trained.train.labels)).size == 1:
+        raise DataError(
+            "no learning rate to find: all training images are of one class",
+            where=trained.dataset.source,
+            expected="images of two classes or more",
+            found=f"class {trained.dataset.class_names[only[0]]} alone",
+        )
     loaded = Loaded(trained.dataset, trained.train, trained.validation)
     setup = set_up(with_constant_rate(experiment, steps), loaded)
     _require_writable(picture)
@@ -212,7 +219,7 @@ def suggest(test: RangeTest, steps: int) -> Suggestions | None:
     if len(losses) < 2:
         return None
     lowest = int(np.argmin(losses))
-    if losses[lowest] > (1 - _LEAST_FALL) * min(test.losses[0], losses[0]):
+    if losses[lowest] >= (1 - _LEAST_FALL) * min(test.losses[0], losses[0]):
         return None
     logs = np.log(rates[: lowest + 1])
     steepest = int(np.argmin(np.diff(losses[: lowest + 1]) / np.diff(logs)))
@@ -268,6 +275,12 @@ def _nothing_falls(test: RangeTest) -> ConfigError:
             "the first loss, before any update, is not finite",
             where="the experiment",
             fix="no learning rate mends that: look at training.class_weights",
+        )
+    if min(test.means[1]) < (1 - _LEAST_FALL) * test.losses[0]:
+        return ConfigError(
+            "the loss falls in the first tenth of the steps, which are too few to average, and hardly later",
+            where=f"--low {test.rates[0]:g}",
+            fix="try a smaller --low",
         )
     if test.diverged:
         return ConfigError(

@@ -33,7 +33,7 @@ from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
 from flaxcnn.training.placement import WIDE, Placement
 from flaxcnn.training.plan import Plan
-from flaxcnn.training.schedules import Schedule
+from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
 
 
 class Setup(NamedTuple):
@@ -95,8 +95,9 @@ class Setup(NamedTuple):
         weights, classes = self.experiment.training.class_weights, self.dataset.classes
         if weights is None:
             return None
-        if weights == "balanced":  # a class without an example has no loss to weigh
-            return len(self.train) / (classes * np.maximum(np.bincount(self.train.labels, minlength=classes), 1))
+        if weights == "balanced":  # a class without an example has no loss to weigh, and is not one of the classes
+            counts = np.bincount(self.train.labels, minlength=classes)
+            return len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return np.asarray(weights)
 
 
@@ -160,6 +161,14 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected=f"fewer than the run's {plan.total_steps:,} steps",
             found=plan.log_every,
         )
+    padding, side = experiment.augmentation.crop_padding, max(dataset.image_shape[:2])
+    if padding > side:
+        raise ConfigError(
+            "wider than the images: most crops would hold none of them",
+            where="augmentation.crop_padding",
+            expected=f"at most their side, {side}",
+            found=padding,
+        )
     if experiment.model.dtype == "bfloat16" and jax.default_backend() == "cpu" and "wide" in experiment.model.name:
         # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
         raise ConfigError(
@@ -201,24 +210,7 @@ def _device_bytes() -> int:
 
 def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
     """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
-    chosen, schedule = experiment.optimizer, experiment.schedule
-    total, warmup = experiment.training.epochs * plan.steps_per_epoch, schedule.warmup_epochs * plan.steps_per_epoch
-    if schedule.name in ("cosine", "linear") and round(warmup) >= total:
-        expected = f"less than all of the run's {total:,} steps"
-        raise ConfigError("all of it warm-up", where="schedule.warmup_epochs", expected=expected, found=f"{warmup:g}")
-    if schedule.name == "step" and schedule.warmup_epochs > schedule.decay_epochs:
-        expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
-        raise ConfigError(
-            "drops before it is warm", where="schedule.warmup_epochs", expected=expected, found=schedule.warmup_epochs
-        )
-    course = Schedule(
-        schedule.name,
-        total_steps=total,
-        warmup_steps=round(warmup),
-        decay_steps=max(1, round(schedule.decay_epochs * plan.steps_per_epoch)),
-        decay_rate=schedule.decay_rate,
-        final=schedule.final,
-    )
+    chosen, course = experiment.optimizer, schedule_of(experiment, plan)
     common: Any = {"clip_norm": chosen.clip_norm, "schedule": course}
     rate, decay = chosen.learning_rate, chosen.weight_decay
     if chosen.name == "adamw":
@@ -228,6 +220,46 @@ def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
     if chosen.name == "lion":
         return lion(rate, chosen.b1, chosen.b2, weight_decay=decay, **common)
     return adam(rate, chosen.b1, chosen.b2, chosen.eps, **common)
+
+
+def schedule_of(experiment: Experiment, plan: Plan) -> Schedule:
+    """Return the schedule that an experiment names, in steps of a plan.
+
+    Raises:
+        ConfigError: in whole steps, it does not fit into the run.
+    """
+    schedule, steps = experiment.schedule, plan.steps_per_epoch
+    total, warmup = experiment.training.epochs * steps, schedule.warmup_epochs * steps
+    decay = schedule.decay_epochs * steps
+
+    def require(holds: bool, what: str, name: str, expected: str, found: float) -> None:
+        if not holds:
+            shown = f"{found:,}" if isinstance(found, int) else f"{found:g}"
+            raise ConfigError(what, where=name, expected=expected, found=shown)
+
+    within = f"less than all of the run's {total:,} steps"
+    if schedule.name != "constant":
+        counted = f"epochs of at most {MOST_STEPS:,} steps in all, the most that are counted"
+        require(total <= MOST_STEPS, f"too many for the schedule {schedule.name}", "training.epochs", counted, total)
+    if schedule.name == "one_cycle":
+        expected = f"epochs of at least {SHORTEST_CYCLE} steps in all, to rise and to fall"
+        require(total >= SHORTEST_CYCLE, "too few for one_cycle", "training.epochs", expected, total)
+    if schedule.name in ("cosine", "linear"):
+        require(round(warmup) < total, "all of it warm-up", "schedule.warmup_epochs", within, warmup)
+    if schedule.name == "step":
+        expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
+        found = schedule.warmup_epochs
+        require(found <= schedule.decay_epochs, "drops before it is warm", "schedule.warmup_epochs", expected, found)
+        expected = f"a step or more, and {within}"
+        require(0.5 < decay < total - 0.5, "no such drops", "schedule.decay_epochs", expected, decay)
+    return Schedule(
+        schedule.name,
+        total_steps=total,
+        warmup_steps=round(warmup),
+        decay_steps=max(1, round(decay)),
+        decay_rate=schedule.decay_rate,
+        final=schedule.final,
+    )
 
 
 def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:

@@ -21,6 +21,7 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
+from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.choice import best_row
 from flaxcnn.runs.console import RunConsole, command
 from flaxcnn.runs.crash import leave_crash
@@ -79,6 +80,8 @@ def train(
         if session.complete:
             console.complete(progress.step, setup.plan.total_steps, folder.path)
             return 0
+        for line in cautions(setup):
+            console.warn(line)
         return _run(session, progress, console, started, profile)
 
 

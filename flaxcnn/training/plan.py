@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from flaxcnn.data import epoch_order
 from flaxcnn.errors import ConfigError
+from flaxcnn.training.schedules import MOST_STEPS
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Plan:
         """Return the plan of so many epochs, ended after `steps` where that is not None and comes first.
 
         Raises:
-            ConfigError: a batch holds more examples than there are.
+            ConfigError: a batch holds more examples than there are, or there are more than 2**31 - 1 steps.
         """
         if batch_size > examples:
             raise ConfigError(
@@ -44,7 +45,16 @@ class Plan:
                 found=batch_size,
             )
         total = epochs * (examples // batch_size)
-        return cls(examples, batch_size, total if steps is None else min(steps, total), log_every, save_every)
+        total = total if steps is None else min(steps, total)
+        if total > MOST_STEPS:
+            raise ConfigError(
+                "more steps than are counted",
+                where="training.epochs",
+                expected=f"epochs of at most {MOST_STEPS:,} steps in all",
+                found=f"{total:,}",
+                fix="name fewer epochs, or end the run with --training.steps",
+            )
+        return cls(examples, batch_size, total, log_every, save_every)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -3,6 +3,7 @@
 A schedule knows steps only; what an epoch is, is the caller's business, and the peak is the optimizer's.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,6 +15,12 @@ import optax
 from flaxcnn.errors import ConfigError, nearest
 
 Kind = Literal["constant", "cosine", "one_cycle", "step", "linear"]
+
+MOST_STEPS = 2**31 - 1  # that the int32 counters of a state hold
+SHORTEST_CYCLE = 4  # steps: fewer hold no rise
+
+# `torch.optim.lr_scheduler.OneCycleLR`'s defaults: pct_start, 1 / div_factor, 1 / (div_factor * final_div_factor).
+_RISING_SHARE, _CYCLE_START, _CYCLE_END = 0.3, 1 / 25, 1 / 250_000
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,13 @@ class Schedule:
     - linear: 1 + (final - 1) t.
     - step: decay_rate to the power of step // decay_steps; drops are counted from step 0, the warm-up included
       (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1).
-    - one_cycle: half a cosine from 1/25 up to 1 over the first 30 % of the steps, another down to 4e-6 (L. Smith and
-      N. Topin, "Super-Convergence", 2018, with the numbers of `optax.cosine_onecycle_schedule`).
+    - one_cycle: half a cosine from 1/25 at step 0 up to 1 at step p = 0.3 total_steps - 1, another down to 4e-6 at the
+      last step, total_steps - 1; p may lie between two steps (L. Smith and N. Topin, "Super-Convergence", 2018, in the
+      form and with the defaults of `torch.optim.lr_scheduler.OneCycleLR`).
 
-    Steps past `total_steps` have the factor of step `total_steps`; a run's last update is one earlier, at
-    total_steps - 1. Equal by value, so that a jitted step which holds one is compiled once for all that are equal.
+    A run's last update is made at step total_steps - 1. So cosine and linear would be at `final` one update after it,
+    as PyTorch's are; steps past `total_steps` have the factor of step `total_steps`. Equal by value, so that a jitted
+    step which holds one is compiled once for all that are equal.
 
     >>> halves = Schedule("cosine", total_steps=4)
     >>> [round(float(halves(step)), 3) for step in range(6)]
@@ -41,9 +50,10 @@ class Schedule:
 
     Attributes:
         kind: the shape after the warm-up.
-        total_steps: updates of the whole run, the warm-up included; all kinds but constant need it.
+        total_steps: updates of the whole run, the warm-up included, at most 2**31 - 1; all kinds but constant need it;
+            one_cycle needs 4.
         warmup_steps: updates of the warm-up, 0 for none; one_cycle has a rise of its own.
-        decay_steps: step: updates from one drop to the next.
+        decay_steps: step: updates from one drop to the next; fewer than `total_steps`, or there would be no drop.
         decay_rate: step: factor of each drop.
         final: cosine, linear: the factor at `total_steps`.
 
@@ -64,9 +74,11 @@ class Schedule:
             raise ConfigError(
                 "no such schedule", where="schedule.kind", found=repr(self.kind), fix=nearest(self.kind, known)
             )
-        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
+        _require(0 <= self.warmup_steps <= MOST_STEPS, "warmup_steps", f"0 to {MOST_STEPS:,}", self.warmup_steps)
         if self.kind != "constant":
-            _require(self.total_steps >= 1, "total_steps", "at least 1", self.total_steps)
+            fewest = SHORTEST_CYCLE if self.kind == "one_cycle" else 1
+            expected = f"{fewest} to {MOST_STEPS:,}"
+            _require(fewest <= self.total_steps <= MOST_STEPS, "total_steps", expected, self.total_steps)
         if self.kind in ("cosine", "linear"):
             expected = f"fewer than the {self.total_steps} steps in all"
             _require(self.warmup_steps < self.total_steps, "warmup_steps", expected, self.warmup_steps)
@@ -74,10 +86,18 @@ class Schedule:
         if self.kind == "one_cycle":
             _require(self.warmup_steps == 0, "warmup_steps", "0, since one_cycle rises by itself", self.warmup_steps)
         if self.kind == "step":
-            _require(self.decay_steps >= 1, "decay_steps", "at least 1", self.decay_steps)
+            expected = f"at least 1 and fewer than the {self.total_steps} steps in all, or there is no drop"
+            _require(1 <= self.decay_steps < self.total_steps, "decay_steps", expected, self.decay_steps)
             _require(0 < self.decay_rate <= 1, "decay_rate", "0 < rate <= 1", self.decay_rate)
             expected = f"at most decay_steps, {self.decay_steps}, or it would drop while it rises"
             _require(self.warmup_steps <= self.decay_steps, "warmup_steps", expected, self.warmup_steps)
+
+    @property
+    def peak_step(self) -> int:
+        """The first step that is not below the peak on the way up."""
+        if self.kind == "one_cycle":
+            return math.ceil(_RISING_SHARE * self.total_steps) - 1
+        return max(self.warmup_steps - 1, 0)
 
     def __call__(self, step: jax.Array | int) -> jax.Array:
         """Return the factor of an update, a float32 scalar.
@@ -122,11 +142,16 @@ def _step(schedule: Schedule) -> optax.Schedule:
 
 
 def _one_cycle(schedule: Schedule) -> optax.Schedule:
-    cycle = optax.cosine_onecycle_schedule(schedule.total_steps, 1.0)
+    # Not `optax.cosine_onecycle_schedule`: its peak is one step later, and it would end one update after the last.
+    last = schedule.total_steps - 1
+    peak = _RISING_SHARE * schedule.total_steps - 1
 
     def factor(step: jax.Array | int) -> jax.Array:
-        with jax.default_matmul_precision("float32"):  # optax picks the piece by a dot product, which may mean TF32
-            return cycle(step)
+        step = jnp.minimum(step, last)
+        rising = step <= peak
+        start, end = jnp.where(rising, _CYCLE_START, 1.0), jnp.where(rising, 1.0, _CYCLE_END)
+        left = jnp.where(rising, (peak - step) / peak, (last - step) / (last - peak))
+        return end + (start - end) * jnp.sin(jnp.pi / 2 * left) ** 2  # (1 - cos(pi left)) / 2, exact near its end
 
     return factor
 

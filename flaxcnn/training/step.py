@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix
+from flaxcnn.layers.examples import check_examples, label_in_range_check
 from flaxcnn.layers.pixels import to_float
 from flaxcnn.training.feed import Feed
 from flaxcnn.training.hyperparameters import example_losses
@@ -36,9 +38,9 @@ class Batch(NamedTuple):
     shares: jax.Array | None = None
 
 
-@partial(jax.jit, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0, static_argnames="check_labels")
 def train_step(
-    state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array
+    state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array, *, check_labels: bool = False
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Make one update on one batch: augment, softmax cross-entropy, its gradient, the optimizer's step.
 
@@ -52,7 +54,11 @@ def train_step(
     Args:
         state: as `create_state` or the last step gave it.
         images_BHWC: uint8, divided by 255 here, or floating-point, taken as they are; (B, H, W, C).
-        labels_B: integers in [0, classes); (B,).
+        labels_B: integers in [0, classes); (B,). One out of this range makes `loss` NaN and `finite` False; the update
+            made with it is not to be used.
+        check_labels: whether the program checks their range and names the first that is wrong; static. It is for
+            `chex.chexify` or `checkify.checkify`, without which a program with checks cannot be compiled, and takes
+            time: without it, labels cost a step nothing.
 
     Returns:
         The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
@@ -60,7 +66,31 @@ def train_step(
         `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
         `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
         all of these, every gradient and every updated parameter and statistic are.
+
+    Raises:
+        DataError: images that are not (B, H, W, C) or of which there is none; labels that are not integers, (B,); or a
+            batch that cannot be cut into the state's parts. All are raised when the step is traced.
+        TypeError: images that are neither uint8 nor floating-point.
+
+    >>> import chex
+    >>> from flaxcnn.models import create
+    >>> from flaxcnn.training import adam, create_state
+    >>> state = create_state(create("paper_cnn", classes=10), adam(), image_shape=(28, 28, 1))
+    >>> checked_step = chex.chexify(partial(train_step, check_labels=True), async_check=False)
+    >>> checked_step(state, jnp.zeros((2, 28, 28, 1)), jnp.asarray([3, 10]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    jax...JaxRuntimeError: labels: out of range; expected 0 to 9, found 10 (`check` failed)
     """
+    check_examples(images_BHWC, labels_B)
+    if images_BHWC.shape[0] % state.accumulate:
+        raise DataError(
+            "a batch that does not divide into equal parts",
+            where="images",
+            expected=f"a multiple of the state's accumulate, {state.accumulate}",
+            found=images_BHWC.shape[0],
+        )
+    if check_labels:
+        label_in_range_check(labels_B, _classes(state, images_BHWC))
     batch = augmented_batch(state, images_BHWC, labels_B)
     loss, accuracy, gradients, batch_stats = _gradients(state, batch)
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
@@ -84,6 +114,12 @@ def train_step(
         average=_next_average(state, as_variables(params, batch_stats)),
     )
     return next_state, metrics
+
+
+def _classes(state: TrainState, images_BHWC: jax.Array) -> int:
+    """Return the number of classes that a state's model tells apart; nothing is computed."""
+    logits, _ = jax.eval_shape(lambda: apply_for_training(state, state.params, to_float(images_BHWC)))
+    return int(logits.shape[-1])
 
 
 def augmented_batch(state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array) -> Batch:

@@ -25,6 +25,37 @@ def test_a_data_set_that_fits_says_its_shape_classes_and_lengths():
 
 
 @pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            {"label_dtype": np.int64},
+            "labels: labels of the wrong kind; expected int32 (N,), found int64 (4,)",
+        ),
+        (
+            {"label_dtype": np.float32},
+            "labels: labels of the wrong kind; expected int32 (N,), found float32 (4,)",
+        ),
+        (
+            {"labels": [[0], [1], [2], [1]]},
+            "labels: labels of the wrong kind; expected int32 (N,), found int32 (4, 1)",
+        ),
+        (
+            {"labels": [0, 1, 2]},
+            "labels: image and label counts differ; expected 4 labels, as images has images, found 3",
+        ),
+        (
+            {"labels": [0, 1, 2, -1]},
+            "labels: labels out of range; expected 0 or more, found -1 at position 3 (1 such labels)",
+        ),
+    ],
+)
+def test_labels_that_no_classes_could_fit_make_no_split(fields, line):
+    with pytest.raises(DataError) as refused:
+        split(**fields)
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
     ("broken", "line"),
     [
         (
@@ -37,25 +68,8 @@ def test_a_data_set_that_fits_says_its_shape_classes_and_lengths():
         ),
         (split(0), "drawn test images: no images; expected every dimension at least 1, found 0×5×6×1"),
         (
-            split(label_dtype=np.int64),
-            "drawn test labels: labels of the wrong kind; expected int32 (N,), found int64 (4,)",
-        ),
-        (
-            split(labels=[[0], [1], [2], [1]]),
-            "drawn test labels: labels of the wrong kind; expected int32 (N,), found int32 (4, 1)",
-        ),
-        (
-            split(labels=[0, 1, 2]),
-            "drawn test labels: image and label counts differ; "
-            "expected 4 labels, as drawn test images has images, found 3",
-        ),
-        (
             split(labels=[0, 3, 4, 1]),
             "drawn test labels: labels out of range; expected 0 to 2, found 3 at position 1 (2 such labels)",
-        ),
-        (
-            split(labels=[0, 1, 2, -1]),
-            "drawn test labels: labels out of range; expected 0 to 2, found -1 at position 3 (1 such labels)",
         ),
         (
             split(shape=(6, 5, 1)),
@@ -76,8 +90,12 @@ def test_the_train_split_is_checked_as_the_test_split_is():
 
 
 def test_an_error_calls_a_part_by_the_place_it_came_from():
-    with pytest.raises(DataError, match=r"^t10k-labels: image and label counts differ"):
-        dataset(split(), split(labels=[0]), places={"test/labels": "t10k-labels"})
+    with pytest.raises(DataError, match=r"^t10k-labels: labels out of range"):
+        dataset(split(), split(labels=[0, 1, 2, 3]), places={"test/labels": "t10k-labels"})
+    with pytest.raises(DataError, match=r"^t10k-labels: image and label counts differ; .* as t10k-images has images"):
+        Split(
+            np.zeros((2, 5, 6, 1), np.uint8), np.zeros(1, np.int32), {"labels": "t10k-labels", "images": "t10k-images"}
+        )
 
 
 def test_nobody_can_write_into_a_data_set():

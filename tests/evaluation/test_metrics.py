@@ -18,7 +18,8 @@ from sklearn.metrics import (
 
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.confusion import confusion_matrix
-from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
+from flaxcnn.evaluation.intervals import bootstrap_intervals
+from flaxcnn.evaluation.metrics import SCALARS, CountedExamples, classification_metrics
 
 
 @st.composite
@@ -51,8 +52,9 @@ def test_metrics_of_any_predictions_are_scikit_learns(problem, top_k):
     per_class = precision_recall_fscore_support(labels, predicted, **every_class)
     for values, expected in zip((found.precision, found.recall, found.f1, found.support), per_class, strict=True):
         np.testing.assert_allclose(values, expected, rtol=1e-12)
-    for average in ("macro", "weighted"):
-        expected = precision_recall_fscore_support(labels, predicted, average=average, **every_class)[:3]
+    assert found.averaged_classes == len(np.union1d(labels, predicted))
+    for average in ("macro", "weighted"):  # of the classes among labels and predictions, scikit-learn's default
+        expected = precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)[:3]
         values = [getattr(found, f"{average}_{name}") for name in ("precision", "recall", "f1")]
         np.testing.assert_allclose(values, expected, rtol=1e-12)
 
@@ -98,6 +100,42 @@ def test_a_bin_of_the_calibration_error_holds_its_upper_edge():
 def test_a_certain_and_correct_model_has_no_error():
     found = classification_metrics(np.arange(3), 1000 * np.eye(3))
     assert [getattr(found, name) for name in SCALARS] == [1, 1, 0, 0, 0, *[1] * 8]
+
+
+def letters(wrong=()):
+    """Labels 1 to 26 of 27 classes, as EMNIST's letters have them, and perfect logits but for (example, class)."""
+    labels = np.repeat(np.arange(1, 27), 3)
+    logits = 9 * np.eye(27)[labels]
+    for example, predicted in wrong:
+        logits[example] = 9 * np.eye(27)[predicted]
+    return labels, logits
+
+
+def test_perfect_logits_are_perfect_in_every_macro_average_though_a_class_has_no_example():
+    found = classification_metrics(*letters())
+    macros = [getattr(found, name) for name in SCALARS if name.startswith("macro_")]
+    assert macros == [1.0] * 5
+    assert (found.averaged_classes, found.ranked_classes) == (26, 26)
+    assert all(interval == (1.0, 1.0) for name, interval in bootstrap_intervals(*letters()).items() if "macro" in name)
+
+
+def test_to_predict_a_class_without_an_example_does_not_flatter():
+    as_another = classification_metrics(*letters([(0, 2)]))  # an A taken for a B
+    as_absent = classification_metrics(*letters([(0, 0)]))  # an A taken for what no image is
+    for name in ("macro_precision", "macro_recall", "macro_f1"):
+        assert getattr(as_absent, name) < getattr(as_another, name) < 1
+    assert as_absent.averaged_classes == 27
+    f1_by_hand = (25 + 0.8 + 0) / 27  # of A: precision 1, recall 2/3
+    assert as_absent.macro_f1 == pytest.approx(f1_by_hand)
+
+
+def test_a_resample_that_loses_a_class_is_averaged_over_those_that_it_has():
+    labels, logits = letters()
+    counted = CountedExamples(labels, logits)
+    without_a_and_b = np.asarray([[0] * 6 + [1] * 72], np.int32)
+    found = counted.measure(without_a_and_b)
+    assert [found[name][0] for name in SCALARS if name.startswith("macro_")] == [1.0] * 5
+    assert (found["averaged_classes"][0], found["ranked_classes"][0]) == (24, 24)
 
 
 def test_the_largest_float32_logits_overflow_nothing():

@@ -93,6 +93,10 @@ def test_a_test_that_ended_within_its_first_tenth_suggests_nothing():
     assert suggest(RangeTest(np.geomspace(1, 10, 5), np.array([2.3, 9, 30, 90, 300]), True), STEPS) is None
 
 
+def test_a_loss_of_0_suggests_nothing():
+    assert suggest(RangeTest(np.geomspace(1e-6, 10, STEPS), np.zeros(STEPS), False), STEPS) is None
+
+
 @pytest.mark.parametrize(
     ("losses", "ends"),
     [

@@ -1,13 +1,17 @@
 """What an experiment needs is known before anything of a run is written."""
 
 import flax.linen as nn
+import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
-from flaxcnn.config import Data, Experiment, Model
+from flaxcnn.config import Augmentation, Data, Experiment, Model, Schedule, Training
 from flaxcnn.contracts.commands import write
+from flaxcnn.data import Dataset, Split
 from flaxcnn.errors import ConfigError
 from flaxcnn.models import MODELS
-from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.cautions import cautions
+from flaxcnn.runs.setup import Loaded, set_up
 
 
 class Plain(nn.Module):
@@ -33,3 +37,108 @@ def test_dropout_of_a_model_that_takes_none_is_refused(small_mnist, tmp_path, mo
     assert str(caught.value) == (
         "model.dropout: this model takes none; found 0.2. Add `dropout=None` to the arguments of Plain.__call__"
     )
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        (
+            {"training": Training(epochs=200_000_000), "schedule": Schedule("step")},
+            "training.epochs: more steps than are counted; expected epochs of at most 2,147,483,647 steps in all, "
+            "found 4,000,000,000. Name fewer epochs, or end the run with --training.steps",
+        ),
+        (
+            {"training": Training(epochs=200_000_000, steps=12), "schedule": Schedule("step")},
+            "training.epochs: too many for the schedule step; expected epochs of at most 2,147,483,647 steps in all, "
+            "the most that are counted, found 4,000,000,000",
+        ),
+        (
+            {"schedule": Schedule("one_cycle"), "training": Training(batch_size=500)},
+            "training.epochs: too few for one_cycle; expected epochs of at least 4 steps in all, to rise and to fall, "
+            "found 2",
+        ),
+        (
+            {"schedule": Schedule("step", decay_epochs=0.02)},
+            "schedule.decay_epochs: no such drops; expected a step or more, and less than all of the run's 20 steps, "
+            "found 0.4",
+        ),
+        (
+            {"schedule": Schedule("step", decay_epochs=0.99)},
+            "schedule.decay_epochs: no such drops; expected a step or more, and less than all of the run's 20 steps, "
+            "found 19.8",
+        ),
+        (
+            {"augmentation": Augmentation(crop_padding=29)},
+            "augmentation.crop_padding: wider than the images: most crops would hold none of them; expected at most "
+            "their side, 28, found 29",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_fit_into_the_run_is_refused_in_one_line(sections, line, small_mnist):
+    with pytest.raises(ConfigError) as refused:
+        set_up(Experiment(data=Data(f"idx:{small_mnist}"), **sections))
+    assert str(refused.value) == line
+
+
+def test_a_run_ends_sooner_than_epochs_that_no_counter_holds(small_mnist):
+    experiment = Experiment(data=Data(f"idx:{small_mnist}"), training=Training(epochs=200_000_000, steps=12))
+    assert set_up(experiment).plan.total_steps == 12
+
+
+def split_of(labels):
+    return Split(np.zeros((len(labels), 8, 8, 1), np.uint8), np.asarray(labels, np.int32))
+
+
+def loaded(train, test, names="abcd"):
+    dataset = Dataset("drawn", split_of(train), split_of(test), tuple(names), {})
+    return Loaded(dataset, dataset.train, None)
+
+
+def test_balanced_weights_are_those_of_scikit_learn_though_a_class_has_no_example():
+    experiment = Experiment(training=Training(batch_size=2, class_weights="balanced"))
+    labels = [0, 0, 0, 2, 2, 3]
+    weights = np.asarray(set_up(experiment, loaded(labels, labels)).first_state().hyperparameters.class_weights)
+    expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    np.testing.assert_allclose(weights[[0, 2, 3]], expected, rtol=1e-6)
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "lines"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3], []),
+        (
+            [1, 2, 3, 1],
+            [1, 2, 1, 1],
+            [
+                "no training image of 1 of 4 classes (a), no test image of 2 (a, d): a class without examples is "
+                "neither learnt nor measured"
+            ],
+        ),
+        ([2, 2, 2, 2], [0, 1, 2, 3], ["all training images are of class c: there is nothing to tell apart"]),
+    ],
+)
+def test_classes_without_an_example_are_told_of_in_one_line(train, test, lines):
+    assert cautions(set_up(Experiment(training=Training(batch_size=2)), loaded(train, test))) == lines
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "told"),
+    [
+        (Schedule(), 1, []),
+        (Schedule("constant", warmup_epochs=0.5), 10, []),
+        (
+            Schedule("constant", warmup_epochs=0.5),
+            9,
+            ["after 9 steps, before the learning rate is at its peak, at step 9"],
+        ),
+        (Schedule("one_cycle"), 6, []),  # the peak is at 0.3 · 20 - 1 = 5
+        (Schedule("one_cycle"), 5, ["after 5 steps, before the learning rate is at its peak, at step 5"]),
+    ],
+)
+def test_a_run_that_ends_before_its_learning_rate_is_at_the_peak_is_told_so(schedule, steps, told):
+    labels = [0, 1, 2, 3] * 10
+    experiment = Experiment(schedule=schedule, training=Training(batch_size=2, steps=steps))
+    found = cautions(set_up(experiment, loaded(labels, labels)))
+    assert len(found) == len(told)
+    assert all(part in line for part, line in zip(told, found, strict=True))

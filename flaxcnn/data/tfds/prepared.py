@@ -107,4 +107,5 @@ def _read_split(description: Description, split: str, in_memory: int) -> tuple[S
             raise DataError("label out of range", where=where, expected="the index of a class", found=example.label)
         labels[position] = example.label
     images: Images = RecordImages(description.folder, split, shape) if stored else pixels
-    return Split(images, labels), digest.hexdigest()
+    places = {kind: f"{description.folder} {split} {kind}" for kind in ("images", "labels")}
+    return Split(images, labels, places), digest.hexdigest()

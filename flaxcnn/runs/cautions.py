@@ -1,0 +1,34 @@
+"""What a training can do but its owner may not mean: said in a line each, before it starts."""
+
+import numpy as np
+
+from flaxcnn.data import describe_absent
+from flaxcnn.runs.setup import Setup, schedule_of
+
+
+def cautions(setup: Setup) -> list[str]:
+    """Return the lines: classes without an example, and a learning rate that the run ends too soon for."""
+    return [line for line in (_about_classes(setup), _about_peak(setup)) if line]
+
+
+def _about_classes(setup: Setup) -> str | None:
+    names = setup.dataset.class_names
+    if len(np.unique(setup.train.labels)) == 1:
+        return f"all training images are of class {names[setup.train.labels[0]]}: there is nothing to tell apart"
+    splits = {"training": setup.train, "test": setup.dataset.test}
+    if setup.validation is not None:
+        splits["validation"] = setup.validation
+    absent = describe_absent(splits, names)
+    return absent and f"{absent}: a class without examples is neither learnt nor measured"
+
+
+def _about_peak(setup: Setup) -> str | None:
+    """Return a line where `training.steps` ends the run before the learning rate is at its peak."""
+    schedule = schedule_of(setup.experiment, setup.plan)
+    peak = schedule.peak_step
+    if setup.plan.total_steps > peak:
+        return None
+    return (
+        f"training.steps ends the run after {setup.plan.total_steps:,} steps, before the learning rate is at its peak, "
+        f"at step {peak:,}: the schedule spans training.epochs"
+    )
