@@ -243,14 +243,18 @@ def _finish(
         _write_best(search, experiment, trials, best, words)
 
 
-def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str) -> None:
-    """Write the config of the best trial."""
-    lines = [
-        f"Trial {best.number} of the sweep {search.name}: {words}.",
-        "",
-        shown_params(best.params, short_names(best.params)),
-    ]
-    if best.parent is not None:
+def _write_best(
+    search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial | None, words: str
+) -> None:
+    """Write the config of the best trial; with None, the config's own setting, which no confirmed trial surpassed."""
+    lines = [f"The config's own setting, which the best of the sweep {search.name} do not surpass: {words}."]
+    if best is not None:
+        lines = [
+            f"Trial {best.number} of the sweep {search.name}: {words}.",
+            "",
+            shown_params(best.params, short_names(best.params)),
+        ]
+    if best is not None and best.parent is not None:
         ends = scheduler_of(search.sweep, search.experiment).fractions(best.bracket)
         lines += ["", "Population-based training went to it by way of other settings, which this file does not repeat:"]
         lines += [
@@ -258,5 +262,5 @@ def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial],
             f"{shown_params(segment.params, short_names(segment.params))}"
             for segment in lineage(trials, best.number)
         ]
-    source = experiment_source(with_params(experiment, best.params), "\n".join(lines))
-    RunFolder(search.folder).write_text("best.py", source)
+    found = experiment if best is None else with_params(experiment, best.params)
+    RunFolder(search.folder).write_text("best.py", experiment_source(found, "\n".join(lines)))
