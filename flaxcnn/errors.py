@@ -17,27 +17,42 @@ class FlaxcnnError(Exception):
         expected: what would have been right.
         found: what was there.
         fix: what to do about it, a sentence without its full stop.
+        elsewhere: which other folder would help, "a folder on another disk"; how to get there depends on the command.
     """
 
     exit_code = 2
 
     def __init__(
-        self, what: str, *, where: object = None, expected: object = None, found: object = None, fix: str = ""
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        fix: str = "",
+        elsewhere: str = "",
     ):
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
-        super().__init__(self._line())
+        self.elsewhere = elsewhere
+        super().__init__(self.line())
 
-    def _line(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where is not None else self.what
+    def line(self, go: str = "use {}") -> str:
+        """Return the error in one line.
+
+        Args:
+            go: how to get to another folder, with {} in the place of `elsewhere`.
+        """
+        line = f"{_shortened(self.where)}: {self.what}" if self.where is not None else self.what
         sides = []
         if self.expected is not None:
             sides.append(f"expected {self.expected}")
         if self.found is not None:
-            sides.append(f"found {self.found}")
+            sides.append(f"found {_shortened(self.found)}")
         if sides:
             line += "; " + ", ".join(sides)
-        if self.fix:
-            line += f". {self.fix[0].upper()}{self.fix[1:]}"
+        fix = ", or ".join(filter(None, (self.fix, go.format(self.elsewhere) if self.elsewhere else "")))
+        if fix:
+            line += f". {fix[0].upper()}{fix[1:]}"
         return printable(" ".join(line.split()))
 
 
@@ -67,6 +82,12 @@ class ProcessError(FlaxcnnError):
     """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
 
     exit_code = 1
+
+
+def _shortened(side: object, longest: int = 600) -> str:
+    """Return the text of a side, without its middle where it is so long that nobody would read it."""
+    text = str(side)
+    return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"
 
 
 def printable(text: str) -> str:

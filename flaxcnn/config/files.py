@@ -7,12 +7,13 @@ import math
 import os
 import runpy
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flaxcnn.config.experiment import Experiment
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files import user_path
 
 Bound = TypeVar("Bound")
 Row = TypeVar("Row", "PublishedRow", "Expectation")
@@ -78,6 +79,7 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         "published = ((step, train_loss or None, test_accuracy or None), ...)",
         path,
     )
+    _require_each(published, _published_fault, "published", path)
     expected = _rows(
         bound.get("expected", ()),
         Expectation,
@@ -85,6 +87,8 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         'expected = (("test_accuracy", at_least, at_most), ...)',
         path,
     )
+    expected = tuple(Expectation(row.metric, _as_float(row.at_least), _as_float(row.at_most)) for row in expected)
+    _require_each(expected, _expectation_fault, "expected", path)
     return ExperimentFile(path.stem, experiment, published, expected)
 
 
@@ -98,7 +102,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
     Raises:
         ConfigError: there is no such file, or it fails to run; the line is named where there is one.
     """
-    path = Path(os.path.expanduser(name_or_path))
+    path = user_path(name_or_path, "the config")
     if name_or_path in known:
         path = known[name_or_path]
     elif path.suffix != ".py" and os.sep not in name_or_path:
@@ -151,6 +155,41 @@ def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, p
     if not all(map(fits, rows)):
         raise error
     return rows
+
+
+def _require_each(rows: Sequence[Row], fault: Callable[[Row], str], name: str, path: Path) -> None:
+    """Raise ConfigError at the first row in which something is wrong, or whose step or metric stood there before."""
+    for place, row in enumerate(rows):
+        if what := fault(row):
+            raise ConfigError(what, where=f"{path}: {name}[{place}]", found=tuple(row))
+        if row[0] in [other[0] for other in rows[:place]]:
+            raise ConfigError("stands there twice", where=f"{path}: {name}[{place}]", found=repr(row[0]))
+
+
+def _published_fault(row: PublishedRow) -> str:
+    if row.step < 0:
+        return "a step below 0"
+    if row.train_loss is not None and not math.isfinite(_as_float(row.train_loss)):
+        return "a loss that is not finite"
+    accuracy = row.test_accuracy
+    return "" if accuracy is None or 0 <= accuracy <= 1 else "an accuracy that is no fraction of 1"
+
+
+def _expectation_fault(row: Expectation) -> str:
+    if math.isnan(row.at_least) or math.isnan(row.at_most):
+        return "a bound that is no number"
+    if row.at_least > row.at_most:
+        return "no number is so: at_least is above at_most"
+    nothing = math.isinf(row.at_least) and math.isinf(row.at_most)
+    return "expects nothing: give at_least, at_most or both" if nothing else ""
+
+
+def _as_float(number: float) -> float:
+    """Return a number as a float, infinite where it is a whole one that no float holds."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _line_in(path: Path, error: Exception) -> int | None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from flaxcnn.config.checks import check_types, require, require_own
 from flaxcnn.errors import ConfigError
+from flaxcnn.files import require_path
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Data:
 
     def __post_init__(self) -> None:
         check_types("data", self)
+        require_path(self.source, "data.source")
+        if self.dir is not None:
+            require_path(self.dir, "data.dir")
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
         memory = self.device_memory
         require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)

@@ -3,6 +3,7 @@
 Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
 """
 
+from flaxcnn.files.paths import require_path, user_path
 from flaxcnn.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
 from flaxcnn.files.writing import cannot_write, sync, sync_tree
 
@@ -13,6 +14,8 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_text",
+    "require_path",
     "sync",
     "sync_tree",
+    "user_path",
 ]

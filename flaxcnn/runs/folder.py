@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, sync
+from flaxcnn.files import cannot_write, sync, user_path
 
 LOCK = ".lock"
 PARTIAL = "partial"  # in the name of a file that is not whole yet
@@ -146,7 +146,7 @@ def make_run_folder(out: str | None, config_name: str, root: Path = Path("runs")
     """
     if out is None:
         return RunFolder(_next_free(root, config_name))
-    path = Path(out).expanduser()
+    path = user_path(out, "--out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         holds = sorted(each.name for each in path.iterdir())
@@ -167,7 +167,7 @@ def open_run_folder(path: str) -> RunFolder:
     Raises:
         RunFolderError: there is none, or it holds no run.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path, "the folder")
     if not folder.is_dir():
         raise RunFolderError("no such run folder", where=folder, fix=_runs_near(folder))
     if not _holds_run(folder):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxcnn.config import ExperimentFile
+from flaxcnn.config import ExperimentFile, with_data
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.pictures import draw_over_seeds
 from flaxcnn.evaluation.reproduction import (
@@ -20,10 +20,13 @@ from flaxcnn.evaluation.reproduction import (
     judgement,
     reported,
     reported_table,
+    require_reported,
     rows_table,
 )
+from flaxcnn.files import user_path
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import SUMMARY, read_rows
+from flaxcnn.runs.record import SUMMARY, read_rows, reported_numbers
+from flaxcnn.runs.setup import load
 from flaxcnn.runs.train import train
 
 _MOST_ROWS = 60  # of a table that people read
@@ -46,7 +49,9 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     """
     if seeds < 1:
         raise ConfigError("out of range", where="--seeds", expected="at least 1", found=seeds)
-    base = Path(out).expanduser() if out is not None else Path("runs") / f"reproduce-{file.name}"
+    loaded = load(with_data(file.experiment))
+    require_reported(file.expected, reported_numbers(file.experiment, len(loaded.dataset.test)))
+    base = user_path(out, "--out") if out is not None else Path("runs") / f"reproduce-{file.name}"
     folders = []
     for seed in range(seeds):
         training = dataclasses.replace(file.experiment.training, seed=seed)
@@ -57,8 +62,6 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
         if code:
             return code
         folders.append(RunFolder(folder))
-        if seed == 0:
-            reported([folders[0].read_json(SUMMARY)], file.expected)  # a misspelt expectation shows now, not after all
     summaries = [folder.read_json(SUMMARY) for folder in folders]
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]

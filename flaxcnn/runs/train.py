@@ -194,7 +194,7 @@ def _finish(
         try:
             state = session.store.restore(step, session.setup.state_target()).state
         except RunFolderError as error:
-            fix = "train anew, with another --out; or with --checkpoint.final last"
+            fix = "train anew in another folder, or with checkpoint.final last"
             raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
     placement = session.setup.placement
     model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)

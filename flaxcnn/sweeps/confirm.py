@@ -25,7 +25,7 @@ class Result(NamedTuple):
     """What fresh seeds say."""
 
     report: str  # Markdown
-    best: Trial | None  # of the sweep, by its mean over fresh seeds; None where the config's own setting has no worse one
+    best: Trial | None  # of the sweep, by its mean over fresh seeds; None for the config's own setting
     words: str  # about it
 
 

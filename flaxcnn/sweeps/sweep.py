@@ -13,7 +13,7 @@ from typing import Any
 
 from flaxcnn.config import Experiment, with_data
 from flaxcnn.errors import ConfigError, TrainingError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
 from flaxcnn.runs.record import ENVIRONMENT
@@ -191,7 +191,7 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
 
 
 def _folder_path(out: str | None, name: str) -> Path:
-    return Path(out).expanduser() if out is not None else Path("runs") / f"sweep-{name}"
+    return user_path(out, "--out") if out is not None else Path("runs") / f"sweep-{name}"
 
 
 def _cores() -> int:

@@ -5,6 +5,10 @@ import shutil
 
 import pytest
 
+from flaxcnn.evaluation.reproduction import reported
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import read_config, reported_numbers
+
 CONFIG = """
 from flaxcnn.config import Data, Experiment, Logging, Training
 
@@ -53,6 +57,26 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
         if "test_accuracy |" in line
     ]
     assert "– to –" in one  # one seed has no spread
+
+
+def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
+    path = config(0.3)
+    path.write_text(path.read_text().replace('"test_accuracy"', '"test_accuracy_first_2000"'))
+    done = flaxcnn("reproduce", path, "--seeds", 2, "--out", "both")  # its rows look at 100 test images
+    assert done.returncode == 2
+    assert done.stdout == ""
+    line = "flaxcnn: test_accuracy_first_2000: expected of a number that no run reports. Did you mean"
+    assert done.stderr == f"{line} 'test_accuracy_first_100'?\n"
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--data.validation", 0.2), ("--logging.test_examples", 0)])
+def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config, flaxcnn, tmp_path):
+    done = flaxcnn("train", config(0.3), "--training.steps", 2, "--out", "run", *options)
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(tmp_path / "run")
+    names = reported_numbers(read_config(folder).file.experiment, test_images=300)
+    assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
 
 
 def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):

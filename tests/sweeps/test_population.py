@@ -282,9 +282,7 @@ def mostly_unchanged(params, generator):
     st.integers(0, 2**63 - 1),
     st.randoms(use_true_random=True),
 )
-def test_no_two_members_are_trained_to_the_same_bits_however_the_work_is_cut_up(
-    budget, lanes, replaced, seed, choices
-):
+def test_no_two_members_are_trained_to_the_same_bits_however_the_work_is_cut_up(budget, lanes, replaced, seed, choices):
     scheduler = PopulationBased(4, replaced).bound(mostly_unchanged, seed)
     found = Simulation(scheduler, budget, lanes, workers=Disorderly(choices)).trials
     trained = [settings_by_generation(found, trial) for trial in found]
