@@ -7,11 +7,12 @@ import math
 import os
 import runpy
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flaxcnn.config.experiment import Experiment
+from flaxcnn.config.neighbours import neighbours
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
 
@@ -114,14 +115,18 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
         )
     elif not os.path.isfile(path):  # False also for a name that is too long for the system
         raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
+    beside: Set[str] = set()
     try:
-        return path, runpy.run_path(str(path))
+        with neighbours(path) as beside:
+            return path, runpy.run_path(str(path))
     except ConfigError as error:
         raise ConfigError(f"in this config file: {error}", where=path) from error
     except Exception as error:  # whatever the user's own Python raises
-        line = f"line {_line_in(path, error)}: " if _line_in(path, error) else ""
+        file, line = _place_of(error, path, beside)
         raise ConfigError(
-            f"{line}{type(error).__name__}: {error}", where=path, fix="correct the config file"
+            f"{f'line {line}: ' if line else ''}{type(error).__name__}: {error}",
+            where=file,
+            fix="correct the config file" if file == path else f"correct the file, which {path} imports",
         ) from error
 
 
@@ -192,12 +197,21 @@ def _as_float(number: float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _line_in(path: Path, error: Exception) -> int | None:
-    if isinstance(error, SyntaxError):
-        return error.lineno
-    step, line = error.__traceback__, None
+def _place_of(error: Exception, path: Path, beside: Set[str]) -> tuple[Path, int | None]:
+    """Return the file and the line at which an error was raised, None for no line.
+
+    Args:
+        error: what the config file raised.
+        path: of the config file, which it is where no module beside it has raised the error.
+        beside: the names of those modules.
+    """
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        found = Path(error.filename)
+        return (path if found == path.resolve() else found), error.lineno
+    step, file, line = error.__traceback__, path, None
     while step is not None:
-        if step.tb_frame.f_code.co_filename == str(path):
-            line = step.tb_lineno
+        code, module = step.tb_frame.f_code, str(step.tb_frame.f_globals.get("__name__", ""))
+        if code.co_filename == str(path) or module.partition(".")[0] in beside:
+            file, line = Path(code.co_filename), step.tb_lineno
         step = step.tb_next
-    return line
+    return file, line
