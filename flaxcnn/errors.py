@@ -42,12 +42,12 @@ class FlaxcnnError(Exception):
         Args:
             go: how to get to another folder, with {} in the place of `elsewhere`.
         """
-        line = f"{_shortened(self.where)}: {self.what}" if self.where is not None else self.what
+        line = f"{self.where}: {self.what}" if self.where is not None else self.what
         sides = []
         if self.expected is not None:
             sides.append(f"expected {self.expected}")
         if self.found is not None:
-            sides.append(f"found {_shortened(self.found)}")
+            sides.append(f"found {self.found}")
         if sides:
             line += "; " + ", ".join(sides)
         fix = ", or ".join(filter(None, (self.fix, go.format(self.elsewhere) if self.elsewhere else "")))
@@ -82,12 +82,6 @@ class ProcessError(FlaxcnnError):
     """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
 
     exit_code = 1
-
-
-def _shortened(side: object, longest: int = 600) -> str:
-    """Return the text of a side, without its middle where it is so long that nobody would read it."""
-    text = str(side)
-    return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"
 
 
 def printable(text: str) -> str:

@@ -86,7 +86,6 @@ def test_a_path_that_cannot_be_is_one_line_in_every_command(path, command_enviro
         assert each["code"] == 2, each
         assert each["said"].startswith("flaxcnn: "), each
         assert each["said"].count("\n") == 1, each
-        assert len(each["said"]) < 1500  # nobody reads a path of 6,000 characters
     assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
     assert (tmp_path / "file").read_text() == "precious"
 

@@ -76,9 +76,9 @@ def replay(arguments: Sequence[str]) -> int:
     options = parse(ReplayOptions, arguments, program="flaxcnn replay")
     with computing():
         from flaxcnn.runs.crash import replay
-        from flaxcnn.runs.folder import open_run_folder
+        from flaxcnn.runs.folder import open_crash_folder
 
-        found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
+        found = replay(open_crash_folder(options.crash), options.data.source, options.data.dir)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
         print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")

@@ -14,7 +14,8 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write
 from flaxcnn.processes import together
 from flaxcnn.runs.console import command
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder import CRASH, RunFolder
+from flaxcnn.runs.kinds import STEP
 from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import anywhere, set_up
 from flaxcnn.runs.weights import flat
@@ -35,7 +36,7 @@ def leave_crash(
         loss: of the faulty step.
         examples: indices of the training examples that it saw.
     """
-    path = folder.path / "crash"
+    path = folder.path / CRASH
     try:
         _write_crash(path, folder, state, metadata, loss, examples)
         fix = f"see in which layer with: {command('replay', path)}"
@@ -67,7 +68,7 @@ def _write_crash(
         crash = RunFolder(path)
         crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
         step = {"step": metadata.step, "epoch": metadata.epoch, "loss": repr(loss), "examples": examples.tolist()}
-        crash.write_json("step.json", step)  # last: with it the folder is whole
+        crash.write_json(STEP, step)  # last: with it the folder is whole
 
     together(make)
     CheckpointStore(path, keep=1).save(state, metadata)
@@ -97,12 +98,10 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
         data_dir: likewise, for TensorFlow data sets.
 
     Raises:
-        RunFolderError: the folder is not a crash's, or is damaged.
+        RunFolderError: the folder is damaged.
         DataError: the data are no longer there, or changed.
     """
-    if not (crash.path / "step.json").exists():
-        raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
-    step = crash.read_json("step.json")
+    step = crash.read_json(STEP)
     setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files import cannot_write
-from flaxcnn.runs.folder import LOCK
+from flaxcnn.runs.kinds import LOCK
 
 
 @contextmanager

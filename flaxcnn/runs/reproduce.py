@@ -25,6 +25,7 @@ from flaxcnn.evaluation.reproduction import (
 )
 from flaxcnn.files import user_path
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.kinds import Kind, kind_of
 from flaxcnn.runs.record import SUMMARY, read_rows, reported_numbers
 from flaxcnn.runs.setup import load
 from flaxcnn.runs.train import train
@@ -52,6 +53,9 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     loaded = load(with_data(file.experiment))
     require_reported(file.expected, reported_numbers(file.experiment, len(loaded.dataset.test)))
     base = user_path(out, "--out") if out is not None else Path("runs") / f"reproduce-{file.name}"
+    kind = kind_of(base)
+    if kind not in (None, Kind.SEEDS):
+        raise ConfigError(f"holds {kind}", where=base, expected="runs with several seeds", fix="name another --out")
     folders = []
     for seed in range(seeds):
         training = dataclasses.replace(file.experiment.training, seed=seed)

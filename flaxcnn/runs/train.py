@@ -22,7 +22,7 @@ from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
 from flaxcnn.runs.choice import best_row
-from flaxcnn.runs.console import RunConsole, command
+from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
@@ -92,9 +92,6 @@ def resume(
     started: float,
 ) -> int:
     """Go on with a run as its folder says, its data or the devices others where that is said; as `train`."""
-    if (folder.path / "step.json").exists():
-        fix = f"look into it with: {command('replay', folder.path)}"
-        raise RunFolderError("the folder of a crash, not of a run", where=folder.path, fix=fix)
     file = read_config(folder).file
     before = file.experiment.mesh
     mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)

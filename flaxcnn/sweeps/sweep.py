@@ -16,6 +16,7 @@ from flaxcnn.errors import ConfigError, TrainingError
 from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
+from flaxcnn.runs.kinds import SWEEP, kind_of
 from flaxcnn.runs.record import ENVIRONMENT
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.sweeps.confirm import confirmation_of
@@ -39,7 +40,6 @@ from flaxcnn.sweeps.study import Study, file_url
 from flaxcnn.sweeps.trials import Status, Trial
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
-SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
 _LANES = 8  # where proposals do not wait for results
 
 
@@ -185,6 +185,8 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
             raise ConfigError(
                 f"holds another sweep, by {field}", where=path, expected=expected, found=found, fix="name another --out"
             )
+    elif kind_of(path) is not None:
+        raise ConfigError(f"holds {kind_of(path)}, no sweep", where=path, fix="name another --out")
     elif any(not name.startswith("study.db") and f".{PARTIAL}-" not in name for name in holds):
         raise ConfigError("holds files but no sweep", where=path, found=", ".join(holds[:3]), fix="name another --out")
     return folder
