@@ -108,6 +108,8 @@ def _report(
         lines += ["", textwrap.fill(judged, 120)]
     if file.published and len(rows) <= _MOST_ROWS and seeds > 1:
         lines += ["", rows_table(rows)]
+    if seeds == 1:
+        lines += ["", "One seed says nothing of the spread, so there are no intervals: train more with --seeds."]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries
     ]

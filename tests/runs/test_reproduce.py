@@ -51,12 +51,10 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     assert failed.returncode == 1
     assert failed.stdout.count("is complete") == 2
     assert "Not as expected: test_accuracy." in failed.stdout
-    (one,) = [
-        line
-        for line in flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout.splitlines()
-        if "test_accuracy |" in line
-    ]
-    assert "– to –" in one  # one seed has no spread
+    alone = flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout
+    (one,) = [line for line in alone.splitlines() if "test_accuracy |" in line]
+    assert "– to –" in one
+    assert "One seed says nothing of the spread, so there are no intervals" in alone
 
 
 def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
@@ -77,6 +75,25 @@ def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config
     folder = RunFolder(tmp_path / "run")
     names = reported_numbers(read_config(folder).file.experiment, test_images=300)
     assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
+
+
+def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcnn, small_mnist, tmp_path):
+    """No area under a curve: there is nothing from which the class could be told apart."""
+    shutil.copytree(small_mnist, tmp_path / "data")
+    labels = tmp_path / "data" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes(300))
+    words = ("--data.source", "idx:data", "--training.steps", 2, "--training.batch_size", 20)
+    assert flaxcnn("train", *words, "--out", "run").returncode == 0
+    done = flaxcnn("evaluate", "run")
+    assert done.returncode == 0, done.stderr
+    assert "nan" not in done.stdout
+    why = "not defined: the test images are all of one class, and it takes two to tell them apart"
+    assert {line.split(maxsplit=1)[0] for line in done.stdout.splitlines() if line.endswith(why)} == {
+        "macro_roc_auc",
+        "macro_average_precision",
+    }
+    same = flaxcnn("compare", "run", "run")
+    assert (same.returncode, "nan" in same.stdout) == (0, False)
 
 
 def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):
