@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flaxcnn import __version__
+from flaxcnn.cli.completion import CompletionOptions, script_for, words_of
 from flaxcnn.cli.contracts import ContractOptions, contract
 from flaxcnn.cli.datasets import DataOptions, data
 from flaxcnn.cli.runs import CompareOptions, EvaluateOptions, ReplayOptions, compare, evaluate, replay
@@ -24,7 +25,16 @@ from flaxcnn.cli.training import (
     resume,
     train,
 )
+from flaxcnn.command_line import parse, unknown_option
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
+
+
+def completion(arguments: Sequence[str]) -> int:
+    """Print a script that completes these commands in a shell."""
+    shell = parse(CompletionOptions, arguments, program="flaxcnn completion").shell
+    words = {name: words_of(_about(command), command.options) for name, command in COMMANDS.items()}
+    print(script_for(shell, words))
+    return 0
 
 
 class Command(NamedTuple):
@@ -46,6 +56,7 @@ COMMANDS = {
     "data": Command(data, DataOptions),
     "contract": Command(contract, ContractOptions, "use {}"),
     "replay": Command(replay, ReplayOptions, "use {}"),
+    "completion": Command(completion, CompletionOptions, "use {}"),
 }
 
 # What a path that a user names can be, wherever it is first looked at: no bug of the library's.
@@ -71,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"flaxcnn {__version__}")
             return 0
         if words[0].startswith("-"):
-            raise ConfigError(
-                "unknown option", where=words[0], fix=nearest(words[0], ["--help", "--version", "--debug"])
-            )
+            raise unknown_option(words[0], "flaxcnn", ["--help", "--version", "--debug"])
         if words[0] not in COMMANDS:
             raise ConfigError("unknown command", where=words[0], fix=nearest(words[0], COMMANDS))
         return COMMANDS[words[0]].run(words[1:])
@@ -109,8 +118,12 @@ def _refused(error: FlaxcnnError, command: str, debug: bool) -> int:
     return error.exit_code
 
 
+def _about(command: Command) -> str:
+    return (command.run.__doc__ or "").splitlines()[0]
+
+
 def _help() -> str:
-    lines = [f"  {name:10} {(command.run.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:10} {_about(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: flaxcnn COMMAND [OPTIONS]",
