@@ -114,7 +114,7 @@ def test_fish_completes_a_line_as_a_user_expects(script, tmp_path):
     for line, expected in zip((line for line, _ in LINES), EXPECTED, strict=True):
         words = [fish, "--no-config", "-c", f"source {path}; complete -C '{line}'"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        offered = {each.partition("\t")[0] for each in done.stdout.splitlines()}
+        offered = {each.partition("\t")[0].rstrip("/") for each in done.stdout.splitlines()}
         if expected == line or "--batch-size" in line:
             continue
         assert expected.rpartition(" ")[2] in offered, (line, done.stdout, done.stderr)
