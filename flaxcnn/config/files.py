@@ -113,7 +113,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
             expected="the name of a config or the path of a .py file",
             fix=nearest(name_or_path, known),
         )
-    elif not os.path.isfile(path):  # False also for a name that is too long for the system
+    elif not path.is_file():
         raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
     beside: Set[str] = set()
     try:
