@@ -34,8 +34,7 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     for word in arguments:
         name = _flag(word)
         if name is not None and name not in flags:
-            hint = nearest(f"--{name}", [f"--{each}" for each in flags]) if flags else ""
-            raise ConfigError("unknown option", where=word.partition("=")[0], fix=hint or f"see {program} --help")
+            raise unknown_option(word.partition("=")[0], program, [f"--{each}" for each in flags])
         if re.match(r"-[A-Za-z]", word):
             raise ConfigError("unknown option", where=word, fix=f"options have two dashes: see {program} --help")
     parsed, surplus = _quietly(options, arguments, default)
@@ -44,6 +43,17 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     if surplus:
         raise ConfigError("a word too many", where=surplus[0], fix=f"see {program} --help")
     return parsed
+
+
+def unknown_option(word: str, program: str, known: Sequence[str]) -> ConfigError:
+    """Return the error of an option that a command does not have: the one that is meant, or where its options are said.
+
+    tyro's own options for completion, which each of its programs has, know one command at a time.
+    """
+    if word.replace("_", "-").startswith("--tyro-"):
+        return ConfigError("unknown option", where=word, fix="completions are printed by: flaxcnn completion bash")
+    hint = nearest(word.replace("-", "_").replace("__", "--", 1), known) if known else ""
+    return ConfigError("unknown option", where=word, fix=hint or f"see {program} --help")
 
 
 def unchecked(options: type) -> Any:

@@ -19,17 +19,31 @@ class FlaxcnnError(Exception):
         expected: what would have been right.
         found: what was there.
         fix: what to do about it, a sentence without its full stop.
+        elsewhere: which other folder would help, "a folder on another disk"; how to get there depends on the command.
     """
 
     exit_code = 2
 
     def __init__(
-        self, what: str, *, where: object = None, expected: object = None, found: object = None, fix: str = ""
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        fix: str = "",
+        elsewhere: str = "",
     ):
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
-        super().__init__(self._line())
+        self.elsewhere = elsewhere
+        super().__init__(self.line())
 
-    def _line(self) -> str:
+    def line(self, go: str = "use {}") -> str:
+        """Return the error in one line.
+
+        Args:
+            go: how to get to another folder, with {} in the place of `elsewhere`.
+        """
         line = _cut(self.what) if self.where is None else f"{_cut(self.where)}: {_cut(self.what)}"
         sides = []
         if self.expected is not None:
@@ -38,8 +52,9 @@ class FlaxcnnError(Exception):
             sides.append(f"found {_cut(self.found)}")
         if sides:
             line += "; " + ", ".join(sides)
-        if self.fix:
-            line += f". {self.fix[0].upper()}{self.fix[1:]}"
+        fix = ", or ".join(filter(None, (self.fix, go.format(self.elsewhere) if self.elsewhere else "")))
+        if fix:
+            line += f". {fix[0].upper()}{fix[1:]}"
         return printable(" ".join(line.split()))
 
 

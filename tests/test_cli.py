@@ -197,6 +197,16 @@ def test_a_folder_without_permission_is_named(flaxcnn, small_mnist, tmp_path):
     refused(done, "locked/run: cannot write: Permission denied", "--out")
 
 
+def test_a_complete_run_where_nothing_may_be_written_is_advised_to_be_copied(flaxcnn, small_mnist, tmp_path):
+    words = ("train", "--data.source", f"idx:{small_mnist}", "--training.steps", "2", "--out", "run")
+    assert flaxcnn(*words).returncode == 0
+    (tmp_path / "run" / ".lock").chmod(0o400)
+    (tmp_path / "run").chmod(0o500)
+    done = flaxcnn("resume", "run", first=WITHOUT_ROOT_RIGHTS)
+    refused(done, "run/.lock: cannot write", "Copy the run to a folder that you may write to and resume the copy")
+    assert "--out" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

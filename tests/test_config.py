@@ -1,6 +1,7 @@
 """An experiment is typed data: wrong values are refused by name, and files and JSON keep every field."""
 
 import json
+import math
 
 import pytest
 
@@ -188,6 +189,38 @@ def test_a_config_file_that_fails_is_named_with_the_line(tmp_path, text, message
         load_experiment(str(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("expected = (('test_loss', 0.2, 0.1),)", "expected[0]: no number is so: at_least is above at_most"),
+        ("expected = (('test_loss', float('nan')),)", "expected[0]: a bound that is no number"),
+        ("expected = (('test_loss', 0, 1), ('test_accuracy',))", "expected[1]: expects nothing"),
+        ("expected = (('test_loss', 10**400),)", "expected[0]: expects nothing"),
+        ("expected = (('test_loss', 0, 1), ('test_loss', 0, 2))", "expected[1]: stands there twice"),
+        ("expected = (('test_loss', '0'),)", "values in another form; expected expected = (("),
+        ("published = ((-1, 2.3, 0.1),)", "published[0]: a step below 0"),
+        ("published = ((0, float('nan'), 0.1),)", "published[0]: a loss that is not finite"),
+        ("published = ((0, 10**400, 0.1),)", "published[0]: a loss that is not finite"),
+        ("published = ((0, 2.3, 12),)", "published[0]: an accuracy that is no fraction of 1"),
+        ("published = ((0, 2.3, 0.1), (50, None, 0.8), (0, 2.2, 0.2))", "published[2]: stands there twice; found 0"),
+    ],
+)
+def test_what_a_config_is_compared_with_is_checked_when_it_is_read(tmp_path, rows, message):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from flaxcnn.config import Experiment\nexperiment = Experiment()\n{rows}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_an_expectation_may_have_one_bound_only(tmp_path):
+    path = tmp_path / "mine.py"
+    rows = "(('test_accuracy', 0.9), ('test_loss', float('-inf'), 1))"
+    path.write_text(f"from flaxcnn.config import Experiment\nexperiment = Experiment()\nexpected = {rows}\n")
+    assert load_experiment(str(path)).expected == (("test_accuracy", 0.9, math.inf), ("test_loss", -math.inf, 1.0))
 
 
 def test_an_unknown_config_names_the_nearest():

@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from flaxcnn.command_line import parse
 from flaxcnn.errors import ConfigError, printable
+from flaxcnn.files import user_path
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,17 @@ def contract(arguments: Sequence[str]) -> int:
     asked = [name for name in ("write", "update", "check") if getattr(options, name) is not None]
     if len(asked) > 1:
         raise ConfigError("only one at a time", where=f"--{asked[0]} and --{asked[1]}", fix="leave one out")
+    file = user_path(getattr(options, asked[0]), f"--{asked[0]}") if asked else None
     known = options.model in MODELS or not (":" in options.model or options.model.endswith(".py"))
     module = create(options.model, classes=10) if known else commands.find_module(options.model)
     shape = None if options.input is None else commands.parse_input_shape(options.input)
-    if options.update is not None:
-        moved = commands.update(module, options.update, shape)
-        print("\n".join(moved) if moved else f"{printable(options.update)}: nothing moved")
+    if file is not None and options.update is not None:
+        moved = commands.update(module, file, shape)
+        print("\n".join(moved) if moved else f"{printable(str(file))}: nothing moved")
         return 0
-    if options.check is not None:
-        check_contract(module, Contract.load(options.check))
-        print(f"{printable(options.check)}: kept")
+    if file is not None and options.check is not None:
+        check_contract(module, Contract.load(file))
+        print(f"{printable(str(file))}: kept")
         return 0
     if known and shape is None:
         declared = Contract.load(contract_path(options.model))
@@ -51,9 +53,9 @@ def contract(arguments: Sequence[str]) -> int:
         shape = declared.input_shape
     if shape is None:
         raise ConfigError("shape of an image missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
-    if options.write is not None:
-        commands.write(module, shape, options.write)
-        print(f"contract  {printable(options.write)}")
+    if file is not None:
+        commands.write(module, shape, file)
+        print(f"contract  {printable(str(file))}")
     else:
         print(commands.show(module, shape))
     return 0

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -28,17 +27,18 @@ def data(arguments: Sequence[str]) -> int:
     """Verify a data set, describe it, and draw a grid of its examples."""
     options = parse(DataOptions, arguments, program="flaxcnn data")
     from flaxcnn.data import describe, describe_absent, describe_duplicates, draw_examples, find_duplicates, load
-    from flaxcnn.files import cannot_write
+    from flaxcnn.files import cannot_write, user_path
 
+    out = user_path(options.out, "--out")
     dataset = load(options.source, options.dir)
     print("\n".join(describe(dataset)))
     if absent := describe_absent({"training": dataset.train, "test": dataset.test}, dataset.class_names):
         print(f"flaxcnn: {absent}", file=sys.stderr)
     try:
-        draw_examples(dataset, Path(options.out))
+        draw_examples(dataset, out)
     except OSError as error:
-        raise cannot_write(Path(options.out), error) from error
-    print(f"examples  {options.out}")
+        raise cannot_write(out, error) from error
+    print(f"examples  {out}")
     if options.duplicates:
         tests, trains = len(dataset.test), len(dataset.train)
         print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)

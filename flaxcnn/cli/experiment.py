@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from flaxcnn.command_line import parse, unchecked
@@ -10,6 +11,7 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps import SweepFile
 
 T = TypeVar("T")
+Loaded = TypeVar("Loaded")
 File = TypeVar("File", ExperimentFile, SweepFile)
 BatchSize = int | Literal["auto"] | None
 
@@ -20,13 +22,31 @@ def load_trained(name: str) -> tuple[ExperimentFile, Experiment]:
     return file, file.experiment
 
 
+def load_config(load: Callable[[str], Loaded], name: str) -> Loaded:
+    """Return what a config file's name or path gives; where it is the folder of a run or a sweep, say what that is for.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    try:
+        return load(name)
+    except ConfigError as error:
+        from flaxcnn.runs.kinds import kind_of, use_of
+
+        kind = kind_of(Path(name))
+        if kind is None:
+            raise
+        what = f"the folder of {kind}, not a config"
+        raise ConfigError(what, where=name, fix=use_of(kind, Path(name))) from error
+
+
 def parse_experiment(
     kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], tuple[File, Experiment]]
 ) -> tuple[File, T]:
     """Return the config file that the arguments name, wherever among them, and the options over what stands in it."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
     first = parse(unchecked(kind), asked, program=program)
-    (file, experiment), words, batch_size = load(first.config), list(arguments), first.batch_size
+    (file, experiment), words, batch_size = load_config(load, first.config), list(arguments), first.batch_size
     if batch_size is not None:
         training, spelt = first.experiment.training, "--training.batch_size"
         given = any(word.partition("=")[0].replace("-", "_") == spelt.replace("-", "_") for word in asked)

@@ -1,5 +1,6 @@
 """Commands that look at runs that ended: `evaluate`, `compare` and `replay`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,9 +33,18 @@ def evaluate(arguments: Sequence[str]) -> int:
         same = "as in summary.json" if value == recorded[name] else printable(f"summary.json says {recorded[name]}")
         print(f"{name:26} {value}  ({same})")
     print("\nof the test images, with 95 % bootstrap intervals")
-    for name, (measured, (low, high)) in metrics.items():
-        print(f"{name:26} {measured:.4f}  {low:.4f} to {high:.4f}")
+    for name, (measured, interval) in metrics.items():
+        print(f"{name:26} {_with_interval(measured, *interval)}")
     return 0 if now == recorded else 1
+
+
+def _with_interval(measured: float, low: float, high: float) -> str:
+    """Return a metric with its interval, or in words why it has none; only those that rank classes may be undefined."""
+    if math.isnan(measured):
+        return "not defined: the test images are all of one class, and it takes two to tell them apart"
+    if math.isnan(low):
+        return f"{measured:.4f}  no interval: each resample of the test images is of one class"
+    return f"{measured:.4f}  {low:.4f} to {high:.4f}"
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,9 @@ def replay(arguments: Sequence[str]) -> int:
     options = parse(ReplayOptions, arguments, program="flaxcnn replay")
     with computing():
         from flaxcnn.runs.crash import replay
-        from flaxcnn.runs.folder import open_run_folder
+        from flaxcnn.runs.folder import open_crash_folder
 
-        found = replay(open_run_folder(options.crash), options.data.source, options.data.dir)
+        found = replay(open_crash_folder(options.crash), options.data.source, options.data.dir)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
         print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from flaxcnn.cli.computing import computing
-from flaxcnn.cli.experiment import BatchSize, parse_experiment, with_batch_size
+from flaxcnn.cli.experiment import BatchSize, load_config, parse_experiment, with_batch_size
 from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps import SweepFile, load_sweep_file
@@ -47,7 +47,7 @@ def sweep(arguments: Sequence[str]) -> int:
     file, options = parse_experiment(SweepOptions, arguments, "flaxcnn sweep", _load_searched)
     asked, name = file.sweep, file.name
     if options.search is not None:
-        found = load_sweep_file(options.search)
+        found = load_config(load_sweep_file, options.search)
         asked, name = found.sweep, f"{file.name}-{found.name}"
     if asked is None:
         where = options.search or options.config

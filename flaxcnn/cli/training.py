@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from flaxcnn.cli.computing import computing
-from flaxcnn.cli.experiment import BatchSize, load_trained, parse_experiment, with_batch_size
+from flaxcnn.cli.experiment import BatchSize, load_config, load_trained, parse_experiment, with_batch_size
 from flaxcnn.cli.places import DataPlace, MeshPlace
 from flaxcnn.command_line import parse
 from flaxcnn.config import Experiment, load_experiment
@@ -84,7 +84,7 @@ class ReproduceOptions:
 def reproduce(arguments: Sequence[str]) -> int:
     """Train several seeds, and compare their mean with what is expected."""
     options = parse(ReproduceOptions, arguments, program="flaxcnn reproduce")
-    file = load_experiment(options.config)
+    file = load_config(load_experiment, options.config)
     with computing():
         from flaxcnn.runs.reproduce import reproduce
 

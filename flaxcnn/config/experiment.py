@@ -20,6 +20,7 @@ from flaxcnn.config.sections import (
     Training,
 )
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files import user_path
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,17 @@ def with_data(experiment: Experiment, source: str | None = None, folder: str | N
         experiment: the experiment.
         source: in place of `data.source`; None to keep it.
         folder: in place of `data.dir`; None to keep it.
+
+    Raises:
+        ConfigError: one of them is no path.
     """
-    source, folder = source or experiment.data.source, folder or experiment.data.dir
+    source = experiment.data.source if source is None else source
+    folder = experiment.data.dir if folder is None else folder
     kind, colon, place = source.partition(":")
     if kind == "idx" and place:
-        source = kind + colon + os.path.abspath(os.path.expanduser(place))
+        source = kind + colon + os.path.abspath(user_path(place, "data.source"))
     if folder is not None:
-        folder = os.path.abspath(os.path.expanduser(folder))
+        folder = os.path.abspath(user_path(folder, "data.dir"))
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source, dir=folder))
 
 

@@ -7,12 +7,14 @@ import math
 import os
 import runpy
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flaxcnn.config.experiment import Experiment
+from flaxcnn.config.neighbours import neighbours
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files import user_path
 
 Bound = TypeVar("Bound")
 Row = TypeVar("Row", "PublishedRow", "Expectation")
@@ -78,6 +80,7 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         "published = ((step, train_loss or None, test_accuracy or None), ...)",
         path,
     )
+    _require_each(published, _published_fault, "published", path)
     expected = _rows(
         bound.get("expected", ()),
         Expectation,
@@ -85,6 +88,8 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         'expected = (("test_accuracy", at_least, at_most), ...)',
         path,
     )
+    expected = tuple(Expectation(row.metric, _as_float(row.at_least), _as_float(row.at_most)) for row in expected)
+    _require_each(expected, _expectation_fault, "expected", path)
     return ExperimentFile(path.stem, experiment, published, expected)
 
 
@@ -98,7 +103,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
     Raises:
         ConfigError: there is no such file, or it fails to run; the line is named where there is one.
     """
-    path = Path(os.path.expanduser(name_or_path))
+    path = user_path(name_or_path, "the config")
     if name_or_path in known:
         path = known[name_or_path]
     elif path.suffix != ".py" and os.sep not in name_or_path:
@@ -108,16 +113,20 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
             expected="the name of a config or the path of a .py file",
             fix=nearest(name_or_path, known),
         )
-    elif not os.path.isfile(path):  # False also for a name that is too long for the system
+    elif not path.is_file():
         raise ConfigError("no such config file", where=path, fix=f"or name one of the library's: {', '.join(known)}")
+    beside: Set[str] = set()
     try:
-        return path, runpy.run_path(str(path))
+        with neighbours(path) as beside:
+            return path, runpy.run_path(str(path))
     except ConfigError as error:
         raise ConfigError(f"in this config file: {error}", where=path) from error
     except Exception as error:  # whatever the user's own Python raises
-        line = f"line {_line_in(path, error)}: " if _line_in(path, error) else ""
+        file, line = _place_of(error, path, beside)
         raise ConfigError(
-            f"{line}{type(error).__name__}: {error}", where=path, fix="correct the config file"
+            f"{f'line {line}: ' if line else ''}{type(error).__name__}: {error}",
+            where=file,
+            fix="correct the config file" if file == path else f"correct the file, which {path} imports",
         ) from error
 
 
@@ -153,12 +162,56 @@ def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, p
     return rows
 
 
-def _line_in(path: Path, error: Exception) -> int | None:
-    if isinstance(error, SyntaxError):
-        return error.lineno
-    step, line = error.__traceback__, None
+def _require_each(rows: Sequence[Row], fault: Callable[[Row], str], name: str, path: Path) -> None:
+    """Raise ConfigError at the first row in which something is wrong, or whose step or metric stood there before."""
+    for place, row in enumerate(rows):
+        if what := fault(row):
+            raise ConfigError(what, where=f"{path}: {name}[{place}]", found=tuple(row))
+        if row[0] in [other[0] for other in rows[:place]]:
+            raise ConfigError("stands there twice", where=f"{path}: {name}[{place}]", found=repr(row[0]))
+
+
+def _published_fault(row: PublishedRow) -> str:
+    if row.step < 0:
+        return "a step below 0"
+    if row.train_loss is not None and not math.isfinite(_as_float(row.train_loss)):
+        return "a loss that is not finite"
+    accuracy = row.test_accuracy
+    return "" if accuracy is None or 0 <= accuracy <= 1 else "an accuracy that is no fraction of 1"
+
+
+def _expectation_fault(row: Expectation) -> str:
+    if math.isnan(row.at_least) or math.isnan(row.at_most):
+        return "a bound that is no number"
+    if row.at_least > row.at_most:
+        return "no number is so: at_least is above at_most"
+    nothing = math.isinf(row.at_least) and math.isinf(row.at_most)
+    return "expects nothing: give at_least, at_most or both" if nothing else ""
+
+
+def _as_float(number: float) -> float:
+    """Return a number as a float, infinite where it is a whole one that no float holds."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _place_of(error: Exception, path: Path, beside: Set[str]) -> tuple[Path, int | None]:
+    """Return the file and the line at which an error was raised, None for no line.
+
+    Args:
+        error: what the config file raised.
+        path: of the config file, which it is where no module beside it has raised the error.
+        beside: the names of those modules.
+    """
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        found = Path(error.filename)
+        return (path if found == path.resolve() else found), error.lineno
+    step, file, line = error.__traceback__, path, None
     while step is not None:
-        if step.tb_frame.f_code.co_filename == str(path):
-            line = step.tb_lineno
+        code, module = step.tb_frame.f_code, str(step.tb_frame.f_globals.get("__name__", ""))
+        if code.co_filename == str(path) or module.partition(".")[0] in beside:
+            file, line = Path(code.co_filename), step.tb_lineno
         step = step.tb_next
-    return line
+    return file, line

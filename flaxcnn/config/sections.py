@@ -13,6 +13,7 @@ from flaxcnn.config.checks import (
     require_own,
 )
 from flaxcnn.errors import ConfigError
+from flaxcnn.files import require_path
 
 _MOST = 2**31 - 1  # that int32 holds: steps are counted, and pixels placed, in it
 
@@ -35,6 +36,9 @@ class Data:
 
     def __post_init__(self) -> None:
         check_types("data", self)
+        require_path(self.source, "data.source")
+        if self.dir is not None:
+            require_path(self.dir, "data.dir")
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
         memory = self.device_memory
         require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)

@@ -18,7 +18,7 @@ from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.data.images import IN_MEMORY, Images
 from flaxcnn.errors import ConfigError, DataError, nearest
-from flaxcnn.files.paths import user_path
+from flaxcnn.files import user_path
 
 SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME")
 """The forms that `load` takes."""
@@ -74,7 +74,8 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
             raise ConfigError(
                 f"{package} is not installed", where="data.source", found=f"'{source}'", fix=f"install {package}"
             ) from error
-        return load_prepared(name, data_dir, in_memory)
+        where = None if data_dir is None else user_path(os.fspath(data_dir), "data.dir")
+        return load_prepared(name, where, in_memory)
     what, fix = _advice(source)
     raise ConfigError(what, where="data.source", expected=" or ".join(SOURCES), found=f"'{source}'", fix=fix)
 

@@ -6,7 +6,7 @@ are positive and lie skewed, with a long tail above; their logarithms are nearly
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxcnn.config import Expectation, PublishedRow
@@ -77,13 +77,19 @@ def reported(summaries: Sequence[Mapping[str, Any]], expected: Sequence[Expectat
         if isinstance(value, int | float) and not isinstance(value, bool)
         if name not in _ABOUT_A_RUN and not name.endswith("_examples")
     ]
+    require_reported(expected, names)
     by_metric = {each.metric: each for each in expected}
-    for metric in by_metric:
-        if metric not in names:
-            raise ConfigError("expected of a number that no run reports", where=metric, fix=nearest(metric, names))
     ordered = [*by_metric, *(name for name in names if name not in by_metric)]
     columns = {name: [float(summary[name]) for summary in summaries] for name in ordered}
     return [Reported(name, values, mean_interval(values), by_metric.get(name)) for name, values in columns.items()]
+
+
+def require_reported(expected: Sequence[Expectation], names: Collection[str]) -> None:
+    """Raise ConfigError where something is expected of a number that is not among those that runs report."""
+    for each in expected:
+        if each.metric not in names:
+            fix = nearest(each.metric, names)
+            raise ConfigError("expected of a number that no run reports", where=each.metric, fix=fix)
 
 
 def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> list[ComparedRow]:

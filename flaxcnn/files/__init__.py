@@ -4,6 +4,7 @@ Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
 """
 
 from flaxcnn.files.deleting import refuse_links, remove
+from flaxcnn.files.paths import require_path, user_path
 from flaxcnn.files.reading import (
     checked,
     open_regular,
@@ -27,6 +28,8 @@ __all__ = [
     "read_text",
     "refuse_links",
     "remove",
+    "require_path",
     "sync",
     "sync_tree",
+    "user_path",
 ]

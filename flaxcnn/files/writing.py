@@ -9,24 +9,23 @@ from typing import BinaryIO
 
 from flaxcnn.errors import RunFolderError
 
-_MAKE_SPACE = "make space, or name a folder on another disk with --out"
-_OTHER_FOLDER = "name a folder that you may write to with --out"
-_ADVICE = {
-    errno.ENOSPC: _MAKE_SPACE,
-    errno.EDQUOT: _MAKE_SPACE,
-    errno.EFBIG: "raise the limit on the size of files, or name a folder on another disk with --out",
-    errno.ELOOP: "remove what stands there",
-    errno.ENXIO: "remove what stands there",
-    errno.EACCES: _OTHER_FOLDER,
-    errno.EPERM: _OTHER_FOLDER,
-    errno.EROFS: _OTHER_FOLDER,
+_OTHER_DISK, _WRITABLE = "a folder on another disk", "a folder that you may write to"
+_ADVICE = {  # what to do in the same folder, and which other folder would do
+    errno.ENOSPC: ("make space", _OTHER_DISK),
+    errno.EDQUOT: ("make space", _OTHER_DISK),
+    errno.EFBIG: ("raise the limit on the size of files", _OTHER_DISK),
+    errno.ELOOP: ("remove what stands there", ""),
+    errno.ENXIO: ("remove what stands there", ""),
+    errno.EACCES: ("", _WRITABLE),
+    errno.EPERM: ("", _WRITABLE),
+    errno.EROFS: ("", _WRITABLE),
 }
 
 
 def cannot_write(path: Path, error: OSError) -> RunFolderError:
     """Return the error for a file or folder that the system would not write, with what to do about it."""
-    advice = _ADVICE.get(error.errno or 0, "name another folder with --out")
-    return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=advice)
+    fix, elsewhere = _ADVICE.get(error.errno or 0, ("", "another folder"))
+    return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=fix, elsewhere=elsewhere)
 
 
 def open_own(path: Path) -> BinaryIO:

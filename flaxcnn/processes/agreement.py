@@ -173,6 +173,7 @@ def _packed(error: FlaxcnnError) -> dict[str, Any]:
         "kind": f"{type(error).__module__}.{type(error).__qualname__}",
         "what": error.what[:LONGEST_TEXT],
         "fix": error.fix[:LONGEST_TEXT],
+        "elsewhere": error.elsewhere[:LONGEST_TEXT],
         "exit_code": error.exit_code,
         **{name: None if side is None else str(side)[:LONGEST_TEXT] for name, side in sides.items()},
     }

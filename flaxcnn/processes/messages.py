@@ -145,5 +145,6 @@ _ERROR: Mapping[str, Callable[[object], bool]] = {
     "expected": _maybe_text,
     "found": _maybe_text,
     "fix": _text(LONGEST_TEXT),
+    "elsewhere": _text(LONGEST_TEXT),
     "exit_code": _EXIT_CODE,
 }

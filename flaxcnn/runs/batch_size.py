@@ -8,7 +8,6 @@ import dataclasses
 import math
 from bisect import bisect_right
 from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from flaxcnn import processes
 from flaxcnn.config import Experiment, Schedule
 from flaxcnn.errors import ConfigError
+from flaxcnn.files import user_path
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.host_memory import host_memory
@@ -211,9 +211,9 @@ def free_memory(setup: Setup) -> int:
 
 
 def _recorded(out: str | None) -> int | None:
-    if out is None or not (Path(out).expanduser() / CONFIG).exists():
+    if out is None or not (user_path(out, "--out") / CONFIG).exists():
         return None
-    return read_config(RunFolder(Path(out).expanduser())).file.experiment.training.batch_size
+    return read_config(RunFolder(user_path(out, "--out"))).file.experiment.training.batch_size
 
 
 def _smallest(experiment: Experiment) -> int:

@@ -13,15 +13,14 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
 from flaxcnn.runs.console import command
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder import CRASH, RunFolder
+from flaxcnn.runs.kinds import STEP
 from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import flat
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.step import Batch, apply_for_training, augmented_batch, loss_of, parts_of
-
-_STEP = "step.json"
 
 
 class _Step(NamedTuple):
@@ -45,7 +44,7 @@ def leave_crash(
         loss: of the faulty step.
         examples: indices of the training examples that it saw.
     """
-    path = folder.path / "crash"
+    path = folder.path / CRASH
     try:
         _write_crash(path, folder, state, metadata, loss, examples)
         fix = f"see in which layer with: {command('replay', path)}"
@@ -76,7 +75,7 @@ def _write_crash(
         crash = RunFolder(path)
         crash.write_text("config.json", (folder.path / "config.json").read_text(encoding="utf-8"))
         step = _Step(metadata.step, metadata.epoch, repr(loss), examples.tolist())
-        crash.write_json(_STEP, step._asdict())  # last: with it the folder is whole
+        crash.write_json(STEP, step._asdict())  # last: with it the folder is whole
 
     together(make)
     CheckpointStore(path, keep=1).save(state, metadata)
@@ -106,19 +105,17 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
         data_dir: likewise, for TensorFlow data sets.
 
     Raises:
-        RunFolderError: the folder is not a crash's, or is damaged.
+        RunFolderError: the folder is damaged.
         DataError: the data are no longer there, or changed.
     """
-    if not (crash.path / _STEP).exists():
-        raise RunFolderError("not a crash folder", where=crash.path, fix="name RUN/crash, which a diverged run leaves")
-    step: _Step = crash.read_json(_STEP, _Step)
+    step: _Step = crash.read_json(STEP, _Step)
     setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
     require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.train
-    examples = _examples(step, setup, crash.path / _STEP)
+    examples = _examples(step, setup, crash.path / STEP)
     batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.labels[examples]))
     replays = []
     for part, piece in enumerate(parts_of(state, batch)):

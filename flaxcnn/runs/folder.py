@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync
+from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync, user_path
+from flaxcnn.runs.kinds import Kind, kind_of, use_of
 
-LOCK = ".lock"
 _JSON_BYTES = 4 << 20  # of a JSON file, at most: 1,000 classes' weights, or the sessions of years, take less than 1 MiB
+CRASH = "crash"  # in a run's folder: of the step at which it diverged
 PARTIAL = "partial"  # in the name of a file that is not whole yet
 
 
@@ -146,7 +147,7 @@ def make_run_folder(out: str | None, config_name: str, root: Path = Path("runs")
     """
     if out is None:
         return RunFolder(_next_free(root, config_name))
-    path = Path(out).expanduser()
+    path = user_path(out, "--out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         holds = sorted(each.name for each in path.iterdir())
@@ -156,7 +157,10 @@ def make_run_folder(out: str | None, config_name: str, root: Path = Path("runs")
         ) from error
     except OSError as error:
         raise cannot_write(path, error) from error
-    if holds and not _holds_run(path):
+    kind = kind_of(path)
+    if kind not in (None, Kind.RUN):
+        raise RunFolderError(f"holds {kind}", where=path, expected="a run or nothing", fix="name another --out")
+    if holds and kind is None:
         raise RunFolderError("holds files but no run", where=path, found=_listing(holds), fix="name another --out")
     return RunFolder(path)
 
@@ -167,22 +171,44 @@ def open_run_folder(path: str) -> RunFolder:
     Raises:
         RunFolderError: there is none, or it holds no run.
     """
-    folder = Path(path).expanduser()
+    folder = _existing(path)
+    kind = kind_of(folder)
+    if kind is Kind.RUN:
+        return RunFolder(folder)
+    if kind is None:
+        fix, wanted = _runs_near(folder), "a folder that flaxcnn train made"
+        raise RunFolderError("not a run folder", where=folder, expected=wanted, fix=fix)
+    raise RunFolderError(f"the folder of {kind}, not of a run", where=folder, fix=use_of(kind, folder))
+
+
+def open_crash_folder(path: str) -> RunFolder:
+    """Return the folder that a diverged run left.
+
+    Raises:
+        RunFolderError: there is none.
+    """
+    folder = _existing(path)
+    kind, what = kind_of(folder), "not a crash folder"
+    if kind is Kind.CRASH:
+        return RunFolder(folder)
+    if kind is Kind.RUN and kind_of(folder / CRASH) is Kind.CRASH:
+        what, fix = "the folder of a run, not of its crash", use_of(Kind.CRASH, folder / CRASH)
+    elif kind is Kind.RUN:
+        what, fix = "this run left no crash: no step of it diverged", ""
+    elif kind is None:
+        fix = f"name RUN/{CRASH}, which a diverged run leaves"
+    else:
+        what, fix = f"the folder of {kind}, not of a crash", use_of(kind, folder)
+    raise RunFolderError(what, where=folder, fix=fix)
+
+
+def _existing(path: str) -> Path:
+    folder = user_path(path, "the folder")
     if not folder.is_dir():
-        raise RunFolderError("no such run folder", where=folder, fix=_runs_near(folder))
-    if not _holds_run(folder):
         raise RunFolderError(
-            "not a run folder", where=folder, expected="a folder that flaxcnn train made", fix=_runs_near(folder)
+            "no such run folder", where=folder, found="a file" if folder.exists() else None, fix=_runs_near(folder)
         )
-    return RunFolder(folder)
-
-
-def _holds_run(path: Path) -> bool:
-    """Return whether a run began there. Its lock is the first file that it makes; a copy may lack that."""
-    try:
-        return any((path / name).is_file() for name in (LOCK, "config.json"))
-    except OSError:  # a folder that may not be looked into
-        return False
+    return folder
 
 
 def _next_free(root: Path, config_name: str) -> Path:
@@ -207,7 +233,7 @@ def _listing(names: list[str]) -> str:
 
 def _runs_near(folder: Path) -> str:
     try:
-        runs = sorted(each.name for each in folder.parent.iterdir() if _holds_run(each))
+        runs = sorted(each.name for each in folder.parent.iterdir() if kind_of(each) is Kind.RUN)
     except OSError:  # there is no such folder, or it may not be listed
         runs = []
     return f"runs in {folder.parent}: {_listing(runs[::-1])}" if runs else "train one with: flaxcnn train"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files import cannot_write, open_own
-from flaxcnn.runs.folder import LOCK
+from flaxcnn.runs.kinds import LOCK
 
 
 @contextmanager
@@ -33,13 +33,13 @@ def locked(folder: Path) -> Iterator[None]:
                 "another process is training in this folder",
                 where=folder,
                 found=f"process {holder}",
-                fix="wait until it has ended, stop it, or name another --out",
+                fix="wait until it has ended, or stop it",
             ) from error
         except OSError as error:
             raise RunFolderError(
                 f"cannot be locked: {error.strerror}",
                 where=path,
-                fix="name a folder on a disk that has locks with --out",
+                elsewhere="a folder on a disk that has locks",
             ) from error
         try:
             file.truncate(0)

@@ -24,7 +24,7 @@ from flaxcnn.config import Checkpoint, Experiment, ExperimentFile, Schedule
 from flaxcnn.config.checks import require
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.changes import changes
 from flaxcnn.runs.console import command
 from flaxcnn.runs.environment import device_line
@@ -233,7 +233,7 @@ def _at_rate(state: TrainState, rate: float, placement: Placement) -> TrainState
 
 
 def _picture(out: str) -> Path:
-    path = Path(out).expanduser()
+    path = user_path(out, "--out")
     if path.suffix != ".png":
         raise ConfigError("not a picture's name", where="--out", expected="a path that ends in .png", found=out)
     return path

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from flaxcnn.config import ExperimentFile, PublishedRow, from_json, to_json
+from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, from_json, to_json
 from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow
@@ -110,6 +110,23 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
             where = folder.path / SUMMARY
             raise RunFolderError(f"damaged at {name}", where=where, expected="at least 0", found=found[name])
     return found
+
+
+def reported_numbers(experiment: Experiment, test_images: int) -> list[str]:
+    """Return the names of the numbers that differ from run to run in the summaries of an experiment's runs.
+
+    Args:
+        experiment: the experiment.
+        test_images: of its data.
+    """
+    first = min(experiment.logging.test_examples, test_images)
+    return [
+        *("test_accuracy", "test_loss"),
+        *([f"test_accuracy_first_{first}"] if first else []),
+        *(("validation_accuracy", "validation_loss") if experiment.data.validation else ()),
+        *("train_accuracy", "train_loss", "generalization_gap", "generalization_gap_loss"),
+        *("train_seconds", "save_seconds", "eval_seconds", "compile_seconds", "total_seconds", "images_per_second"),
+    ]
 
 
 def require_same_data(folder: RunFolder, dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxcnn.config import ExperimentFile
+from flaxcnn.config import ExperimentFile, with_data
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.pictures import draw_over_seeds
 from flaxcnn.evaluation.reproduction import (
@@ -20,10 +20,14 @@ from flaxcnn.evaluation.reproduction import (
     judgement,
     reported,
     reported_table,
+    require_reported,
     rows_table,
 )
+from flaxcnn.files import user_path
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_rows, read_summary
+from flaxcnn.runs.kinds import Kind, kind_of
+from flaxcnn.runs.record import read_rows, read_summary, reported_numbers
+from flaxcnn.runs.setup import load
 from flaxcnn.runs.train import train
 
 _MOST_ROWS = 60  # of a table that people read
@@ -46,7 +50,12 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     """
     if seeds < 1:
         raise ConfigError("out of range", where="--seeds", expected="at least 1", found=seeds)
-    base = Path(out).expanduser() if out is not None else Path("runs") / f"reproduce-{file.name}"
+    loaded = load(with_data(file.experiment))
+    require_reported(file.expected, reported_numbers(file.experiment, len(loaded.dataset.test)))
+    base = user_path(out, "--out") if out is not None else Path("runs") / f"reproduce-{file.name}"
+    kind = kind_of(base)
+    if kind not in (None, Kind.SEEDS):
+        raise ConfigError(f"holds {kind}", where=base, expected="runs with several seeds", fix="name another --out")
     folders = []
     for seed in range(seeds):
         training = dataclasses.replace(file.experiment.training, seed=seed)
@@ -57,8 +66,6 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
         if code:
             return code
         folders.append(RunFolder(folder))
-        if seed == 0:
-            reported([read_summary(folders[0])], file.expected)  # a misspelt expectation shows now, not after all
     summaries = [read_summary(folder) for folder in folders]
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
@@ -101,6 +108,8 @@ def _report(
         lines += ["", textwrap.fill(judged, 120)]
     if file.published and len(rows) <= _MOST_ROWS and seeds > 1:
         lines += ["", rows_table(rows)]
+    if seeds == 1:
+        lines += ["", "One seed says nothing of the spread, so there are no intervals: train more with --seeds."]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries
     ]

@@ -95,7 +95,7 @@ class Session:
                 where=self.folder.path,
                 expected=f"at least {progress.step}",
                 found=self.setup.plan.total_steps,
-                fix="ask for more epochs or steps, or name another --out",
+                fix="ask for more epochs or steps, or train in another folder",
             )
         together(lambda: self._go_on(progress))
         return progress
@@ -134,7 +134,7 @@ class Session:
             raise RunFolderError(
                 "this run ended, and there is no checkpoint to go on from",
                 where=self.folder.path / "checkpoints",
-                fix="name another --out",
+                fix="train anew, in another folder",
             )
         summary.rename(summary.with_name(f"summary-step-{steps}.json"))
         return None

@@ -23,7 +23,7 @@ from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
 from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.choice import best_row
-from flaxcnn.runs.console import RunConsole, command
+from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
@@ -95,9 +95,6 @@ def resume(
     started: float,
 ) -> int:
     """Go on with a run as its folder says, its data or the devices others where that is said; as `train`."""
-    if (folder.path / "step.json").exists():
-        fix = f"look into it with: {command('replay', folder.path)}"
-        raise RunFolderError("the folder of a crash, not of a run", where=folder.path, fix=fix)
     file = read_config(folder).file
     before = file.experiment.mesh
     mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)
@@ -197,7 +194,7 @@ def _finish(
         try:
             state = session.store.restore(step, session.setup.state_target()).state
         except RunFolderError as error:
-            fix = "train anew, with another --out; or with --checkpoint.final last"
+            fix = "train anew in another folder, or with checkpoint.final last"
             raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
     placement = session.setup.placement
     model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)

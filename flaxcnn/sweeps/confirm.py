@@ -25,7 +25,7 @@ class Result(NamedTuple):
     """What fresh seeds say."""
 
     report: str  # Markdown
-    best: Trial  # of the sweep, by its mean over fresh seeds
+    best: Trial | None  # of the sweep, by its mean over fresh seeds; None for the config's own setting
     words: str  # about it
 
 
@@ -54,6 +54,8 @@ class Confirmation(NamedTuple):
         Raises:
             TrainingError: the config's own setting could not be trained with each seed, or no candidate could.
         """
+        from flaxcnn.evaluation.intervals import mean_interval  # its package imports JAX
+
         study, metric, count = self.search.open(), self.search.sweep.metric, len(self.seeds)
         trials = study.trials()
         study.close()
@@ -78,11 +80,15 @@ class Confirmation(NamedTuple):
         report = confirmation_report(self.search.name.rpartition(_SUFFIX)[0], metric, reference, settings, found)
         report = "\n".join([report, *failures, ""]) if failures else report
         sign = 1 if self.search.sweep.higher_is_better else -1
-        place = max(range(len(found)), key=lambda index: (sign * found[index].over_seeds.mean, -index))
-        mean = found[place].over_seeds
+        means = [mean_interval(reference), *(each.over_seeds for each in found)]  # the config's own setting first
+        place = max(range(len(means)), key=lambda index: (sign * means[index].mean, -index))
+        mean = means[place]
         spread = f"({mean.low:.4f} to {mean.high:.4f}) over {count} fresh seeds"
         words = f"{metric.replace('_', ' ')} {mean.mean:.4f} {spread}"
-        return Result(report, self.candidates[judged[place]], words)
+        best = None if place == 0 else self.candidates[judged[place - 1]]
+        winner = "the config's own setting" if best is None else settings[place - 1]
+        report += f"\nThe best mean is that of {winner}, which best.py holds.\n"
+        return Result(report, best, words)
 
 
 _SUFFIX = "-confirm"

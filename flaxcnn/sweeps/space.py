@@ -67,6 +67,10 @@ class Float:
             sound = type(value) in (int, float) and math.isfinite(value)
             require(sound, f"Float.{name}", "a finite number", repr(value))
             object.__setattr__(self, name, float(value))
+        if self.low == self.high:
+            fix = f"leave the field out of the space and set it in the experiment, or write Choice({self.low!r})"
+            expected = f"less than high, {self.high}"
+            raise ConfigError("a range of one value", where="Float.low", expected=expected, found=self.low, fix=fix)
         require(self.low < self.high, "Float.low", f"less than high, {self.high}", self.low)
         _check_log(self)
 

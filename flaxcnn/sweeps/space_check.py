@@ -28,8 +28,8 @@ def check_space(space: Space, experiment: Experiment) -> None:
     fields have the first values of their domains.
 
     Raises:
-        ConfigError: the space is empty or never active; a field is unknown; or a value is not of the field's type, out
-            of its range, or does not go with the other fields'.
+        ConfigError: the space is empty, never active, or has one setting; a field is unknown; or a value is not of the
+            field's type, out of its range, or does not go with the other fields'.
     """
     for path, entry in space.items():
         require_field(experiment, path)
@@ -44,6 +44,14 @@ def check_space(space: Space, experiment: Experiment) -> None:
         raise ConfigError("nothing to search", where=WHERE, expected=expected, found=", ".join(space) or "no field")
     for path, setting in settings:
         _check_setting(space, experiment, path, setting)
+    if all(len(set(domain_of(entry).extremes)) == 1 for entry in space.values()):
+        raise ConfigError(
+            "nothing to search: every trial would be the same training",
+            where=WHERE,
+            expected="a field that has two values or more",
+            found=", ".join(f"{path} {domain_of(entry).extremes[0]!r}" for path, entry in space.items()),
+            fix="widen a range; or train this setting with flaxcnn train, with several seeds with flaxcnn reproduce",
+        )
 
 
 def _check_setting(space: Space, experiment: Experiment, path: str, setting: Params) -> None:

@@ -13,9 +13,10 @@ from typing import Any, TypedDict
 
 from flaxcnn.config import Experiment, with_data
 from flaxcnn.errors import ConfigError, RunFolderError, TrainingError
-from flaxcnn.files import cannot_write
+from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
+from flaxcnn.runs.kinds import SWEEP, kind_of
 from flaxcnn.runs.record import ENVIRONMENT
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.sweeps.confirm import confirmation_of
@@ -39,7 +40,6 @@ from flaxcnn.sweeps.study import Study, file_url
 from flaxcnn.sweeps.trials import Status, Trial
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
-SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
 _LANES = 8  # where proposals do not wait for results
 
 
@@ -203,13 +203,15 @@ def _make_folder(out: str | None, identity: Mapping[str, Any]) -> RunFolder:
             raise ConfigError(
                 f"holds another sweep, by {field}", where=path, expected=expected, found=found, fix="name another --out"
             )
+    elif kind_of(path) is not None:
+        raise ConfigError(f"holds {kind_of(path)}, no sweep", where=path, fix="name another --out")
     elif any(not name.startswith("study.db") and f".{PARTIAL}-" not in name for name in holds):
         raise ConfigError("holds files but no sweep", where=path, found=", ".join(holds[:3]), fix="name another --out")
     return folder
 
 
 def _folder_path(out: str | None, name: str) -> Path:
-    return Path(out).expanduser() if out is not None else Path("runs") / f"sweep-{name}"
+    return user_path(out, "--out") if out is not None else Path("runs") / f"sweep-{name}"
 
 
 def _cores() -> int:
@@ -261,14 +263,18 @@ def _finish(
         _write_best(search, experiment, trials, best, words)
 
 
-def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial, words: str) -> None:
-    """Write the config of the best trial."""
-    lines = [
-        f"Trial {best.number} of the sweep {search.name}: {words}.",
-        "",
-        shown_params(best.params, short_names(best.params)),
-    ]
-    if best.parent is not None:
+def _write_best(
+    search: Search, experiment: Experiment, trials: Sequence[Trial], best: Trial | None, words: str
+) -> None:
+    """Write the config of the best trial; with None, the config's own setting, which no confirmed trial surpassed."""
+    lines = [f"The config's own setting, which the best of the sweep {search.name} do not surpass: {words}."]
+    if best is not None:
+        lines = [
+            f"Trial {best.number} of the sweep {search.name}: {words}.",
+            "",
+            shown_params(best.params, short_names(best.params)),
+        ]
+    if best is not None and best.parent is not None:
         ends = scheduler_of(search.sweep, search.experiment).fractions(best.bracket)
         lines += ["", "Population-based training went to it by way of other settings, which this file does not repeat:"]
         lines += [
@@ -276,5 +282,5 @@ def _write_best(search: Search, experiment: Experiment, trials: Sequence[Trial],
             f"{shown_params(segment.params, short_names(segment.params))}"
             for segment in lineage(trials, best.number)
         ]
-    source = experiment_source(with_params(experiment, best.params), "\n".join(lines))
-    RunFolder(search.folder).write_text("best.py", source)
+    found = experiment if best is None else with_params(experiment, best.params)
+    RunFolder(search.folder).write_text("best.py", experiment_source(found, "\n".join(lines)))

@@ -10,7 +10,15 @@ from flaxcnn.processes.secret import proof
 from tests.fuzz.mutations import count, hold, mutated_bytes, mutated_json
 
 SECRET, DIGEST = b"of sixteen bytes", "0" * 64
-ERROR = {"kind": "flaxcnn.errors.DataError", "what": "a", "fix": "", "where": None, "expected": "1", "found": "2"}
+ERROR = {
+    "kind": "flaxcnn.errors.DataError",
+    "what": "a",
+    "fix": "",
+    "elsewhere": "",
+    "where": None,
+    "expected": "1",
+    "found": "2",
+}
 MESSAGES = [
     {"kind": "challenge", "nonce": DIGEST},
     {"kind": "claim", "purpose": "run", "nonce": DIGEST, "proof": DIGEST},

@@ -5,6 +5,10 @@ import shutil
 
 import pytest
 
+from flaxcnn.evaluation.reproduction import reported
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import read_config, reported_numbers
+
 CONFIG = """
 from flaxcnn.config import Data, Experiment, Logging, Training
 
@@ -47,12 +51,49 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     assert failed.returncode == 1
     assert failed.stdout.count("is complete") == 2
     assert "Not as expected: test_accuracy." in failed.stdout
-    (one,) = [
-        line
-        for line in flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout.splitlines()
-        if "test_accuracy |" in line
-    ]
-    assert "– to –" in one  # one seed has no spread
+    alone = flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout
+    (one,) = [line for line in alone.splitlines() if "test_accuracy |" in line]
+    assert "– to –" in one
+    assert "One seed says nothing of the spread, so there are no intervals" in alone
+
+
+def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
+    path = config(0.3)
+    path.write_text(path.read_text().replace('"test_accuracy"', '"test_accuracy_first_2000"'))
+    done = flaxcnn("reproduce", path, "--seeds", 2, "--out", "both")  # its rows look at 100 test images
+    assert done.returncode == 2
+    assert done.stdout == ""
+    line = "flaxcnn: test_accuracy_first_2000: expected of a number that no run reports. Did you mean"
+    assert done.stderr == f"{line} 'test_accuracy_first_100'?\n"
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--data.validation", 0.2), ("--logging.test_examples", 0)])
+def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config, flaxcnn, tmp_path):
+    done = flaxcnn("train", config(0.3), "--training.steps", 2, "--out", "run", *options)
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(tmp_path / "run")
+    names = reported_numbers(read_config(folder).file.experiment, test_images=300)
+    assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
+
+
+def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcnn, small_mnist, tmp_path):
+    """No area under a curve: there is nothing from which the class could be told apart."""
+    shutil.copytree(small_mnist, tmp_path / "data")
+    labels = tmp_path / "data" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes(300))
+    words = ("--data.source", "idx:data", "--training.steps", 2, "--training.batch_size", 20)
+    assert flaxcnn("train", *words, "--out", "run").returncode == 0
+    done = flaxcnn("evaluate", "run")
+    assert done.returncode == 0, done.stderr
+    assert "nan" not in done.stdout
+    why = "not defined: the test images are all of one class, and it takes two to tell them apart"
+    assert {line.split(maxsplit=1)[0] for line in done.stdout.splitlines() if line.endswith(why)} == {
+        "macro_roc_auc",
+        "macro_average_precision",
+    }
+    same = flaxcnn("compare", "run", "run")
+    assert (same.returncode, "nan" in same.stdout) == (0, False)
 
 
 def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):

@@ -126,6 +126,26 @@ def test_of_losses_the_lowest_fresh_mean_is_best(search):
     assert "-0.1000" in result.report
 
 
+@pytest.mark.parametrize(
+    ("metric", "own", "best", "words"),
+    [
+        ("validation_accuracy", 0.95, None, "validation accuracy 0.9500 ("),
+        ("validation_accuracy", 0.93, None, "validation accuracy 0.9300 ("),  # no better than the best candidate's
+        ("validation_accuracy", 0.92, 3, "validation accuracy 0.9300 ("),
+        ("validation_loss", 0.10, None, "validation loss 0.1000 ("),
+        ("validation_loss", 0.92, 1, "validation loss 0.9100 ("),
+    ],
+)
+def test_the_configs_own_setting_stays_the_best_where_no_other_has_a_better_mean(search, metric, own, best, words):
+    confirmation = confirmation_of(search(metric=metric), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
+    trained(confirmation, lambda rate, seed: {1e-3: own, 0.002: 0.91, 0.004: 0.93}[rate] + (seed - 5.5) / 1e3)
+    result = confirmation.results()
+    assert (None if result.best is None else result.best.number) == best
+    assert result.words.startswith(words)
+    winner = "the config's own setting" if best is None else f"trial {best}: learning_rate 0.00{best + 1}"
+    assert f"The best mean is that of {winner}, which best.py holds." in result.report
+
+
 def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
     confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
     trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9)

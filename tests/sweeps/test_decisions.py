@@ -298,8 +298,9 @@ def run(program, *arguments):
 
 def killed_at(tmp_path, name, trials, lanes, stride):
     """The trials of a sweep that wasn't killed, once those that were killed at every so many writes ended alike."""
-    space = "{RATE: Float(1e-4, 1e-2, log=True)}"
-    sweep = f"Sweep({space}, TPE(startup=2), {SCHEDULERS[name]}, trials={trials})"
+    # Of few options, most draws of a copy are its parent's, and drawn again.
+    domain = "Choice(1e-4, 1e-3, 4e-3, 1e-2)" if name == "pbt" else "Float(1e-4, 1e-2, log=True)"
+    sweep = f"Sweep({{RATE: {domain}}}, TPE(startup=2), {SCHEDULERS[name]}, trials={trials})"
     found = json.loads(run(KILLED_AT_EVERY_WRITE, tmp_path, sweep, lanes, stride))
     whole = found["whole"]
     assert whole["plan"] is None
@@ -325,6 +326,7 @@ def test_killed_at_any_write_a_sweep_ends_with_the_study_of_one_that_was_not(tmp
     ended = killed_at(tmp_path, name, trials, lanes, stride=1)
     if name == "pbt":  # of 3 one is replaced after each generation but the last
         assert [trial["parent"] is not None for trial in ended] == [False] * 3 + [True] * 2
+        assert all(trial["params"] != ended[trial["parent"]]["params"] for trial in ended[3:])
 
 
 DOOMED = """

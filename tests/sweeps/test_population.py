@@ -261,3 +261,44 @@ def test_every_lineage_begins_with_the_first_generation_and_has_no_gap():
         assert segments[0].first_rung == 0
         assert segments[-1].end_rung == 6
         assert all(one.end_rung == next_.first_rung for one, next_ in pairwise(segments))
+
+
+def settings_by_generation(trials, trial):
+    """The settings of each generation that led to a trial's weights: equal ones train to equal bits."""
+    return [segment.params for segment in lineage(trials, trial.number) for _ in range(*segment[:2])]
+
+
+def mostly_unchanged(params, generator):
+    """As a choice is explored: kept with a probability of 0.75, else one of six options."""
+    place, option = generator.uniform(), int(generator.integers(6))
+    return dict(params) if place < 0.75 else {"x": option}
+
+
+@settings(deadline=None)
+@given(
+    st.integers(2, 8),
+    st.integers(1, 7),
+    st.sampled_from([0.2, 0.5]),
+    st.integers(0, 2**63 - 1),
+    st.randoms(use_true_random=True),
+)
+def test_no_two_members_are_trained_to_the_same_bits_however_the_work_is_cut_up(budget, lanes, replaced, seed, choices):
+    scheduler = PopulationBased(4, replaced).bound(mostly_unchanged, seed)
+    found = Simulation(scheduler, budget, lanes, workers=Disorderly(choices)).trials
+    trained = [settings_by_generation(found, trial) for trial in found]
+    assert all(one != other for place, one in enumerate(trained) for other in trained[:place])
+    assert found == Simulation(scheduler, budget).trials
+
+
+def test_a_copy_is_drawn_from_another_parent_where_the_first_has_no_other_setting_left():
+    """Of two settings in all, each of two parents goes on with its own, so that one copy of each differs."""
+    scheduler = PopulationBased(2, 0.5).bound(lambda params, generator: {"x": int(generator.integers(2))}, 0)
+    members = [dataclasses.replace(paused(number, number), params={"x": number % 2}) for number in range(4)]
+    pairs = {(copy.parent, copy.params["x"]) for copy in copies(scheduler.decide(members, 4, 4))}
+    assert pairs == {(2, 1), (3, 0)}
+
+
+def test_where_no_setting_is_left_a_copy_is_made_all_the_same():
+    scheduler = PopulationBased(2, 0.5).bound(lambda params, generator: dict(params), 0)
+    members = [paused(number, number) for number in range(4)]
+    assert [copy.params["x"] == copy.parent for copy in copies(scheduler.decide(members, 4, 4))] == [True, True]

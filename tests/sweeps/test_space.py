@@ -83,7 +83,12 @@ def test_a_grid_of_a_domain(domain, points, spread):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Float(1, 1), "Float.low: out of range; expected less than high, 1.0, found 1.0"),
+        (lambda: Float(2, 1), "Float.low: out of range; expected less than high, 1.0, found 2.0"),
+        (
+            lambda: Float(1, 1),
+            "Float.low: a range of one value; expected less than high, 1.0, found 1.0. Leave the field out of the "
+            "space and set it in the experiment, or write Choice(1.0)",
+        ),
         (lambda: Float(0, 1, log=True), "Float.low: out of range; expected above 0, since log is set, found 0.0"),
         (lambda: Float(0, float("inf")), "Float.high: out of range; expected a finite number, found inf"),
         (lambda: Float("0", 1), "Float.low: out of range; expected a finite number, found '0'"),
@@ -179,6 +184,13 @@ def test_a_whole_number_serves_for_a_field_of_numbers():
             {"optimizer.momentum": When("optimizer.name", "sgd", Float(0, 0.9))},
             "nothing to search; expected a field that is searched in this experiment, found optimizer.momentum",
         ),
+        (
+            {"optimizer.learning_rate": Choice(0.01), "training.epochs": Int(2, 2)},
+            "the sweep's space: nothing to search: every trial would be the same training; expected a field that has "
+            "two values or more, found optimizer.learning_rate 0.01, training.epochs 2. Widen a range; or train this "
+            "setting with flaxcnn train, with several seeds with flaxcnn reproduce",
+        ),
+        ({"optimizer.name": Choice("adagrad")}, "optimizer.name = 'adagrad': optimizer.name: wrong type; expected"),
         (
             {"optimizer.lerning_rate": Float(1e-4, 1e-2)},
             "the sweep's space: unknown field 'optimizer.lerning_rate'. Did you mean 'optimizer.learning_rate'?",

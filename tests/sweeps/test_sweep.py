@@ -181,6 +181,20 @@ def test_confirmation_trains_the_best_and_the_base_with_the_same_fresh_seeds(fla
     assert (tmp_path / "out" / "best.py").read_text() == best
 
 
+def test_where_the_configs_own_setting_is_confirmed_to_be_best_the_best_config_is_it(flaxcnn, sweep_file, tmp_path):
+    """Rates that train nothing lose to the config's 0.001."""
+    space = '{"optimizer.learning_rate": Float(1e-9, 1e-8, log=True)}'
+    path = sweep_file(f"sweep = Sweep(space={space}, trials=2)")
+    found = flaxcnn("sweep", path, "--out", "out", "--executor", "map", "--confirm", 1, "--confirm_seeds", 2)
+    assert found.returncode == 0, found.stderr
+    assert "The best mean is that of the config's own setting, which best.py holds." in found.stdout
+    source = tmp_path / "out" / "best.py"
+    assert load_experiment(str(source)).experiment == load_experiment(str(path)).experiment
+    assert "The config's own setting, which the best of the sweep search do not surpass: validation accuracy" in (
+        source.read_text()
+    )
+
+
 def test_without_its_damaged_study_a_sweep_goes_on_from_the_checkpoints(flaxcnn, sweep_file, tmp_path):
     path = sweep_file(f"sweep = Sweep(space={RATES}, searcher=Sobol(), scheduler=ASHA(), trials=9)")
     command = ("sweep", path, "--out", "out", "--executor", "map")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
-from flaxcnn.errors import FlaxcnnError, ProcessError
+from flaxcnn.errors import ConfigError, FlaxcnnError, ProcessError
 from flaxcnn.sweeps.execution.search import Search, Worked, work
 
 _LOOK_SECONDS = 0.5
@@ -52,9 +53,11 @@ def work_in_processes(
         How it went; the programs are those of all workers that could tell.
 
     Raises:
+        ConfigError: the search holds what no other process can read.
         FlaxcnnError: as `flaxcnn.sweeps.execution.search.work`, of the first worker that ended with one.
         ProcessError: all workers were lost, or ended before the search was done.
     """
+    _require_portable(search)
     context = multiprocessing.get_context("spawn")
     workers = []
     with _no_signals():  # until a worker is ready for them
@@ -106,6 +109,19 @@ def cores_of(index: int, count: int, cores: list[int]) -> list[int]:
     if count >= len(cores):
         return [cores[index % len(cores)]]
     return cores[index * len(cores) // count : (index + 1) * len(cores) // count]
+
+
+def _require_portable(search: Search) -> None:
+    """Raise ConfigError where other processes could not read a search: it holds what is of the user's own classes."""
+    try:
+        pickle.dumps(search)
+    except (pickle.PicklingError, AttributeError, TypeError, ImportError) as error:
+        raise ConfigError(
+            "the sweep holds what other processes cannot read",
+            where="--executor processes",
+            expected="values and classes of flaxcnn and Python alone",
+            found=str(error),
+        ) from error
 
 
 def _work(search: Search, index: int, count: int, parent: int, told: Connection) -> None:

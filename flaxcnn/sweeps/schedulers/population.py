@@ -4,7 +4,7 @@ A member goes from generation to generation with its own weights; a replacement 
 weights of another one and perturbed settings, so what was found is a schedule of settings, not one setting (`lineage`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PURPOSE = int.from_bytes(b"explore", "big")  # half of the key: a stream for another purpose has another one
+_MOST_DRAWS = 100  # of a copy: after so many, a space has hardly any settings that are left
 
 
 class Segment(NamedTuple):
@@ -38,6 +39,10 @@ class PopulationBased:
     Draws are keyed by (seed, generation, position among the worst), and replacements are asked for in the order of
     their positions: where only the first few of them were begun, the rest is what is asked for next. They come before
     the members that go on, so that a copied member's state is read before its next generation makes another one.
+
+    Training is reproducible, so a copy that goes on with its parent's settings, or with those of another copy of it,
+    would train to the same bits: it is drawn again until it differs, at most 100 times. What it is compared with are
+    the members that go on and the copies in the positions before its own, so that this too follows from the trials.
 
     Attributes:
         generations: that each member trains, of equally many steps; at least 1.
@@ -89,7 +94,7 @@ class PopulationBased:
             stops = [Stop(trial.number) for trial in worst if pauses_after(trial, generation)]
             going = [GoOn(trial.number) for trial in others if pauses_after(trial, generation)]
             if stops or missing or going:
-                wanted: list[Action] = [self._copy(best, generation, position) for position in missing[:free]]
+                wanted: list[Action] = list(self._copies(trials, [*others, *copies], best, generation, missing[:free]))
                 return [*stops, *[*wanted, *going][:free]]
             members = [*others, *copies]
         return []
@@ -103,15 +108,40 @@ class PopulationBased:
         kept = len(members) - replaced
         return [*ended[kept:], *failed], ended[:kept], ended[:replaced]
 
-    def _copy(self, best: list[Trial], generation: int, position: int) -> New:
+    def _copies(
+        self, trials: Sequence[Trial], members: Sequence[Trial], best: list[Trial], generation: int, missing: range
+    ) -> Iterator[New]:
+        """Yield the copies in the missing positions.
+
+        Args:
+            trials: of the sweep.
+            members: that train the next generation as far as they are known: those that go on, and the first copies.
+            best: those that are copied.
+            generation: that has ended.
+            missing: positions among the worst.
+        """
+        taken = [[*_trained(trials, each, generation), each.params] for each in members]
+        for position in missing:
+            yield self._copy(trials, taken, best, generation, position)
+
+    def _copy(
+        self, trials: Sequence[Trial], taken: list[list[Params]], best: list[Trial], generation: int, position: int
+    ) -> New:
+        """Return a copy whose settings, of all generations, no other member has; they are added to those taken."""
         import numpy as np
 
         if self.explore is None:
             raise RuntimeError("nothing explores: a sweep uses scheduler.bound(explore, seed)")
         key, counter = np.array([self.seed, _PURPOSE], np.uint64), np.array([0, 0, generation, position], np.uint64)
         generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-        parent = best[int(generator.integers(len(best)))]
-        return New(0, generation + 1, parent.number, self.explore(parent.params, generator))
+        for _ in range(_MOST_DRAWS):
+            parent = best[int(generator.integers(len(best)))]
+            params = self.explore(parent.params, generator)
+            settings = [*_trained(trials, parent, generation), params]
+            if settings not in taken:
+                break
+        taken.append(settings)
+        return New(0, generation + 1, parent.number, params)
 
 
 def lineage(trials: Sequence[Trial], number: int) -> list[Segment]:
@@ -131,6 +161,16 @@ def lineage(trials: Sequence[Trial], number: int) -> list[Segment]:
         end, trial = trial.first_rung, by_number[trial.parent]
         segments.append(Segment(trial.first_rung, end, trial.params))
     return segments[::-1]
+
+
+def _trained(trials: Sequence[Trial], trial: Trial, generation: int) -> list[Params]:
+    """Return the settings of each generation up to a given one that led to the weights which a trial ended it with.
+
+    For a copy that begins after it, those of its parent.
+    """
+    segments = lineage(trials, trial.number)
+    settings = [segment.params for segment in segments for _ in range(segment.first_rung, segment.end_rung)]
+    return settings[: generation + 1]
 
 
 def _selected(trial: Trial) -> bool:

@@ -301,5 +301,5 @@ def _require_seen(folder: Path) -> None:
         raise RunFolderError(
             f"process {processes.index()} does not see this folder of process 0",
             where=folder,
-            fix="name a folder on a disk that all processes share with --out",
+            elsewhere="a folder on a disk that all processes share",
         )

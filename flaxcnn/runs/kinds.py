@@ -1,0 +1,51 @@
+"""What a folder that the library made holds, and which command it is for."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+
+LOCK = ".lock"  # the first file that a run makes; a copy may lack it
+SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
+STEP = "step.json"  # the step at which a run diverged
+FIRST_SEED = "seed-000"
+
+
+class Kind(StrEnum):
+    """What a folder holds, in words."""
+
+    RUN = "a run"
+    CRASH = "a crash"
+    SWEEP = "a sweep"
+    SEEDS = "runs with several seeds"
+
+
+def kind_of(folder: Path) -> Kind | None:
+    """Return what a folder holds; None for nothing of the library's, or where it may not be looked into."""
+
+    def has(*names: str) -> bool:
+        return any(os.path.isfile(folder / name) for name in names)
+
+    if has(STEP):
+        return Kind.CRASH
+    if has(SWEEP):
+        return Kind.SWEEP
+    if has(LOCK, "config.json"):
+        return Kind.RUN
+    seeds = has("reproduce.json", f"{FIRST_SEED}/{LOCK}", f"{FIRST_SEED}/config.json")
+    return Kind.SEEDS if seeds else None
+
+
+def use_of(kind: Kind, folder: Path) -> str:
+    """Return what can be done with a folder, for an error where something else was asked."""
+    from flaxcnn.runs.console import command  # with JAX, for an error only
+
+    if kind is Kind.RUN:
+        return f"go on with it, if it is not complete, with: {command('resume', folder)}"
+    if kind is Kind.CRASH:
+        return f"look into it with: {command('replay', folder)}"
+    if kind is Kind.SEEDS:
+        more = command("reproduce", "CONFIG", "--out", folder)
+        return f"name one of them, such as {folder / FIRST_SEED}, or go on with them with: {more}"
+    again = f"go on with it with: {command('sweep', 'CONFIG', '--out', folder)}"
+    best = folder / "best.py"
+    return f"{again}; train its best setting with: {command('train', best)}" if best.is_file() else again
