@@ -5,7 +5,7 @@ Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
 
 from flaxcnn.files.deleting import refuse_links, remove
 from flaxcnn.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
-from flaxcnn.files.writing import cannot_write, sync, sync_tree
+from flaxcnn.files.writing import cannot_write, sync, sync_open, sync_tree
 
 __all__ = [
     "cannot_write",
@@ -17,5 +17,6 @@ __all__ = [
     "refuse_links",
     "remove",
     "sync",
+    "sync_open",
     "sync_tree",
 ]
