@@ -1,5 +1,6 @@
 """The command `data`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +29,17 @@ def data(arguments: Sequence[str]) -> int:
     options = parse(DataOptions, arguments, program="flaxcnn data")
     from flaxcnn.data import describe, describe_duplicates, draw_examples, find_duplicates, load
     from flaxcnn.files import cannot_write
+    from flaxcnn.pictures import PictureError
 
     dataset = load(options.source, options.dir)
     print("\n".join(describe(dataset)))
     try:
         draw_examples(dataset, Path(options.out))
+        print(f"examples  {options.out}")
+    except PictureError as error:
+        print(f"flaxcnn: warning: {error}", file=sys.stderr)
     except OSError as error:
         raise cannot_write(Path(options.out), error) from error
-    print(f"examples  {options.out}")
     if options.duplicates:
         tests, trains = len(dataset.test), len(dataset.train)
         print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)
