@@ -4,25 +4,28 @@ import os
 import sys
 from collections.abc import Sequence
 
-_INTERRUPTED = "flaxcnn: interrupted; what was saved stays\n"
+from flaxcnn import terminal
+
+_INTERRUPTED = "flaxcnn: interrupted; what was saved stays"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; Ctrl-C is answered in one line already while it is imported."""
+    terminal.go_on_without()
     sys.unraisablehook = _end_where_interrupt_is_ignored
     try:
         from flaxcnn.cli import main as run
 
         return run(arguments)
     except KeyboardInterrupt:
-        print(_INTERRUPTED, end="", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 130
 
 
 def _end_where_interrupt_is_ignored(ignored: "sys.UnraisableHookArgs") -> None:
     """End the process where Python goes on after Ctrl-C, as when it falls into JAX's hook of the garbage collector."""
     if isinstance(ignored.exc_value, KeyboardInterrupt):
-        os.write(2, _INTERRUPTED.encode())
+        terminal.write_now(_INTERRUPTED)
         os._exit(130)
     sys.__unraisablehook__(ignored)
 

@@ -7,6 +7,8 @@ import enum
 
 import jax
 
+_GENERATOR = "threefry2x32"  # by its name: JAX's default is a setting (`JAX_DEFAULT_PRNG_IMPL`)
+
 
 class Purpose(enum.IntEnum):
     """What a key is for. The numbers are part of every recorded run: never reuse or renumber one."""
@@ -25,4 +27,4 @@ def key_for(seed: int | jax.Array, purpose: Purpose, position: int | jax.Array =
         purpose: what is drawn.
         position: where: a step, an epoch or an example, by its number from 0.
     """
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), position)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed, impl=_GENERATOR), purpose), position)

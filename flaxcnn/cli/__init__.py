@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from flaxcnn import __version__
+from flaxcnn import __version__, terminal
 from flaxcnn.cli.completion import CompletionOptions, script_for, words_of
 from flaxcnn.cli.contracts import ContractOptions, contract
 from flaxcnn.cli.datasets import DataOptions, data
@@ -32,31 +32,37 @@ from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 def completion(arguments: Sequence[str]) -> int:
     """Print a script that completes these commands in a shell."""
     shell = parse(CompletionOptions, arguments, program="flaxcnn completion").shell
-    words = {name: words_of(_about(command), command.options) for name, command in COMMANDS.items()}
+    words = {name: words_of(command.summary, command.options) for name, command in COMMANDS.items()}
     print(script_for(shell, words))
     return 0
 
 
 class Command(NamedTuple):
-    """A command of the library."""
+    """A command, and what the help says of it: where Python strips docstrings (`PYTHONOPTIMIZE=2`) too."""
 
     run: Callable[[Sequence[str]], int]
     options: type
-    elsewhere: str = "name {} with --out"  # how it gets to another folder, for the advice of an error
+    summary: str
+    elsewhere: str = "use {}"  # how it gets to another folder, for the advice of an error
+    keeps: bool = False  # what it finds in a folder: what it prints may be lost
 
 
+_OUT = "name {} with --out"
+_COPY = "copy the run to {} and resume the copy"
 COMMANDS = {
-    "train": Command(train, TrainOptions),
-    "resume": Command(resume, ResumeOptions, "copy the run to {} and resume the copy"),
-    "evaluate": Command(evaluate, EvaluateOptions, "use {}"),
-    "reproduce": Command(reproduce, ReproduceOptions),
-    "compare": Command(compare, CompareOptions, "use {}"),
-    "sweep": Command(sweep, SweepOptions),
-    "lr-find": Command(lr_find, LrFindOptions),
-    "data": Command(data, DataOptions),
-    "contract": Command(contract, ContractOptions, "use {}"),
-    "replay": Command(replay, ReplayOptions, "use {}"),
-    "completion": Command(completion, CompletionOptions, "use {}"),
+    "train": Command(train, TrainOptions, "Train an experiment: the paper's CNN on MNIST by default.", _OUT, True),
+    "resume": Command(resume, ResumeOptions, "Go on with a run that was interrupted, to the same bits.", _COPY, True),
+    "evaluate": Command(evaluate, EvaluateOptions, "Repeat a run's final numbers from its saved weights."),
+    "reproduce": Command(
+        reproduce, ReproduceOptions, "Train several seeds, and compare their mean with what is expected.", _OUT, True
+    ),
+    "compare": Command(compare, CompareOptions, "Say whether two runs differ beyond chance."),
+    "sweep": Command(sweep, SweepOptions, "Search for the best settings of an experiment.", _OUT, True),
+    "lr-find": Command(lr_find, LrFindOptions, "Find a learning rate by one step at each of many.", _OUT),
+    "data": Command(data, DataOptions, "Verify a data set, describe it, and draw a grid of its examples.", _OUT),
+    "contract": Command(contract, ContractOptions, "Print, write, update or check a model's shape contract."),
+    "replay": Command(replay, ReplayOptions, "Repeat the step at which a run diverged, and say in which layer."),
+    "completion": Command(completion, CompletionOptions, "Print a script that completes these commands in a shell."),
 }
 
 # What a path that a user names can be, wherever it is first looked at: no bug of the library's.
@@ -77,20 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _require_text(words)
         if not words or words[0] in ("-h", "--help", "help"):
             print(_help())
-            return 0
+            return _printed(0)
         if words[0] == "--version":
             print(f"flaxcnn {__version__}")
-            return 0
+            return _printed(0)
         if words[0].startswith("-"):
             raise unknown_option(words[0], "flaxcnn", ["--help", "--version", "--debug"])
         if words[0] not in COMMANDS:
             raise ConfigError("unknown command", where=words[0], fix=nearest(words[0], COMMANDS))
-        return COMMANDS[words[0]].run(words[1:])
+        command = COMMANDS[words[0]]
+        return _printed(command.run(words[1:]), command.keeps)
     except FlaxcnnError as error:
-        return _refused(error, words[0], debug)
-    except BrokenPipeError:  # `flaxcnn data mnist | head`: nobody reads on, which is no fault
-        sys.stderr.close()
-        return 0
+        return _refused(error, words[0] if words else "", debug)
     except OSError as error:
         if error.filename is None or error.errno not in _UNUSABLE_PATHS:
             raise
@@ -118,12 +122,20 @@ def _refused(error: FlaxcnnError, command: str, debug: bool) -> int:
     return error.exit_code
 
 
-def _about(command: Command) -> str:
-    return (command.run.__doc__ or "").splitlines()[0]
+def _printed(code: int, keeps: bool = False) -> int:
+    """Return a command's exit code, if what it printed has arrived or is kept in a folder too."""
+    error = terminal.lost()
+    if error is None:
+        return code
+    what, where = f"cannot write: {error.strerror or error}", "standard output"
+    if not keeps:
+        raise FlaxcnnError(what, where=where, fix="make space there, or print to another place")
+    print(f"flaxcnn: warning: {where}: {what}; nothing else is lost", file=sys.stderr)
+    return code
 
 
 def _help() -> str:
-    lines = [f"  {name:10} {_about(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: flaxcnn COMMAND [OPTIONS]",

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from flaxcnn.command_line import parse
 from flaxcnn.errors import ConfigError, printable
 from flaxcnn.files import user_path
+from flaxcnn.jax_settings import import_jax
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ContractOptions:
 def contract(arguments: Sequence[str]) -> int:
     """Print, write, update or check a model's shape contract."""
     options = parse(ContractOptions, arguments, program="flaxcnn contract")
+    import_jax()
     from flaxcnn.contracts import Contract, check_contract, commands
     from flaxcnn.models import MODELS, contract_path, create
 

@@ -28,6 +28,7 @@ def data(arguments: Sequence[str]) -> int:
     options = parse(DataOptions, arguments, program="flaxcnn data")
     from flaxcnn.data import describe, describe_absent, describe_duplicates, draw_examples, find_duplicates, load
     from flaxcnn.files import cannot_write, user_path
+    from flaxcnn.pictures import PictureError
 
     out = user_path(options.out, "--out")
     dataset = load(options.source, options.dir)
@@ -36,9 +37,11 @@ def data(arguments: Sequence[str]) -> int:
         print(f"flaxcnn: {absent}", file=sys.stderr)
     try:
         draw_examples(dataset, out)
+        print(f"examples  {out}")
+    except PictureError as error:
+        print(f"flaxcnn: warning: {error}", file=sys.stderr)
     except OSError as error:
         raise cannot_write(out, error) from error
-    print(f"examples  {out}")
     if options.duplicates:
         tests, trains = len(dataset.test), len(dataset.train)
         print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)

@@ -6,7 +6,8 @@ Nothing is computed and no memory is taken, whatever the size of the images.
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,6 +46,26 @@ def record(module: nn.Module, shape: Sequence[int]) -> list[Line]:
     return lines
 
 
+@contextmanager
+def intercepting(interceptor: Callable[..., Any]) -> Iterator[None]:
+    """Intercept methods while entered, also where Python optimises (`PYTHONOPTIMIZE`) and so leaves assertions out.
+
+    Flax takes an interceptor back in one; here it does nothing any more then.
+    """
+    entered = True
+
+    def intercept(
+        method: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], context: InterceptorContext
+    ) -> Any:
+        return interceptor(method, arguments, options, context) if entered else method(*arguments, **options)
+
+    try:
+        with nn.intercept_methods(intercept):
+            yield
+    finally:
+        entered = False
+
+
 def _record(module: nn.Module, shape: Sequence[int]) -> tuple[list[Line], bool]:
     """Return the lines, and whether they are surely all."""
     options = _options(module)
@@ -52,9 +73,10 @@ def _record(module: nn.Module, shape: Sequence[int]) -> tuple[list[Line], bool]:
     lines: list[Line] = []
 
     def run(key: jax.Array, images: jax.Array) -> None:
-        with nn.intercept_methods(trace.intercept):
+        with intercepting(trace.intercept):
             result, variables = module.init_with_output(key, images, **options)
         lines.extend(_lines(trace, result, nn.unbox(variables)))
+        trace.calls.clear()  # of tracers, which may not outlive what is traced
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     jax.eval_shape(run, key, jax.ShapeDtypeStruct(tuple(shape), jnp.float32))

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.duplicates import SAME_PICTURE, Duplicates
 from flaxcnn.data.images import in_pieces
 from flaxcnn.errors import DataError
+from flaxcnn.pictures import drawn, new_figure
 
 _ROWS, _COLUMNS = 5, 10
 _PAIRS = 5  # of near duplicates that are listed
@@ -87,16 +90,22 @@ def draw_examples(dataset: Dataset, path: str | os.PathLike[str]) -> None:
 
     Raises:
         DataError: the file cannot be written.
+        PictureError: matplotlib cannot draw it.
     """
-    # Not pyplot: it keeps figures in global state and may look for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    picture = drawn(str(path), lambda file: _draw_grid(dataset, file))
+    try:
+        Path(path).write_bytes(picture)
+    except OSError as error:
+        raise DataError(
+            "cannot write the picture of examples", where=path, found=(error.strerror or str(error)).lower()
+        ) from error
 
+
+def _draw_grid(dataset: Dataset, file: BinaryIO) -> None:
     shown = min(_ROWS * _COLUMNS, len(dataset.train))
     positions = np.arange(shown) * len(dataset.train) // shown
     rows = -(-shown // _COLUMNS)
-    figure = Figure(figsize=(_COLUMNS, 0.4 + 1.25 * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_COLUMNS, 0.4 + 1.25 * rows, dpi=120)
     figure.suptitle(f"{dataset.source}: {shown} of {len(dataset.train):,} training images", fontsize=11)
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
@@ -105,12 +114,7 @@ def draw_examples(dataset: Dataset, path: str | os.PathLike[str]) -> None:
         image = dataset.train.images[position]
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(_shortened(dataset.class_names[dataset.train.labels[position]]), fontsize=9, pad=3)
-    try:
-        figure.savefig(path, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise DataError(
-            "cannot write the picture of examples", where=path, found=(error.strerror or str(error)).lower()
-        ) from error
+    figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _summary(split: Split) -> str:

@@ -11,21 +11,20 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from flaxcnn.data.images import StoredImages
 from flaxcnn.data.slots import Slots, open_unnamed
 from flaxcnn.errors import DataError
+from flaxcnn.signals import held_back
 
 
 class Workers:
     """Processes that read images into slots of shared memory, each a share of every slot.
 
-    They do not answer Ctrl-C or SIGTERM, which go to all processes of a run: this process decides. They end when it
-    does, however it does.
+    They do not answer the signals that stop a run, which may go to all of its processes: this process decides. They
+    end when it does, however it does.
 
     Args:
         images: to read from.
@@ -163,7 +162,7 @@ class _Worker:
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         self.printed = open_unnamed("flaxcnn-printed")
         try:
-            with _signals_held():
+            with held_back():
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "flaxcnn.data.loading_worker", str(setup)],
                     bufsize=0,
@@ -185,16 +184,6 @@ class _Worker:
         start = max(0, os.fstat(self.printed).st_size - 4096)
         lines = os.pread(self.printed, 4096, start).decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back the signals that stop a run; a process started meanwhile holds them back for ever."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _possible(size: int) -> int:

@@ -1,11 +1,10 @@
 """The pictures of a run: augmented images, learning curves, confusion matrix, most confident mistakes; and range tests.
 
-Matplotlib is imported where it draws, and without pyplot: no window, no global state.
+Each is drawn under the settings of `flaxcnn.pictures.drawn`, which gives the file.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from flaxcnn.data import Images
 from flaxcnn.evaluation.confusion import Mistake
 from flaxcnn.evaluation.reproduction import ComparedRow
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.pictures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ _OURS, _PAPER, _VALIDATION = "#1f77b4", "#d62728", "#2ca02c"
 DPI = 130
 
 
-def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], title: str, path: Path) -> None:
+def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], title: str, file: BinaryIO) -> None:
     """Draw losses and accuracies over steps, training against validation, the paper's values as a line beside ours.
 
     The training loss of single batches goes up and down (the founding paper asks its readers to watch that), so it is
@@ -53,10 +53,10 @@ def draw_curves(rows: Sequence[LoggedRow], published: Sequence[PublishedRow], ti
     if accuracy_axes:
         accuracy_axes.set_ylim(top=1.02)
         accuracy_axes.set(ylabel="accuracy")
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
-def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None:
+def draw_over_seeds(rows: Sequence[ComparedRow], title: str, file: BinaryIO) -> None:
     """Draw the rows' mean over seeds with the band in which 95 % of single runs lie, and the paper's run as a line."""
     measured = [(row.step, row.accuracy, row.accuracy_of_a_run) for row in rows if row.accuracy is not None]
     figure, loss_axes, accuracy_axes = _stacked(bool(measured))
@@ -80,7 +80,7 @@ def draw_over_seeds(rows: Sequence[ComparedRow], title: str, path: Path) -> None
     accuracies = [(row.step, row.paper_accuracy) for row in rows if row.paper_accuracy is not None]
     _draw_papers(((loss_axes, losses), (accuracy_axes, accuracies)))
     loss_axes.set(ylabel="training loss of the batch (nats)", title=title)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
 def draw_range_test(
@@ -90,7 +90,7 @@ def draw_range_test(
     mean_losses: np.ndarray,
     marked: Mapping[str, float],
     title: str,
-    path: Path,
+    file: BinaryIO,
 ) -> None:
     """Draw the losses of a learning-rate range test and their running mean over the rate, with some rates marked.
 
@@ -101,7 +101,7 @@ def draw_range_test(
         mean_losses: likewise, (N,).
         marked: rates by what they are called.
         title: of the picture.
-        path: where it goes.
+        file: where it goes.
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -118,7 +118,7 @@ def draw_range_test(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
 def smoothed(values: Sequence[float], weight: float = 0.6) -> list[float]:
@@ -134,7 +134,7 @@ def smoothed(values: Sequence[float], weight: float = 0.6) -> list[float]:
     return means
 
 
-def draw_augmented(before_BHWC: np.ndarray, after_BHWC: np.ndarray, path: Path, columns: int = 8) -> None:
+def draw_augmented(before_BHWC: np.ndarray, after_BHWC: np.ndarray, file: BinaryIO, columns: int = 8) -> None:
     """Draw images of a batch, each above what a training step sees of it; floats in [0, 1]."""
     count = min(3 * columns, len(before_BHWC))
     rows = -(-count // columns)
@@ -143,10 +143,10 @@ def draw_augmented(before_BHWC: np.ndarray, after_BHWC: np.ndarray, path: Path, 
         row, column = divmod(number, columns)
         for place, images in ((2 * row, before_BHWC), (2 * row + 1, after_BHWC)):
             tiles[place, column] = np.clip(images[number], 0, 1)
-    _draw_tiles(tiles, 2 * rows, columns, "Images of the first batch, each above its augmented self", path)
+    _draw_tiles(tiles, 2 * rows, columns, "Images of the first batch, each above its augmented self", file)
 
 
-def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], file: BinaryIO) -> None:
     """Draw a confusion matrix: rows are labels, columns predictions; colour is the fraction of the label's examples."""
     classes = len(class_names)
     side = min(16.0, max(5.5, 0.55 * classes + 1.5))
@@ -163,11 +163,11 @@ def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], path: Pat
             colour = "white" if fractions[label, predicted] > 0.5 else "black"
             count = matrix_KxK[label, predicted]
             axes.text(predicted, label, f"{count}", ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
 def draw_mistakes(
-    images_NHWC: Images, mistakes: Sequence[Mistake], class_names: Sequence[str], path: Path, columns: int = 6
+    images_NHWC: Images, mistakes: Sequence[Mistake], class_names: Sequence[str], file: BinaryIO, columns: int = 6
 ) -> None:
     """Draw wrongly classified images, each with its label, the prediction, its probability and its index."""
     rows = max(1, -(-len(mistakes) // columns))
@@ -178,7 +178,7 @@ def draw_mistakes(
         label, predicted = class_names[mistake.label], class_names[mistake.predicted]
         titles[place] = f"{label} taken for {predicted}\n{mistake.probability:.1%}, no. {mistake.example}"
     title = "The most confident mistakes on the test images" if mistakes else "No mistakes on the test images"
-    _draw_tiles(tiles, rows, columns, title, path, titles)
+    _draw_tiles(tiles, rows, columns, title, file, titles)
 
 
 def _stacked(with_accuracy: bool) -> tuple["Figure", Any, Any]:
@@ -215,7 +215,7 @@ def _draw_tiles(
     rows: int,
     columns: int,
     title: str,
-    path: Path,
+    file: BinaryIO,
     titles: Mapping[tuple[int, int], str] | None = None,
 ) -> None:
     """Draw images in rows and columns, each (H, W, C) in [0, 1], with lines of text above them if there are any.
@@ -238,14 +238,4 @@ def _draw_tiles(
             axes.text(left + width / 2, top - 1, titles[row, column], ha="center", va="bottom", fontsize=8)
     axes.imshow(canvas[:, :, 0] if channels == 1 else canvas, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title)
-    figure.savefig(path, dpi=DPI)
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of so many inches, drawn without a window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    figure.savefig(file, dpi=DPI)

@@ -14,7 +14,7 @@ from flaxcnn.files.reading import (
     read_json_lines,
     read_text,
 )
-from flaxcnn.files.writing import cannot_write, open_own, sync, sync_tree
+from flaxcnn.files.writing import cannot_write, open_own, sync, sync_open, sync_tree
 
 __all__ = [
     "cannot_write",
@@ -30,6 +30,7 @@ __all__ = [
     "remove",
     "require_path",
     "sync",
+    "sync_open",
     "sync_tree",
     "user_path",
 ]

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from flaxcnn.errors import RunFolderError
 
+# What file systems over a network or in user space answer to a folder's fsync, or to any, where they have none.
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _OTHER_DISK, _WRITABLE = "a folder on another disk", "a folder that you may write to"
 _ADVICE = {  # what to do in the same folder, and which other folder would do
     errno.ENOSPC: ("make space", _OTHER_DISK),
@@ -49,17 +51,31 @@ def open_own(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "a+b")
 
 
-def sync(path: Path) -> None:
-    """Return once a file's bytes, or a folder's list of names, are on the disk.
+def sync(path: Path) -> bool:
+    """Return once a file's bytes, or a folder's list of names, are on the disk; value and error as of `sync_open`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return sync_open(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_open(descriptor: int) -> bool:
+    """Return once the bytes of an open file are on the disk, or at once where its file system knows no such request.
+
+    Returns:
+        Whether it does.
 
     Raises:
         OSError: the system could not write them.
     """
-    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+        return False
+    return True
 
 
 def sync_tree(folder: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from flaxcnn.errors import ProcessError
 from flaxcnn.processes.messages import LONGEST_LINE, Lines, MessageError, read, write
+from flaxcnn.terminal import write_now
 
 PING_SECONDS = 2.0  # each process lets the others hear of it so often
 SILENT_SECONDS = 30.0  # a process of which nothing was heard for so long is lost: its machine or the network is
@@ -247,7 +248,7 @@ class Channel:
     def _end_after_grace(self, ending: Ending) -> None:
         time.sleep(GRACE_SECONDS)
         if not self.told:
-            os.write(2, f"flaxcnn: {ending.error(self.count)}\n".encode(errors="replace"))
+            write_now(f"flaxcnn: {ending.error(self.count)}")
         end_process(ending.exit_code)
 
 

@@ -20,6 +20,7 @@ from flaxcnn.processes.messages import LONGEST_TEXT
 from flaxcnn.processes.options import Processes, split_address
 from flaxcnn.processes.relay import private_folder
 from flaxcnn.processes.secret import given_secret, no_secret, own_secret
+from flaxcnn.terminal import write_now
 
 JOIN_SECONDS = 300.0
 _VERDICT_SECONDS = 2.0  # after JAX's error that a connection broke, to hear from process 0 which process was lost
@@ -185,7 +186,7 @@ def _answer_abort(channel: Channel) -> None:
         if channel.ending is None:
             return
         if not channel.told:
-            os.write(2, f"flaxcnn: {channel.ending.error(channel.count)}\n".encode(errors="replace"))
+            write_now(f"flaxcnn: {channel.ending.error(channel.count)}")
         end_process(channel.ending.exit_code)
 
     channel.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)

@@ -1,6 +1,5 @@
 """What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
 
-import os
 import shlex
 import shutil
 import sys
@@ -18,15 +17,6 @@ from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.runs.setup import Setup
 
 
-class OutputConsole(Console):
-    """A console whose closed pipe ends what is printed, not the run."""
-
-    def on_broken_pipe(self) -> None:
-        """Go on without output: `flaxcnn train | head` trains to its end."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
-
-
 def command(*words: object) -> str:
     """Return a command of this library as it can be pasted into the shell that started this process."""
     door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
@@ -42,7 +32,7 @@ class RunConsole:
     """
 
     def __init__(self, console: Console | None = None, *, speaks: bool = True):
-        self._console = console or OutputConsole(highlight=False, soft_wrap=True, quiet=not speaks)
+        self._console = console or Console(highlight=False, soft_wrap=True, quiet=not speaks)
         self._speaks = speaks
         self._columns = Columns()
         self._widths: tuple[int, ...] = ()

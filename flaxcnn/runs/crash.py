@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxcnn.contracts.record import intercepting
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
@@ -145,7 +146,7 @@ def _look_into(
             layers.append(("/".join(context.module.path), _finite(result)))
         return result
 
-    with nn.intercept_methods(record):
+    with intercepting(record):
         _, batch_stats = apply_for_training(state, state.params, batch.images, part)
     loss, gradients = jax.jit(jax.value_and_grad(lambda params: loss_of(state, params, batch, part)[0]))(state.params)
     order = [path for path, _ in layers]

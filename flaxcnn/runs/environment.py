@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 import flaxcnn
+from flaxcnn.jax_settings import recorded_settings
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
@@ -30,12 +31,8 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, str]:
-    """Return what the bits of a run depend on besides versions: device, processor and XLA's flags."""
-    return {
-        "device": jax.devices()[0].device_kind,
-        "processor": _processor(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-    }
+    """Return what the bits of a run depend on besides versions: device, processor, settings of XLA and of JAX."""
+    return {"device": jax.devices()[0].device_kind, "processor": _processor(), **recorded_settings()}
 
 
 def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
@@ -66,16 +63,26 @@ def _git_commit(checkout: Path) -> str | None:
     """Return the commit of the checkout that the library runs from; with "+changes" where files differ from it."""
     if not (checkout / ".git").exists():
         return None
-    git = ("git", "-C", str(checkout))
     try:
-        commit = subprocess.run((*git, "rev-parse", "HEAD"), capture_output=True, text=True, check=True, timeout=10)
-        status = subprocess.run(
-            (*git, "status", "--porcelain", "--untracked-files=no"),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        commit = _git(checkout, "rev-parse", "HEAD")
+        status = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):  # no git, or one that refuses this folder: then it is not known
         return None
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+    return commit + ("+changes" if status else "")
+
+
+def _git(checkout: Path, *words: str) -> str:
+    """Return what git says of a checkout, whatever repository the environment names, as a hook's does (`GIT_DIR`)."""
+    kept = ("GIT_CONFIG_", "GIT_EXEC_PATH")  # the user's settings, among them that the folder is safe
+    environment = {name: value for name, value in os.environ.items() if name.startswith(kept) or name[:4] != "GIT_"}
+    said = subprocess.run(
+        ("git", "-C", str(checkout), *words),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+        timeout=10,
+        env=environment,
+    )
+    return said.stdout.strip()

@@ -8,10 +8,11 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync, user_path
+from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync, sync_open, user_path
+from flaxcnn.pictures import PictureError, drawn
 from flaxcnn.runs.kinds import Kind, kind_of, use_of
 
 _JSON_BYTES = 4 << 20  # of a JSON file, at most: 1,000 classes' weights, or the sessions of years, take less than 1 MiB
@@ -51,6 +52,16 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(path, error) from error
 
+    def write_picture(self, name: str, draw: Callable[[BinaryIO], None], warn: Callable[[str], None]) -> bool:
+        """Write a picture whole, and return True; one that cannot be drawn costs a warning. Raises as `write` does."""
+        try:
+            picture = drawn(name, draw)
+        except PictureError as error:
+            warn(f"warning: {error}")
+            return False
+        self.write(name, lambda path: _write_bytes(path, picture))
+        return True
+
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole; raises as `write` does."""
         self.write(name, lambda path: _write_text(path, text))
@@ -66,7 +77,7 @@ class RunFolder:
             with open_own(path) as file:
                 file.write(as_line(row).encode())
                 file.flush()
-                os.fsync(file.fileno())
+                sync_open(file.fileno())
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -128,6 +139,10 @@ def _remove_leftovers(path: Path) -> None:
                 each.unlink()
         except OSError:  # another user's, and alive
             continue
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _write_text(path: Path, text: str) -> None:

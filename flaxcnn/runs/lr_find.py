@@ -26,7 +26,7 @@ from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
 from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.changes import changes
-from flaxcnn.runs.console import command
+from flaxcnn.runs.console import RunConsole, command
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.setup import Loaded, Setup, set_up
@@ -133,8 +133,10 @@ def lr_find(
     if stop.signal is not None:
         return stop.exit_code
     found = suggest(test, steps)
-    _write(test, found, f"{file.name}, {experiment.optimizer.name}: learning-rate range test", picture)
-    print(f"picture  {picture}\npoints   {picture.with_suffix('.csv')}")
+    is_drawn = _write(test, found, f"{file.name}, {experiment.optimizer.name}: learning-rate range test", picture)
+    if is_drawn:
+        print(f"picture  {picture}")
+    print(f"points   {picture.with_suffix('.csv')}")
     if test.diverged and len(test.rates):
         print(f"ended    at {test.rates[-1]:.2g}, after {len(test.rates):,} steps: the loss grew out of bounds")
     if found is None:
@@ -252,8 +254,8 @@ def _require_writable(picture: Path) -> None:
             raise ConfigError("a folder stands there", where=path, expected="a file", fix="name another --out")
 
 
-def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path) -> None:
-    """Draw the test, and write its points: rate, loss, and the means of both."""
+def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path) -> bool:
+    """Write the points of a test: rate, loss, and the means of both. Return whether it could be drawn too."""
     mean_rates, mean_losses = test.means
     marked = {} if found is None else {"falls fastest": found.steepest, "a tenth of the lowest's": found.tenth}
     columns = (test.rates, test.losses, mean_rates, mean_losses)
@@ -266,7 +268,8 @@ def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path
 
     folder = RunFolder(picture.parent)
     folder.write(picture.with_suffix(".csv").name, write_points)
-    folder.write(picture.name, lambda path: draw_range_test(*columns, marked, title, path))
+    warn = RunConsole().warn
+    return folder.write_picture(picture.name, lambda file: draw_range_test(*columns, marked, title, file), warn)
 
 
 def _nothing_falls(test: RangeTest) -> ConfigError:

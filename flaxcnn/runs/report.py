@@ -1,7 +1,8 @@
 """The files of a run that people look at: the table beside the paper's values, the metrics and the pictures."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,9 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
     return file.published if measured(experiment) == measured(with_data(file.experiment)) else ()
 
 
-def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, examples: np.ndarray) -> None:
+def draw_first_batch(
+    folder: RunFolder, state: TrainState, train: Split, examples: np.ndarray, warn: Callable[[str], None]
+) -> None:
     """Write `augmented.png`, images of the first batch as they are and as its step sees them, if they differ.
 
     Drawn before the first step, so that it can be looked at while the run goes on; raises as `RunFolder.write` does.
@@ -54,6 +57,7 @@ def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, example
         state: before the first step; of a later one nothing is drawn.
         train: the training split.
         examples: positions of those that the first step sees.
+        warn: called with a line that says so where the picture cannot be drawn.
     """
     if int(state.step) != 0 or not (state.augmentations or state.mixup):
         return
@@ -62,7 +66,7 @@ def draw_first_batch(folder: RunFolder, state: TrainState, train: Split, example
     images = jnp.asarray(train.images[examples])
     batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.labels[examples]))
     pairs = (np.asarray(to_float(images)), np.asarray(batch.images))
-    folder.write("augmented.png", lambda path: draw_augmented(*pairs, path))
+    folder.write_picture("augmented.png", lambda file: draw_augmented(*pairs, file), warn)
 
 
 def write_report(
@@ -72,15 +76,20 @@ def write_report(
     rows: Sequence[LoggedRow],
     columns: Columns,
     logits: np.ndarray,
+    warn: Callable[[str], None],
 ) -> None:
-    """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does."""
+    """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does.
+
+    A picture that cannot be drawn is left out, and `warn` called with a line that says why.
+    """
     name, labels, names = file.name, dataset.test.labels, dataset.class_names
     predictions = Predictions(np.arange(len(labels), dtype=np.int64), labels, logits)
     folder.write("predictions.npz", lambda path: save_predictions(path, predictions))
     metrics = {"class_names": names, **classification_metrics(labels, logits).to_json()}
     folder.write_json("test_metrics.json", metrics)
     folder.write_text("table1.md", f"# {name}\n\n{markdown_table(rows, columns)}\n")
-    folder.write("curves.png", lambda path: draw_curves(rows, file.published, name, path))
-    folder.write("confusion.png", lambda path: draw_confusion(confusion_matrix(labels, logits), names, path))
+    draw = partial(folder.write_picture, warn=warn)
+    draw("curves.png", lambda png: draw_curves(rows, file.published, name, png))
+    draw("confusion.png", lambda png: draw_confusion(confusion_matrix(labels, logits), names, png))
     mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
-    folder.write("mistakes.png", lambda path: draw_mistakes(dataset.test.images, mistakes, names, path))
+    draw("mistakes.png", lambda png: draw_mistakes(dataset.test.images, mistakes, names, png))

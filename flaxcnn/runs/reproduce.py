@@ -24,6 +24,7 @@ from flaxcnn.evaluation.reproduction import (
     rows_table,
 )
 from flaxcnn.files import user_path
+from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.kinds import Kind, kind_of
 from flaxcnn.runs.record import read_rows, read_summary, reported_numbers
@@ -78,7 +79,8 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     values = {each.metric: each.values for each in numbers}
     results.write_json("reproduce.json", {"name": file.name, "runs": runs, "numbers": values})
     if len(rows) > 1:
-        results.write("reproduce.png", lambda path: draw_over_seeds(rows, f"{file.name}, {seeds} seeds", path))
+        title, warn = f"{file.name}, {seeds} seeds", RunConsole().warn
+        results.write_picture("reproduce.png", lambda png: draw_over_seeds(rows, title, png), warn)
     print(f"\n{(base / 'reproduce.md').read_text(encoding='utf-8')}\nfolder  {base}")
     return 0 if all(each.as_expected for each in numbers) else 1
 

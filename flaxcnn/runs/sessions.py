@@ -193,9 +193,10 @@ class Session:
         now = {**versions(), **self._hardware()}
         before = {**metadata.versions, **extra.hardware}
         for name in now:
-            if before.get(name) != now[name]:
+            if before.get(name, now[name]) != now[name]:
                 self._warn(
-                    f"warning: this run was trained with {name} {before.get(name)}, and goes on with {now[name]}: "
+                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and goes on with "
+                    f"{now[name] or 'unset'}: "
                     "the bits may differ from those of an uninterrupted run"
                 )
         self.times_before = {

@@ -5,20 +5,29 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from flaxcnn.signals import REQUESTS, STOPS
+from flaxcnn.terminal import write_now
+
 
 class StopRequest:
-    """While entered, SIGINT (Ctrl-C) and SIGTERM (preemption) set `signal` instead of ending the program.
+    """While entered, the signals that stop a run set `signal` instead of ending the program.
 
-    The second one ends the process at once, whatever it is doing: what is on the disk then is what stays.
+    These are Ctrl-C (SIGINT), SIGTERM, SIGQUIT, the warnings of batch systems before they end a job (SIGUSR1,
+    SIGUSR2, SIGXCPU) and a terminal that closes (SIGHUP). A warning that this process was started to ignore, as by
+    `nohup`, it ignores. After a SIGINT, SIGTERM or SIGQUIT, another of these ends the process at once, whatever it is
+    doing: what is on the disk then is what stays. A warning never does, since it may come again while the run is saved.
     """
 
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self.signal: signal.Signals | None = None  # the first one
+        self._asked = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._remember)
+        for number in STOPS:
+            before = signal.getsignal(number)
+            if number in (signal.SIGINT, signal.SIGTERM) or before not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(
@@ -33,7 +42,12 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        came, request = signal.Signals(number), number in REQUESTS
+        if request and self._asked:
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
-        os.write(2, b"flaxcnn: stopping after this block of steps; a second signal ends it at once\n")
+        if request:
+            write_now("flaxcnn: stopping after this block of steps; a second signal ends it at once")
+        elif self.signal is None:
+            write_now(f"flaxcnn: stopping after this block of steps, as {came.name} asks")
+        self._asked |= request
+        self.signal = self.signal or came

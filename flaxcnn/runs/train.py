@@ -126,7 +126,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
         columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
         if is_first():
             examples = setup.plan.batch(experiment.training.seed, 0)
-            draw_first_batch(folder, progress.state, setup.train, examples)
+            draw_first_batch(folder, progress.state, setup.train, examples, console.warn)
 
         def times() -> Times:
             before = session.times_before
@@ -218,7 +218,7 @@ def _finish(
     if not is_first():
         return
     save_weights(folder, variables)
-    write_report(folder, file, session.setup.dataset, progress.rows, columns, logits)
+    write_report(folder, file, session.setup.dataset, progress.rows, columns, logits, console.warn)
     rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,

@@ -250,7 +250,7 @@ def train_block(
         most_steps: the longest block; static.
 
     Returns:
-        The state after the block; the loss of each step, (most_steps,) float32, NaN after the last; and the metrics of
+        The state after the block; the loss of each step, (most_steps,) float32, 0 after the last; and the metrics of
         the last step, as `train_step` gives them. Where their `finite` is False, the state is the one before that step.
         With them `steps`, how many were made, the faulty one included, and the largest of each column of the votes.
     """
@@ -267,7 +267,7 @@ def train_block(
 
     kinds = jax.eval_shape(lambda: train_step(state, *feed.batch(state.step)))[1]
     nothing = {**jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds), "finite": jnp.asarray(finite)}
-    start = (jnp.int32(0), state, jnp.full((most_steps,), jnp.nan), nothing)
+    start = (jnp.int32(0), state, jnp.zeros((most_steps,)), nothing)
     made, state, losses, metrics = lax.while_loop(go_on, one, start)
     metrics["steps"] = made
     if votes is not None:

@@ -150,6 +150,12 @@ def test_killed_at_random_instants_it_ends_with_the_same_bits(model, start, unin
 STEPS = ("--training.epochs", 50, "--training.steps", 400, "--checkpoint.every", 50, "--logging.every", 50)
 
 
+CUT = (
+    *("--training.epochs", 50, "--training.steps", 500, "--training.batch_size", 20, "--checkpoint.every", 500),
+    *("--logging.every", 20, "--logging.test_examples", 50),  # a block ends at each row
+)
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_on(
     number, exit_code, start, uninterrupted, tmp_path
@@ -182,6 +188,48 @@ def test_a_second_signal_ends_the_run_at_once_and_loses_nothing_saved(start, uni
     assert (tmp_path / "run" / "checkpoints" / "step-00000100").is_dir()
     ended_well(start("run", *STEPS))
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
+
+
+def cut(started, number):
+    """Send a signal once a row of these steps is printed; return the exit code, and what was said."""
+    started.wait_for(r"^ +\d+ +\d+ +\d+\.\d+ ")
+    started.process.send_signal(number)
+    code, printed, errors = started.end()
+    assert "saved the checkpoint of step" in printed, errors
+    return code, errors
+
+
+def test_a_run_cut_by_warnings_of_a_batch_system_and_a_terminal_has_the_same_bits(start, uninterrupted, tmp_path):
+    codes = {"SIGUSR1": 138, "SIGHUP": 129}  # 128 and the number, on Linux
+    for name, expected in codes.items():
+        code, errors = cut(start("run", *CUT), signal.Signals[name])
+        assert code == expected
+        assert errors == f"flaxcnn: stopping after this block of steps, as {name} asks\n"
+    code, errors = cut(start("run", *CUT), signal.SIGQUIT)
+    assert code == 131
+    assert errors == "flaxcnn: stopping after this block of steps; a second signal ends it at once\n"
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"  # as nohup does
+    started = start("run", *CUT, first=ignoring)
+    started.wait_for("train loss")
+    started.process.send_signal(signal.SIGHUP)
+    ended_well(started)
+    same_bits(tmp_path / "run", uninterrupted(*CUT))
+
+
+def test_a_warning_that_comes_again_and_again_does_not_end_the_run_before_it_is_saved(start, tmp_path):
+    """As Linux sends SIGXCPU each second from the limit on, and SLURM SIGTERM after SIGUSR1."""
+    started = start("run", *STEPS)
+    started.wait_for(r"^ +1 +50 ")
+    started.process.send_signal(signal.SIGXCPU)
+    for line in started.process.stderr:
+        assert line == "flaxcnn: stopping after this block of steps, as SIGXCPU asks\n"
+        break
+    for number in (signal.SIGXCPU, signal.SIGUSR2, signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
+        started.process.send_signal(number)
+    code, printed, _ = started.end()
+    assert code == 152
+    step = int(re.search(r"saved the checkpoint of step (\d+)", printed)[1])
+    assert (tmp_path / "run" / "checkpoints" / f"step-{step:08d}").is_dir()
 
 
 def flip(path):

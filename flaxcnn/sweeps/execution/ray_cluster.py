@@ -15,6 +15,7 @@ from typing import Any
 
 import flaxcnn
 from flaxcnn.errors import ConfigError
+from flaxcnn.signals import STOPS
 from flaxcnn.sweeps.options import Execution
 
 _ANSWER_SECONDS = 10.0  # that a cluster's head node has to answer in
@@ -77,7 +78,7 @@ def _import_ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str, **options: Any) -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import FlaxcnnError
+from flaxcnn.jax_settings import pin_settings
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.ray_reports import Report
@@ -30,6 +31,7 @@ class _Remote:
     """Trains the trials of a sweep in a worker process of Ray, task after task, with the same programs."""
 
     def __init__(self, search: Search, live: Any):
+        pin_settings()
         use_compilation_cache()
         self._reports: list[Report] = []
         self._live = live

@@ -6,18 +6,19 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import ConfigError, FlaxcnnError, ProcessError
+from flaxcnn.jax_settings import pin_settings
+from flaxcnn.signals import held_back
 from flaxcnn.sweeps.execution.search import Search, Worked, work
 
 _LOOK_SECONDS = 0.5
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Ended(NamedTuple):
@@ -60,7 +61,7 @@ def work_in_processes(
     _require_portable(search)
     context = multiprocessing.get_context("spawn")
     workers = []
-    with _no_signals():  # until a worker is ready for them
+    with held_back():  # until a worker is ready for them
         for index in range(count):
             ours, theirs = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(search, index, count, os.getpid(), theirs), daemon=False)
@@ -129,10 +130,11 @@ def _work(search: Search, index: int, count: int, parent: int, told: Connection)
     os.setsid()
     if hasattr(os, "sched_setaffinity"):  # before XLA counts the cores
         os.sched_setaffinity(0, cores_of(index, count, sorted(os.sched_getaffinity(0))))
+    pin_settings()
     use_compilation_cache()
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     with told:
         try:
             study = search.open()
@@ -143,16 +145,6 @@ def _work(search: Search, index: int, count: int, parent: int, told: Connection)
             ended = _Ended(worked)
         with suppress(BrokenPipeError):  # nobody is left to be told
             told.send(ended)
-
-
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    """While entered, requests to stop wait; processes that are started meanwhile inherit that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _compilations(told: Mapping[int, _Ended]) -> int:

@@ -57,10 +57,10 @@ class SweepConsole:
     """
 
     def __init__(self, total_trials: int, metric: str, console: "Console | None" = None):
-        from flaxcnn.runs.console import OutputConsole  # with JAX
+        from rich.console import Console
 
         self._total, self._metric = total_trials, metric
-        self._console = console or OutputConsole(highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False, soft_wrap=True)
         self._seen: dict[int, Trial] | None = None
         self._began: tuple[float, int] | None = None  # when the first steps of this process were done, and how many
         self._refreshed = 0.0

@@ -1,15 +1,18 @@
 """The pictures of a sweep: learning curves by trial, parallel coordinates, importance, metric by hyperparameter.
 
 The best trial is orange; the others go from dark blue (good) to light green (bad), in colours whose brightness says the
-same, or are blue where a colour would say nothing. Matplotlib is imported where it draws, and without pyplot.
+same, or are blue where a colour would say nothing. Each is drawn under the settings of
+`flaxcnn.pictures.drawn`.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from flaxcnn.evaluation.pictures import DPI, new_figure
+from flaxcnn.evaluation.pictures import DPI
+from flaxcnn.pictures import new_figure
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.report.results import best_of, measured, ranked, short_names, shown
@@ -59,15 +62,16 @@ def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path)
     Raises:
         RunFolderError: the folder cannot be written to.
     """
-    missing, out = [], RunFolder(folder)
+    missing: list[str] = []
+    draw = partial(RunFolder(folder).write_picture, warn=missing.append)
     order = ranked(trials)
     if any(trial.reports for trial in trials):
-        out.write("learning_curves.png", lambda path: _draw_learning_curves(order, metric, path))
+        draw("learning_curves.png", lambda file: _draw_learning_curves(order, metric, file))
     else:
         missing.append("learning_curves.png is left out: no trial has reported anything")
     if any(trial.scores for trial in trials):
-        out.write("parallel_coordinates.png", lambda path: _draw_parallel(order, space, metric, path))
-        out.write("hyperparameters.png", lambda path: _draw_hyperparameters(order, space, metric, path))
+        draw("parallel_coordinates.png", lambda file: _draw_parallel(order, space, metric, file))
+        draw("hyperparameters.png", lambda file: _draw_hyperparameters(order, space, metric, file))
     else:
         missing.append("parallel_coordinates.png and hyperparameters.png are left out: no trial has ended a rung")
     equals = equally_trained(trials)
@@ -77,11 +81,11 @@ def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path)
         missing.append("importance.png is left out: no ten trials were trained equally far")
     else:
         shares = importances(equals, space)
-        out.write("importance.png", lambda path: _draw_importance(shares, equals.described, short_names(space), path))
+        draw("importance.png", lambda file: _draw_importance(shares, equals.described, short_names(space), file))
     return missing
 
 
-def _draw_learning_curves(order: Sequence[Trial], metric: str, path: Path) -> None:
+def _draw_learning_curves(order: Sequence[Trial], metric: str, file: BinaryIO) -> None:
     """Draw what each trial reported, against steps; `order` has the best first, as everywhere here."""
     drawn, best = [trial for trial in order if trial.reports], best_of(order)
     scale = metric_scale([value for trial in drawn for value in trial.reports.values()], metric)
@@ -97,10 +101,10 @@ def _draw_learning_curves(order: Sequence[Trial], metric: str, path: Path) -> No
     _metric_axis(axes, scale, metric)
     _shade_axis(figure, axes, len(drawn))
     _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
-def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, path: Path) -> None:
+def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, file: BinaryIO) -> None:
     """Draw each trial as a line through its values, one vertical axis a field, the metric's last."""
     scored, best = [trial for trial in order if trial.scores], best_of(order)
     outcome = metric_scale(_outcomes(scored, metric), metric)
@@ -130,10 +134,10 @@ def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, path: Path
     axes.set(xlim=(-0.35, len(space) + 0.35), title=_title(order, scored, "a score"))
     axes.spines[:].set_visible(False)
     _legend(figure, [*_best_handle(best, metric), *_line_handles(order)])
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
-def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, path: Path) -> None:
+def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, file: BinaryIO) -> None:
     """Draw the metric against each searched field, a panel each."""
     drawn = [trial for trial in order if trial.scores or trial.status is Status.FAILED]
     outcome, names, best = metric_scale(_outcomes(order, metric), metric), short_names(space), best_of(order)
@@ -159,10 +163,10 @@ def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, pat
         panels[divmod(empty, columns)].set_axis_off()
     figure.suptitle(_title(order, [trial for trial in order if trial.scores], "a score"))
     _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
-def _draw_importance(shares: Mapping[str, float], described: str, names: Mapping[str, str], path: Path) -> None:
+def _draw_importance(shares: Mapping[str, float], described: str, names: Mapping[str, str], file: BinaryIO) -> None:
     """Draw a bar for each searched field, the most important on top."""
     figure = new_figure(6.5, 1.2 + 0.34 * len(shares))
     axes = figure.subplots()
@@ -171,7 +175,7 @@ def _draw_importance(shares: Mapping[str, float], described: str, names: Mapping
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.08 * max(shares.values())), xlabel="share", title=f"Importance (PED-ANOVA) {described}")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(file, dpi=DPI)
 
 
 def _outcomes(trials: Sequence[Trial], metric: str) -> list[float]:

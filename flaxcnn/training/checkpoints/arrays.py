@@ -17,9 +17,12 @@ from typing import Any
 import jax
 
 from flaxcnn.errors import ContractError
+from flaxcnn.files import sync
 
 # How TensorStore, which writes for Orbax, says what the operating system answered.
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+
+_asked: set[int] = set()  # whether they know fsync: file systems, by their device's number
 
 
 def import_orbax() -> ModuleType:
@@ -46,6 +49,7 @@ def write_arrays(path: Path, tree: Any) -> None:
     context.array.saving.enable_write_sharding_file = False
     try:
         with context, _quiet_after_errors_too():
+            _ask_for_no_more_than(path.parent)
             ocp.save(path.absolute(), tree)
     except Exception as error:
         code = _OS_ERROR.search(str(error))
@@ -79,6 +83,22 @@ def check_fits(saved: dict[str, str], target: Any, where: Path) -> None:
                 found=saved.get(name, "no such array")[:200],
                 fix="create the model and optimizer that the checkpoint's config says",
             )
+
+
+def _ask_for_no_more_than(folder: Path) -> None:
+    """Let TensorStore ask for no fsync where a folder's file system, which is asked once, knows none.
+
+    It would take that for an error. Orbax has no option for it, but a dictionary that it copies for each save.
+    """
+    device = folder.stat().st_dev
+    if device in _asked:
+        return
+    _asked.add(device)
+    if not sync(folder):
+        from orbax.checkpoint._src.serialization import tensorstore_utils
+
+        for context in (tensorstore_utils._BASE_TS_CONTEXT, tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT):
+            context["file_io_sync"] = False
 
 
 @contextmanager

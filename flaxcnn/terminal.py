@@ -1,0 +1,123 @@
+"""The terminal, or what stands in its place: whatever happens to it, the command goes on.
+
+Standard output and standard error are given raw streams that never fail. What cannot be written is lost, what an
+encoding lacks is spelt with what it has, and `lost` tells afterwards.
+"""
+
+import codecs
+import errno
+import io
+import os
+import re
+import select
+import sys
+from contextlib import suppress
+
+_SPELT = {"×": "x", "–": "-", "—": "-", "…": "...", "±": "+/-", "→": "->", "≤": "<=", "≥": ">=", "·": "*", "│": "|"}
+_SPELLING = "flaxcnn.spelling"  # the name under which codecs know `_spell`
+_SIZE = re.compile("[1-9][0-9]{0,3}")  # a number of columns or lines that a terminal may have
+_LEAST_COLUMNS = 20  # into one column, the help is broken for minutes
+
+
+class _Output(io.RawIOBase):
+    """A descriptor to write to that takes everything; what the system refuses is dropped."""
+
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+        self.error: OSError | None = None  # the first one
+
+    def write(self, data: "io.ReadableBuffer") -> int:  # type: ignore[name-defined]
+        """Write all of the bytes, waiting where the descriptor does not: `print` would drop what is left over."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # a process that shares the terminal made it so
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self.error = self.error or error
+                break
+        return size
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+
+def go_on_without() -> None:
+    """Let nothing that happens to the terminal end this process; call it before anything else is imported or opened."""
+    for descriptor in (0, 1, 2):
+        _open(descriptor)
+    _widen()
+    codecs.register_error(_SPELLING, _spell)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__"):  # not what a test or a notebook put in its place
+            setattr(sys, name, _unfailing(stream, descriptor))
+
+
+def lost() -> OSError | None:
+    """Return why something that was printed is lost, None where nothing is; a reader who left has lost nothing."""
+    stream = sys.stdout
+    stream.flush()
+    buffer = getattr(stream, "buffer", None)
+    error = getattr(getattr(buffer, "raw", buffer), "error", None)
+    return None if error is None or error.errno == errno.EPIPE else error
+
+
+def write_now(line: str) -> None:
+    """Write a line to standard error past all buffers, as far as that is possible: for handlers of signals."""
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode(errors="replace"))
+
+
+def _widen() -> None:
+    """Say in the environment a size that can be written to: rich takes `²` for a number, and 0 columns for a width."""
+    for name in ("COLUMNS", "LINES"):
+        if not _SIZE.fullmatch(os.environ.get(name, "80")):
+            del os.environ[name]
+    columns = int(os.environ.get("COLUMNS", 0))
+    if not columns and os.isatty(1):
+        columns = os.get_terminal_size(1).columns
+    if 0 < columns < _LEAST_COLUMNS:
+        os.environ["COLUMNS"] = str(_LEAST_COLUMNS)
+
+
+def _open(descriptor: int) -> None:
+    """Open nothing where a descriptor is closed, so that no file of a run gets its number and what is printed."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != descriptor:
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
+        os.set_inheritable(descriptor, True)
+
+
+def _unfailing(stream: io.TextIOWrapper | None, descriptor: int) -> io.TextIOWrapper:
+    """Return a stream like the one that Python made, None where it found the descriptor closed."""
+    raw = _Output(descriptor)
+    encoding = "utf-8" if stream is None else stream.encoding
+    through = stream is not None and stream.write_through
+    lines = stream is not None and stream.line_buffering
+    buffer = raw if through else io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffer, encoding, _SPELLING, line_buffering=lines, write_through=through)  # type: ignore[arg-type]
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Spell the first letter that an encoding lacks; bytes of a file's name that are no letters, by their number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    raw = ord(letter) - 0xDC00
+    return (f"\\x{raw:02x}" if 0x80 <= raw <= 0xFF else _SPELT.get(letter, "?")), error.start + 1
