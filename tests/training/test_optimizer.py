@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from flaxcnn.models import create
-from flaxcnn.training.checkpoints.arrays import read_arrays, write_arrays
+from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
 from flaxcnn.training.schedules import Schedule
 
@@ -352,8 +352,9 @@ def test_a_saved_state_goes_on_where_it_was(optimizer: RuntimeOptimizer, tmp_pat
     params, state = train(optimizer, gradients=GRADIENTS[:9])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_arrays(tmp_path / "state", state)
-        restored = read_arrays(tmp_path / "state", jax.eval_shape(lambda: optimizer.init(PARAMS)))
+        store = CheckpointStore(tmp_path / "checkpoints")
+        store.save(state, Metadata(9, 0, {}, "", {}, {}, 0, 0.0, 0.0))
+        restored = store.restore(9, jax.eval_shape(lambda: optimizer.init(PARAMS))).state
     assert int(restored.count) == 9
     assert types_of(restored) == types_of(state)
 
