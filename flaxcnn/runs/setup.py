@@ -161,14 +161,6 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected=f"fewer than the run's {plan.total_steps:,} steps",
             found=plan.log_every,
         )
-    padding, side = experiment.augmentation.crop_padding, max(dataset.image_shape[:2])
-    if padding > side:
-        raise ConfigError(
-            "wider than the images: most crops would hold none of them",
-            where="augmentation.crop_padding",
-            expected=f"at most their side, {side}",
-            found=padding,
-        )
     if experiment.model.dtype == "bfloat16" and jax.default_backend() == "cpu" and "wide" in experiment.model.name:
         # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
         raise ConfigError(

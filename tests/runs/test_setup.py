@@ -69,8 +69,7 @@ def test_dropout_of_a_model_that_takes_none_is_refused(small_mnist, tmp_path, mo
         ),
         (
             {"augmentation": Augmentation(crop_padding=29)},
-            "augmentation.crop_padding: wider than the images: most crops would hold none of them; expected at most "
-            "their side, 28, found 29",
+            "augmentation.crop_padding: out of range; expected at most the images' longer side, 28, found 29",
         ),
     ],
 )
