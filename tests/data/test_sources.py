@@ -75,10 +75,7 @@ def test_nobody_can_change_the_embedded_images():
 
 def test_an_altered_mnist_is_refused(tmp_path):
     package = tmp_path / "flaxcnn"
-    for part in ("data", "files"):
-        shutil.copytree(Path(flaxcnn.__file__).parent / part, package / part)
-    shutil.copy(Path(flaxcnn.__file__).parent / "errors.py", package)
-    (package / "__init__.py").touch()
+    shutil.copytree(Path(flaxcnn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     labels = package / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress(labels.read_bytes()))
     content[-1] = 7  # the last test image is a 6
