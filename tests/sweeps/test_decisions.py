@@ -14,7 +14,7 @@ from flaxcnn.sweeps import ASHA, Choice, Float, Grid, Listed, PopulationBased, R
 from flaxcnn.sweeps.execution.decisions import Decisions, budget_of
 from flaxcnn.sweeps.execution.trainer import Outcome
 from flaxcnn.sweeps.files import fingerprint
-from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.study import Step, Study
 from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study.study import PLAN
 from flaxcnn.sweeps.trials import Status
@@ -173,7 +173,7 @@ from flaxcnn.sweeps import *
 from flaxcnn.sweeps.execution.decisions import Decisions
 from flaxcnn.sweeps.files import fingerprint
 from flaxcnn.sweeps.study.journal import Journal
-from flaxcnn.sweeps.study import Study
+from flaxcnn.sweeps.study import Step, Study
 from flaxcnn.sweeps.execution.trainer import Outcome
 
 experiment, RATE = Experiment(), "optimizer.learning_rate"
@@ -452,3 +452,15 @@ decisions.take_on(3)
     assert numbers(decisions.take_on(1)) == [0, 1, 2]
     assert [trial.params for trial in study.trials()] == [step["params"] for step in planned]
     assert numbers(decisions.take_on(1)) == [3]
+
+
+def test_a_trial_that_another_program_ended_between_a_plan_and_its_end_is_left_alone(process, tmp_path):
+    study, decisions = process(Sweep(RATES, Random(), ASHA(reduction=2, least=0.5), trials=2))
+    ended(decisions, decisions.take_on(2), [0.5, 0.25])
+    with study.deciding():
+        study.set_plan([Step("go on", 0)])
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    storage.set_trial_state_values(1, optuna.trial.TrialState.FAIL)
+    decisions.take_on(2)
+    assert statuses(study)[0] == "failed"
+    assert study.trials()[0].reason == "ended by another program"

@@ -171,7 +171,9 @@ class Decisions:
         if status is None:
             proposal = Proposal(step.params, step.attributes)
             self._study.add(proposal, bracket=step.bracket, first_rung=step.first_rung, parent=step.parent)
-        elif status is Status.PAUSED:
+        elif status.ended:  # by another program, as Optuna's dashboard may end a trial
+            return None
+        elif status in (Status.PAUSED, Status.WAITING):
             self._study.claim(number)
         elif not self._study.owns(number):  # the process that made the plan took it, and was killed
             self._study.adopt(number, self._reached(number))
