@@ -295,9 +295,9 @@ def crash(small_mnist, command_environment, tmp_path_factory):
         (("step",), "1", "step.json: damaged at step"),
         (("loss",), None, "step.json: damaged at loss"),
         (("examples",), None, "step.json: damaged at examples; expected a list, found null"),
-        (("examples", 0), 10**9, "step.json: damaged at examples; expected 50 numbers from 0 to 999"),
+        (("examples", 0), 10**9, "step.json: damaged at examples; expected 50 indices of 1,000 examples"),
         (("examples", 0), -1, "step.json: damaged at examples"),
-        (("examples",), [0] * 100_000, "step.json: damaged at examples; expected 50 numbers"),
+        (("examples",), [0] * 100_000, "step.json: damaged at examples; expected 50 indices"),
         (("examples",), [], "step.json: damaged at examples"),
     ],
 )
