@@ -47,12 +47,32 @@ def small_split(small_mnist):
     return images.reshape(-1, 28, 28, 1), labels.astype(np.int32)
 
 
+@pytest.fixture(autouse=True)
+def settings_of_jax():
+    """A command that a test calls in this process keeps compiled programs from then on: no later test does."""
+    import jax
+
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """The folder of a user's caches in the place of the real one, for this process and those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("user-cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def command_environment(tmp_path_factory):
+def command_environment(own_cache):
     """The environment of a command: the library of this checkout, one JAX device, a cache of the tests, no colours."""
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    cache = tmp_path_factory.mktemp("user-cache")
-    environment = {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)}
+    environment = {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
     environment = {**os.environ, **environment}
     # Matplotlib looks for the fonts the first time, and says so where that takes long.
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=environment, capture_output=True)

@@ -35,15 +35,6 @@ print(folder, [float(each).hex() for each in jax.jit(jax.grad(loss))(kernel).rav
 
 
 @pytest.fixture
-def own_settings():
-    """JAX's settings are as they were, once the test ends."""
-    before = {name: getattr(jax.config, name) for name in SETTINGS}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-@pytest.fixture
 def small(command_environment):
     """Start a process that compiles a convolution's gradient: `small(cache, first=…)`."""
 
@@ -147,7 +138,7 @@ assert before == [getattr(jax.config, name) for name in {SETTINGS}]
     assert not list(tmp_path.iterdir())
 
 
-def test_every_program_is_kept_however_quickly_it_was_compiled(own_settings, monkeypatch, tmp_path):
+def test_every_program_is_kept_however_quickly_it_was_compiled(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = use_compilation_cache()
     assert folder == tmp_path / "flaxcnn" / "programs" / folder_name(processor())
@@ -156,7 +147,7 @@ def test_every_program_is_kept_however_quickly_it_was_compiled(own_settings, mon
 
 
 @pytest.mark.parametrize("chosen", ["/a/folder/of/the/users", ""])
-def test_a_users_own_folder_stands(own_settings, monkeypatch, tmp_path, chosen):
+def test_a_users_own_folder_stands(monkeypatch, tmp_path, chosen):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", chosen)
     assert use_compilation_cache() is None
@@ -166,7 +157,7 @@ def test_a_users_own_folder_stands(own_settings, monkeypatch, tmp_path, chosen):
 
 
 @pytest.mark.parametrize(("variable", "value"), [(None, 5.0), ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 1.0)])
-def test_what_a_user_says_of_short_compilations_stands(own_settings, monkeypatch, tmp_path, variable, value):
+def test_what_a_user_says_of_short_compilations_stands(monkeypatch, tmp_path, variable, value):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if variable:
         monkeypatch.setenv(variable, str(value))
@@ -175,7 +166,7 @@ def test_what_a_user_says_of_short_compilations_stands(own_settings, monkeypatch
     assert jax.config.jax_persistent_cache_min_compile_time_secs == value
 
 
-def test_without_xdgs_variable_the_folder_is_below_the_home(own_settings, monkeypatch, tmp_path):
+def test_without_xdgs_variable_the_folder_is_below_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("", "relative/folder"):  # which the specification says to ignore
         monkeypatch.setenv("XDG_CACHE_HOME", variable)
@@ -186,7 +177,7 @@ def test_without_xdgs_variable_the_folder_is_below_the_home(own_settings, monkey
 
 
 @pytest.mark.parametrize("open_to_others", ["flaxcnn", "programs", "folder"])
-def test_a_folder_that_others_may_write_to_is_not_used(own_settings, monkeypatch, tmp_path, open_to_others):
+def test_a_folder_that_others_may_write_to_is_not_used(monkeypatch, tmp_path, open_to_others):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     programs = tmp_path / "flaxcnn" / "programs"
     folder = programs / folder_name(processor())
@@ -198,7 +189,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(own_settings, monkeypatch
     assert jax.config.jax_compilation_cache_dir is None
 
 
-def test_a_link_to_another_folder_is_not_used(own_settings, monkeypatch, tmp_path):
+def test_a_link_to_another_folder_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "unpacked").mkdir(0o700)
     (tmp_path / "flaxcnn" / "programs").mkdir(0o700, parents=True)
@@ -206,7 +197,7 @@ def test_a_link_to_another_folder_is_not_used(own_settings, monkeypatch, tmp_pat
     assert use_compilation_cache() is None
 
 
-def test_the_folder_is_the_users_own_whatever_the_umask(own_settings, monkeypatch, tmp_path):
+def test_the_folder_is_the_users_own_whatever_the_umask(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     before = os.umask(0o002)
     try:
@@ -217,7 +208,7 @@ def test_the_folder_is_the_users_own_whatever_the_umask(own_settings, monkeypatc
     assert [place.stat().st_mode & 0o777 for place in (folder, *folder.parents[:2])] == [0o700] * 3
 
 
-def test_a_folder_that_cannot_be_made_means_no_cache(own_settings, monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_made_means_no_cache(monkeypatch, tmp_path):
     (tmp_path / "flaxcnn").write_text("a file where the folder would be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert use_compilation_cache() is None
@@ -229,7 +220,7 @@ def test_a_folder_that_may_not_be_written_to_means_no_cache(small, tmp_path):
     assert printed(small(tmp_path, first=WITHOUT_ROOT_RIGHTS)).startswith("None [")
 
 
-def test_a_user_without_a_home_has_no_cache(own_settings, monkeypatch):
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
     def unknown(uid):
         raise KeyError(uid)
 

@@ -166,7 +166,7 @@ def test_a_folder_that_only_the_first_process_sees_is_told(fork, tmp_path):
     assert fork.wait(started) < 30
     for each in started:
         assert each.code == 2
-        assert "process 1 does not see this folder of process 0. Name a folder on a disk that all" in each.err
+        assert "process 1 does not see this folder of process 0. Use a folder on a disk that all" in each.err
 
 
 SAVE_ON = ("for step in itertools.count(3):", "    store.save(state_of(step), metadata_of(step))", "    at(step)")
