@@ -94,7 +94,7 @@ class Launcher:
         kept = {
             name: value
             for name, value in os.environ.items()
-            # Bytecode is written as usual, not compiled anew in each process.
+            # Bytecode is written as usual, not compiled again in each process.
             if name not in ("JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE")
         }
         environment = {

@@ -1,7 +1,7 @@
 """Reproduce the library's configs and put their tables into docs/results.md: `make results`, or a few by name.
 
     python -m benchmarks.results            every config; hours on two cores
-    python -m benchmarks.results mnist_fast one, its section of docs/results.md anew and the others as they are
+    python -m benchmarks.results mnist_fast one, its section of docs/results.md; the others stay
 
 The runs stand in runs/reproduce-NAME and go on where they were interrupted. Each section keeps the digests of its runs'
 weights and logs.

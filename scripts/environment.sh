@@ -7,7 +7,7 @@
 # From the environment: PYTHON, the Python to make it with; PYTHON_LINES, the lines to look for ("3.11"); and
 # CONSTRAINTS, the file of pins, in place of constraints/pyNNN.txt.
 #
-# What was finished is marked in the folder; what was interrupted is made anew. Only a folder that this script made is
+# What was finished is marked in the folder; what was interrupted is made again. Only a folder that this script made is
 # ever removed.
 set -eu
 

@@ -241,7 +241,7 @@ def test_torn_entries_two_processes_at_once_and_a_full_disk_change_nothing_and_s
     assert [printed(process).partition(" ")[2] for process in both] == [values, values]
     assert set(entries_below(folder)) == set(whole)
     for entry in torn:
-        assert zlib.decompress(entry.read_bytes())  # made anew: JAX alone would have left them
+        assert zlib.decompress(entry.read_bytes())  # made again: JAX alone would have left them
 
     full = tmp_path / "full"
     assert printed(small(full, first=SMALL_FILES)).partition(" ")[2] == values

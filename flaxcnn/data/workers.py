@@ -140,7 +140,7 @@ class Workers:
             )
         else:
             found = f"exit code {code}: {worker.last_words() or 'it printed nothing'}"
-            fix = "start again once that is mended"
+            fix = "start again once that is fixed"
         self._raise(worker, "ended before its images were read", found=found, fix=fix)
 
     def _raise(self, worker: "_Worker", what: str, traceback: str = "", **parts: Any) -> NoReturn:

@@ -1,7 +1,7 @@
 """How far a figure can be trusted: over the test examples (bootstrap) and over the seeds of training (Student's t).
 
 The bootstrap's intervals say what other test examples from the same source would have given this one model; the
-t-intervals say what training anew would give. Neither contains the other.
+t-intervals say what training again would give. Neither contains the other.
 """
 
 from collections.abc import Iterator, Sequence

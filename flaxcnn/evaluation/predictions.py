@@ -1,6 +1,6 @@
 """What a model said of each example of a test set, as one `.npz` file that NumPy alone can read.
 
-From it every metric can be computed anew, and two models compared on the same examples. The same predictions give the
+From it every metric can be computed again, and two models compared on the same examples. The same predictions give the
 same bytes, so that a digest of the file is one of the predictions.
 """
 

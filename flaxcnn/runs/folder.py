@@ -1,4 +1,4 @@
-"""A run's folder: made anew, written whole, read back. What stands in which file is in docs/runs.md."""
+"""A run's folder: made, written whole, read back. What stands in which file is in docs/runs.md."""
 
 import glob
 import json

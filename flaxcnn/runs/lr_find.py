@@ -277,7 +277,7 @@ def _nothing_falls(test: RangeTest) -> ConfigError:
         return ConfigError(
             "the first loss, before any update, is not finite",
             where="the experiment",
-            fix="no learning rate mends that: look at training.class_weights",
+            fix="no learning rate fixes that: look at training.class_weights",
         )
     if min(test.means[1]) < (1 - _LEAST_FALL) * test.losses[0]:
         return ConfigError(

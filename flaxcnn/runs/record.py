@@ -81,7 +81,7 @@ def read_config(folder: RunFolder) -> RecordedConfig:
     where = folder.path / CONFIG
     if not where.exists():
         raise RunFolderError(
-            "this run was stopped before its config was written", where=where, fix="start it anew, with flaxcnn train"
+            "this run was stopped before its config was written", where=where, fix="start it again, with flaxcnn train"
         )
     recorded = folder.read_json(CONFIG, _ConfigFile)
     name, changes, rows = (recorded.pop(each) for each in ("name", "changes", "published"))

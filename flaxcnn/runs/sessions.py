@@ -134,7 +134,7 @@ class Session:
             raise RunFolderError(
                 "this run ended, and there is no checkpoint to go on from",
                 where=self.folder.path / "checkpoints",
-                fix="train anew, in another folder",
+                fix="train again, in another folder",
             )
         summary.rename(summary.with_name(f"summary-step-{steps}.json"))
         return None

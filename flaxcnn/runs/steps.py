@@ -148,6 +148,6 @@ def _row(
             "the validation loss is not finite",
             where=f"step {step:,}, epoch {epoch}",
             found=row.validation_loss,
-            fix="train anew, with a smaller learning rate",
+            fix="train again, with a smaller learning rate",
         )
     return row

@@ -194,7 +194,7 @@ def _finish(
         try:
             state = session.store.restore(step, session.setup.state_target()).state
         except RunFolderError as error:
-            fix = "train anew in another folder, or with checkpoint.final last"
+            fix = "train again in another folder, or with checkpoint.final last"
             raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
     placement = session.setup.placement
     model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)
@@ -212,7 +212,7 @@ def _finish(
                 f"the trained model's {name.replace('_', ' ')} is not finite",
                 where=folder.path,
                 found=numbers[name],
-                fix="train anew, with a smaller learning rate",
+                fix="train again, with a smaller learning rate",
             )
     variables, whole_state = placement.whole(variables), placement.whole(progress.state)
     if not is_first():

@@ -1,4 +1,4 @@
-"""`--confirm K`: the best settings of a sweep and the config's own, trained anew with the same fresh seeds.
+"""`--confirm K`: the best settings of a sweep and the config's own, trained again with the same fresh seeds.
 
 It is a search of its own, over a list of settings and seeds, so that it goes on where it was interrupted.
 """
@@ -30,7 +30,7 @@ class Result(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """The search that trains the best settings anew.
+    """The search that trains the best settings again.
 
     Attributes:
         search: over settings and seeds, the config's own setting first.
@@ -71,7 +71,7 @@ class Confirmation(NamedTuple):
         ]
         judged = [place for place, group in enumerate(groups) if all(each.status is Status.COMPLETE for each in group)]
         if not judged or any(trial.status is not Status.COMPLETE for trial in base):
-            raise TrainingError("could not be trained anew", where="--confirm", found=" ".join(failures))
+            raise TrainingError("could not be trained again", where="--confirm", found=" ".join(failures))
         reference, *rest = [
             [measured(each, metric) or 0.0 for each in group] for group in [base, *(groups[j] for j in judged)]
         ]
@@ -97,7 +97,7 @@ _SUFFIX = "-confirm"
 def confirmation_of(
     search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int, lanes: int
 ) -> Confirmation:
-    """Return the search that trains the best settings of a finished one anew.
+    """Return the search that trains the best settings of a finished one again.
 
     Args:
         search: the finished one.

@@ -43,7 +43,7 @@ class Execution:
     """Trials side by side in one program, at most; None for 8, or 1 in several processes, on Ray, and where a proposal
     depends on the trials before."""
     confirm: int = 0
-    """Train so many of the best settings anew, with fresh seeds, beside the config's own; 0 for none."""
+    """Train so many of the best settings again, with fresh seeds, beside the config's own; 0 for none."""
     confirm_seeds: int = 8
     """Fresh seeds for each of them."""
     ray: Ray = field(default_factory=Ray)

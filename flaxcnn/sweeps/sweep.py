@@ -73,7 +73,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
     for_trials = for_trials_of(asked, experiment)
     if execution.confirm and isinstance(asked.scheduler, PopulationBased):
         raise ConfigError(
-            "population-based training finds a schedule of settings, not one that could be trained anew",
+            "population-based training finds a schedule of settings, not one that could be trained again",
             where="--confirm",
             expected="0 with this scheduler",
             found=execution.confirm,

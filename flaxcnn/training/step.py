@@ -49,7 +49,7 @@ def train_step(
 
     Where the state says to cut the batch, its parts are computed one after the other and their gradients averaged: the
     update is that of the whole batch up to rounding, but for batch normalisation, which sees one part at a time, and
-    for dropout, which draws anew for each part.
+    for dropout, which draws again for each part.
 
     Args:
         state: as `create_state` or the last step gave it.

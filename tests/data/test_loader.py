@@ -275,11 +275,11 @@ def faulty(tmp_path, monkeypatch):
         ),
         (
             "print('all is lost', file=sys.stderr); os._exit(3)",
-            "ended before its images were read; found exit code 3: all is lost. Start again once that is mended",
+            "ended before its images were read; found exit code 3: all is lost. Start again once that is fixed",
         ),
         (
             "os._exit(0)",
-            "ended before its images were read; found exit code 0: it printed nothing. Start again once that is mended",
+            "ended before its images were read; found exit code 0: it printed nothing. Start again once that is fixed",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The best settings trained anew with fresh seeds: which ones, with which seeds, and what is said of them."""
+"""The best settings trained again with fresh seeds: which ones, with which seeds, and what is said of them."""
 
 from statistics import mean
 
@@ -104,7 +104,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
     assert result.words == f"validation accuracy {mean(best):.4f} ({low:.4f} to {high:.4f}) over 3 fresh seeds"
     paired = stats.ttest_rel(best, list(values[1e-3].values()))
     low, high = paired.confidence_interval(1 - 0.05 / 2)  # of two settings, together 95 %
-    assert result.report.startswith("# lr: the best 2 anew\n")
+    assert result.report.startswith("# lr: the best 2, retrained\n")
     lines = [line for line in result.report.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert [row[0] for row in cells[2:]] == ["base", "trial 1: learning_rate 0.002", "trial 3: learning_rate 0.004"]
@@ -150,7 +150,7 @@ def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
     confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
     trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9)
     with pytest.raises(
-        TrainingError, match=r"--confirm: could not be trained anew.*seed 6.*trial 1: .*0\.002.*out of memory"
+        TrainingError, match=r"--confirm: could not be trained again.*seed 6.*trial 1: .*0\.002.*out of memory"
     ):
         confirmation.results()
 

@@ -212,7 +212,7 @@ def test_without_its_damaged_study_a_sweep_goes_on_from_the_checkpoints(flaxcnn,
     assert again.returncode == 0, again.stderr
     assert [(row["number"], row["status"], row["validation_accuracy"]) for row in rows(tmp_path / "out")] == found
     again = {path: path.stat().st_ino for path in (tmp_path / "out" / "trials").glob("*/checkpoints/step-*")}
-    assert again == written  # none was trained anew
+    assert again == written  # none was trained again
 
 
 def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_path):
@@ -227,7 +227,7 @@ def test_several_processes_end_with_the_trials_of_one(flaxcnn, sweep_file, tmp_p
 
 
 def test_a_folder_that_outlives_its_study_gives_no_trial_the_state_of_another(flaxcnn, sweep_file, tmp_path):
-    """The database is lost, and the same command begins anew: beside checkpoints of trials of the same numbers."""
+    """The database is lost, and the same command begins again: beside checkpoints of trials of the same numbers."""
     one = sweep_file(f"sweep = Sweep(space={RATES}, searcher=TPE(startup=1), scheduler=SuccessiveHalving(), trials=3)")
     for out in ("lost", "new"):
         assert flaxcnn("sweep", one, "--out", out, "--executor", "map", "--lanes", 1).returncode == 0

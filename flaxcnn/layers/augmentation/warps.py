@@ -80,7 +80,7 @@ def resample(image_HWC: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
         What stands there, (H, W, C), of the image's dtype.
     """
     height, width, channels = image_HWC.shape
-    # Without the barrier XLA computes the whole chain of maps anew for each of the four taps.
+    # Without the barrier XLA computes the whole chain of maps again for each of the four taps.
     coordinates_2HW = lax.optimization_barrier(coordinates_2HW)
     row, down = _cell(coordinates_2HW[0], height)
     column, across = _cell(coordinates_2HW[1], width)

@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
         number: the trial's.
         experiment: the trial's.
         fraction: of its steps, at which the rung ends.
-        parent: the trial with whose state it begins; None where it begins anew, or goes on.
+        parent: the trial with whose state it begins; None where it starts fresh, or goes on.
         parent_fraction: of the parent's steps, at which that state is taken.
     """
 

@@ -1,4 +1,4 @@
-"""Whether the best settings of a sweep are better than the base setting: both trained anew with the same fresh seeds.
+"""Whether the best settings of a sweep are better than the base setting: both trained again with the same fresh seeds.
 
 The best of many noisy trials owes a part of its place to luck, so its own score flatters it. Fresh seeds do not; and
 since setting and base have their seeds in common, it is their differences, seed by seed, that are judged.
@@ -85,7 +85,7 @@ def confirmation_report(
         )
     words = metric.replace("_", " ")
     lines = [
-        f"# {name}: the best {count} anew" if count > 1 else f"# {name}: the best one anew",
+        f"# {name}: the best {count}, retrained" if count > 1 else f"# {name}: the best one, retrained",
         "",
         f"{words[0].upper()}{words[1:]}, each setting and the base trained with the same {seeds} fresh "
         f"{'seed' if seeds == 1 else 'seeds'}.",

@@ -8,14 +8,14 @@ from flaxcnn.config import Experiment
 from flaxcnn.sweeps.space import Choice, Domain, Float, Space, fill
 from flaxcnn.sweeps.trials import Params, Value
 
-_RESAMPLED = 0.25  # the probability with which a value is drawn anew
+_RESAMPLED = 0.25  # the probability with which a value is drawn again
 
 
 def perturb(space: Space, experiment: Experiment, params: Params, rng: np.random.Generator) -> dict[str, Value]:
     """Return values near a trial's, for another trial that goes on with its state.
 
     A number is multiplied by 0.8 or 1.2 and stays within its domain; a whole one moves by a step at least. With a
-    probability of 0.25 a value, a choice too, is drawn anew instead, as is one that was inactive before.
+    probability of 0.25 a value, a choice too, is drawn again instead, as is one that was inactive before.
 
     Source: M. Jaderberg et al., "Population Based Training of Neural Networks", 2017 (arXiv:1711.09846), section 3 and
     appendix A.

@@ -183,7 +183,7 @@ class CheckpointStore:
             raise RunFolderError(
                 f"no intact checkpoint among {len(rejected)}: {' | '.join(rejected)}",
                 where=self.folder,
-                fix="restore this folder from a copy, or delete it to start the run anew",
+                fix="restore this folder from a copy, or delete it to start the run again",
             )
         return None
 
