@@ -33,7 +33,7 @@ test: ## run the tests, but for those of the targets below
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
-test-devices: ## run the tests that train on eight devices, in two and in four processes (some 5 minutes)
+test-devices: ## run the tests that train on eight devices, in two and in four processes (some 6 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m devices $(ARGS)
 
@@ -49,9 +49,9 @@ test-lowest: ## run the tests on Python 3.11 with the lowest versions that pypro
 	@CONSTRAINTS=constraints/lowest.txt PYTHON_LINES=3.11 sh scripts/environment.sh .venv-lowest test
 	.venv-lowest/bin/python -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
-test-faults: ## kill and damage runs, 30 random kills of each model (some 20 minutes)
+test-faults: ## kill and damage runs, 30 random kills of each model, in every odd environment (some 10 minutes)
 	$(setup) test $(EXTRAS)
-	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest tests/runs/test_faults.py -s $(ARGS)
+	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest $(PARALLEL) tests/runs/test_faults.py tests/test_environment.py $(ARGS)
 
 test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 15 minutes)
 	$(setup) test $(EXTRAS)

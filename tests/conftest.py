@@ -47,18 +47,6 @@ def small_split(small_mnist):
     return images.reshape(-1, 28, 28, 1), labels.astype(np.int32)
 
 
-@pytest.fixture(autouse=True)
-def settings_of_jax():
-    """A command that a test calls in this process keeps compiled programs from then on: no later test does."""
-    import jax
-
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """The folder of a user's caches in the place of the real one, for this process and those that it starts."""
@@ -66,6 +54,24 @@ def own_cache(tmp_path_factory):
         folder = tmp_path_factory.mktemp("user-cache")
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_settings():
+    """JAX's settings of its cache as they are when the tests begin, by name."""
+    import jax
+
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    return {name: getattr(jax.config, name) for name in names}
+
+
+@pytest.fixture(autouse=True)
+def no_kept_programs(cache_settings):
+    """A command that a fixture calls in this process keeps compiled programs from then on; no test does."""
+    import jax
+
+    for name, value in cache_settings.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from flaxcnn.runs.environment import environment
 from flaxcnn.terminal import _Output
 from tests.conftest import CHECKOUT
 
+pytestmark = pytest.mark.faults
+
 BITS = ("weights_sha256", "state_sha256", "metrics_sha256")
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "augmented.png")
 NUMBERS = {

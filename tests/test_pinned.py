@@ -105,6 +105,7 @@ def test_a_pinned_run_ends_with_the_same_bits(name, folder, command_environment)
         assert summary[each] == pytest.approx(pins["numbers"][name][each], abs=most)
 
 
+@pytest.mark.sweeps
 def test_a_pinned_sweep_ends_with_the_same_trials(folder, command_environment):
     pins = json.loads(PINS.read_text())
     trials = swept(folder, command_environment)

@@ -13,6 +13,8 @@ from flaxcnn.processes import Processes
 from flaxcnn.processes.options import split_address
 from tests.many_processes import Fork
 
+pytestmark = pytest.mark.devices
+
 AGREE_SECONDS = 60  # in which all have to end once one is lost
 
 

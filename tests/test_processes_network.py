@@ -18,6 +18,8 @@ from flaxcnn.processes.secret import given_secret, own_secret, proof
 from tests.listening import listening
 from tests.many_processes import Fork
 
+pytestmark = pytest.mark.devices
+
 SECRET = "5f" * 32
 DIGEST = "0" * 64
 

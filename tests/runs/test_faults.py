@@ -156,7 +156,9 @@ CUT = (
 )
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.faults), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_on(
     number, exit_code, start, uninterrupted, tmp_path
 ):
@@ -177,6 +179,7 @@ def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
+@pytest.mark.faults
 def test_a_second_signal_ends_the_run_at_once_and_loses_nothing_saved(start, uninterrupted, tmp_path):
     started = start("run", *STEPS)
     started.wait_for(r"^ +2 +100 ")
@@ -199,6 +202,7 @@ def cut(started, number):
     return code, errors
 
 
+@pytest.mark.faults
 def test_a_run_cut_by_warnings_of_a_batch_system_and_a_terminal_has_the_same_bits(start, uninterrupted, tmp_path):
     codes = {"SIGUSR1": 138, "SIGHUP": 129}  # 128 and the number, on Linux
     for name, expected in codes.items():
@@ -216,6 +220,7 @@ def test_a_run_cut_by_warnings_of_a_batch_system_and_a_terminal_has_the_same_bit
     same_bits(tmp_path / "run", uninterrupted(*CUT))
 
 
+@pytest.mark.faults
 def test_a_warning_that_comes_again_and_again_does_not_end_the_run_before_it_is_saved(start, tmp_path):
     """As Linux sends SIGXCPU each second from the limit on, and SLURM SIGTERM after SIGUSR1."""
     started = start("run", *STEPS)
@@ -268,7 +273,9 @@ def half(small_mnist, command_environment, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, remove, other_schema])
+@pytest.mark.parametrize(
+    "damage", [flip, *(pytest.param(each, marks=pytest.mark.faults) for each in (truncate, remove, other_schema))]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, start, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     named = damage(tmp_path / "run" / "checkpoints" / "step-00000200")
@@ -292,6 +299,7 @@ def test_no_intact_checkpoint_is_an_error_that_says_why_for_each(half, start, tm
         assert part in line
 
 
+@pytest.mark.faults
 def test_without_room_the_run_ends_and_says_so_and_goes_on_later(half, start, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
@@ -304,6 +312,7 @@ def test_without_room_the_run_ends_and_says_so_and_goes_on_later(half, start, un
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
+@pytest.mark.faults
 def test_without_permission_the_run_ends_and_says_so_and_goes_on_later(half, start, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     without_root_rights = "import ctypes\nfor right in (1, 2):\n    ctypes.CDLL(None).prctl(24, right, 0, 0, 0)"
@@ -318,6 +327,7 @@ def test_without_permission_the_run_ends_and_says_so_and_goes_on_later(half, sta
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
+@pytest.mark.faults
 def test_a_second_process_is_refused_while_the_first_lives_and_not_after_it_died(start, uninterrupted, tmp_path):
     started = start("run", *STEPS)
     started.wait_for("train loss")
@@ -353,6 +363,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(start, comma
     assert "crash/step.json: damaged at examples; expected 50 indices of 1,000 examples" in errors
 
 
+@pytest.mark.faults
 def test_more_epochs_go_on_from_the_end_and_are_recorded(half, start, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     ended_well(start("run", *STEPS))

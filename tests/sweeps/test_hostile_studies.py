@@ -11,6 +11,8 @@ import pytest
 from flaxcnn.cli import main
 from tests.sweeps.conftest import HEAD
 
+pytestmark = pytest.mark.sweeps
+
 DEEP = "[" * 100_000
 PLANS = [DEEP, "3", '[{"do": "rm"}]', '[{"do": "stop", "trial": 99}]', '[{"do": "add", "trial": 9}]']
 IDENTITIES = [DEEP, "[]", "{}", '{"name": 3, "experiment": {}}', '{"name": "x", "experiment": {"data": 3}}']

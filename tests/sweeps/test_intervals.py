@@ -85,7 +85,9 @@ def test_the_report_has_a_row_for_each_setting_and_names_the_better_ones():
     report = confirmation_report(
         "mnist_lr", "validation_accuracy", BASE, settings, confirmed(BASE, [BETTER, NOISY], True)
     )
-    assert report.startswith("# mnist_lr: the best 2, retrained\n\nValidation accuracy, each setting and the base trained")
+    assert report.startswith(
+        "# mnist_lr: the best 2, retrained\n\nValidation accuracy, each setting and the base trained"
+    )
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in report.splitlines() if line.startswith("|")]
     assert rows[2][:2] == ["base", "0.9807"]
     assert rows[3][0] == settings[0]

@@ -10,6 +10,8 @@ import pytest
 from flaxcnn.training.checkpoints import CheckpointStore
 from tests.many_processes import Fork
 
+pytestmark = pytest.mark.devices
+
 PROGRAM = """
 import itertools
 from pathlib import Path
