@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -80,7 +81,9 @@ def _import_ray() -> ModuleType:
 def _connect(ray: ModuleType, address: str, **options: Any) -> None:
     handlers = {number: signal.getsignal(number) for number in STOPS}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
+        with warnings.catch_warnings():  # Ray's processes begin with a fork that JAX warns of, and execute at once
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
