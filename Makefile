@@ -53,7 +53,7 @@ test-faults: ## kill and damage runs, 30 random kills of each model, in every od
 	$(setup) test $(EXTRAS)
 	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest $(PARALLEL) tests/runs/test_faults.py tests/test_environment.py $(ARGS)
 
-test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 15 minutes)
+test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 5 minutes)
 	$(setup) test $(EXTRAS)
 	FLAXCNN_MUTATIONS=10000 '$(VENV)/bin/python' -m pytest $(PARALLEL) tests/fuzz $(ARGS)
 
