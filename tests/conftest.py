@@ -85,6 +85,16 @@ def command_environment(own_cache):
     return environment
 
 
+@pytest.fixture(scope="module")
+def fork(command_environment):
+    """What starts processes that train together, without importing JAX in each."""
+    from tests.many_processes import Fork
+
+    fork = Fork(command_environment)
+    yield fork
+    fork.close()
+
+
 @pytest.fixture(scope="session")
 def tiny_run(small_mnist, command_environment, tmp_path_factory):
     """The folder of a real run that ended: 12 steps, rows with every metric, checkpoints after 8 and 12."""

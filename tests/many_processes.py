@@ -198,3 +198,9 @@ class Fork:
                             each.pid = line["pid"]
                         elif each.pid == line["pid"] and each.code is None and "code" in line:
                             each.code = line["code"]
+
+
+def line_of(process: Started) -> str:
+    """Return the one line that a process ended with."""
+    (line,) = process.err.splitlines()
+    return str(line)

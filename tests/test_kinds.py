@@ -1,21 +1,8 @@
 """A folder that another command made is answered with the command that it is for."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
-PROGRAM = """
-import contextlib, io, json, sys
-from flaxcnn.cli import main
-
-for words in json.load(sys.stdin):
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        code = main(words)
-    print(json.dumps([code, said.getvalue()]))
-"""
+from tests.many_commands import answers
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +74,10 @@ def test_a_folder_of_another_kind_is_answered_with_the_command_that_it_is_for(
         [*(word.replace("SMALL", f"idx:{small_mnist}") for word in command.split()), folder]
         for command, folder, *_ in REFUSED
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input=json.dumps(commands),
-        env=command_environment,
-        cwd=folders,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    for (command, folder, *parts), (code, said) in zip(REFUSED, results, strict=True):
-        assert (code, said.count("\n")) == (2, 1), said
+    results = answers(command_environment, folders, commands)
+    for (command, folder, *parts), result in zip(REFUSED, results, strict=True):
+        said = result["said"]
+        assert (result["code"], said.count("\n")) == (2, 1), said
         for part in parts:  # `python -m flaxcnn resume` ends as `flaxcnn resume` does
             assert part.replace("{}", folder) in said, f"{command} {folder}: {said}"
     assert {path: path.read_bytes() for path in folders.rglob("*") if path.is_file()} == before

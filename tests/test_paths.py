@@ -13,19 +13,9 @@ from flaxcnn.command_line import flags_of
 from flaxcnn.config import Data, Experiment, with_data
 from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.files import cannot_write, user_path
+from tests.many_commands import answers
 
 # One process that runs many commands: each is as slow to import as the others.
-PROGRAM = """
-import contextlib, io, json, sys
-from flaxcnn.cli import main
-
-for words in json.load(sys.stdin):
-    said, printed = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
-        code = main(words)
-    print(json.dumps({"words": words, "code": code, "said": said.getvalue(), "printed": printed.getvalue()}))
-"""
-
 TAKE_A_PATH = [
     ("train", "{}"),
     ("train", "--data.source", "idx:SMALL", "--out", "{}"),
@@ -59,20 +49,6 @@ UNUSABLE = {
 }
 
 
-def ran(command_environment, folder, commands):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input=json.dumps(commands),
-        env=command_environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 @pytest.mark.parametrize("path", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_path_that_cannot_be_is_one_line_in_every_command(path, command_environment, small_mnist, tmp_path):
     (tmp_path / "file").write_text("precious")
@@ -80,7 +56,7 @@ def test_a_path_that_cannot_be_is_one_line_in_every_command(path, command_enviro
     commands = [
         [word.replace("{}", path).replace("SMALL", str(small_mnist)) for word in words] for words in TAKE_A_PATH
     ]
-    found = ran(command_environment, tmp_path, commands)
+    found = answers(command_environment, tmp_path, commands)
     assert len(found) == len(commands)
     for each in found:
         assert each["code"] == 2, each
@@ -97,7 +73,7 @@ def test_an_empty_path_is_not_the_current_folder(command_environment, small_mnis
         if all("{}" not in word or word == "{}" for word in words)
     ]
     commands += [["train", "--data.source", ""], ["train", "--data.dir="], ["data", "tfds:mnist", "--dir", ""]]
-    for each in ran(command_environment, tmp_path, commands):
+    for each in answers(command_environment, tmp_path, commands):
         assert (each["code"], each["said"].count("\n")) == (2, 1), each
         assert "empty path" in each["said"], each
     assert os.listdir(tmp_path) == []
@@ -141,7 +117,7 @@ def test_a_recorded_path_that_cannot_be_is_one_line(command_environment, tmp_pat
         config = {"name": "mine", "published": [], "changes": [], "data": field}
         (run / "config.json").write_text(json.dumps(config))
         commands.append(["resume", str(run)])
-    for each in ran(command_environment, tmp_path, commands):
+    for each in answers(command_environment, tmp_path, commands):
         assert (each["code"], each["said"].count("\n")) == (2, 1), each
         assert " path" in each["said"] or "half of a character" in each["said"], each  # the JSON reader refuses it
 

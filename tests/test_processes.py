@@ -11,24 +11,11 @@ from flaxcnn import processes
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes import Processes
 from flaxcnn.processes.options import split_address
-from tests.many_processes import Fork
+from tests.many_processes import line_of
 
 pytestmark = pytest.mark.devices
 
 AGREE_SECONDS = 60  # in which all have to end once one is lost
-
-
-@pytest.fixture(scope="module")
-def fork(command_environment):
-    fork = Fork(command_environment)
-    yield fork
-    fork.close()
-
-
-def line_of(process):
-    """The one line that a process ended with."""
-    (line,) = process.err.splitlines()
-    return line
 
 
 # Options

@@ -16,25 +16,12 @@ from flaxcnn.processes.addresses import addresses, connect, listen
 from flaxcnn.processes.membership import _warn_of_loopback
 from flaxcnn.processes.secret import given_secret, own_secret, proof
 from tests.listening import listening
-from tests.many_processes import Fork
+from tests.many_processes import line_of
 
 pytestmark = pytest.mark.devices
 
 SECRET = "5f" * 32
 DIGEST = "0" * 64
-
-
-@pytest.fixture(scope="module")
-def fork(command_environment):
-    fork = Fork(command_environment)
-    yield fork
-    fork.close()
-
-
-def line_of(process):
-    """The one line that a process ended with."""
-    (line,) = process.err.splitlines()
-    return line
 
 
 def reached(port, host="127.0.0.1", seconds=20):

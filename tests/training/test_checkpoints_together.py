@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from flaxcnn.training.checkpoints import CheckpointStore
-from tests.many_processes import Fork
 
 pytestmark = pytest.mark.devices
 
@@ -60,13 +59,6 @@ def work():
 
 run(work)
 """
-
-
-@pytest.fixture(scope="module")
-def fork(command_environment):
-    fork = Fork(command_environment)
-    yield fork
-    fork.close()
 
 
 def program(*lines):
