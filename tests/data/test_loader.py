@@ -417,6 +417,7 @@ def test_chunks_that_no_memory_holds_are_refused_before_anything_starts(stored):
 
 
 def test_workers_that_cannot_be_started_leave_nothing_behind(stored, monkeypatch):
+    gc.collect()  # what earlier tests left open
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr(sys, "executable", "/nothing/python")
     with pytest.raises(DataError) as refused:
