@@ -64,7 +64,7 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
 
     train = load("mnist").train
     examples = BATCH_SIZE * BATCHES
-    split = Split(train.images[:examples], train.labels[:examples])
+    split = Split(train.images[:examples], train.targets[:examples])
     plan = Plan(examples, BATCH_SIZE, total_steps=10**9, log_every=10**9, save_every=10**9)
     feeder = ResidentFeeder(split, plan, 0, single_device())
     runners, states, done, seconds = {}, {}, {}, {}

@@ -72,7 +72,7 @@ def paper_data() -> Data:
 
     mnist = load("mnist")
     order = epoch_order(0, 0, len(mnist.train))
-    return Data(mnist.train.images, mnist.train.labels, mnist.test.images, mnist.test.labels, order)
+    return Data(mnist.train.images, mnist.train.targets, mnist.test.images, mnist.test.targets, order)
 
 
 def circumstances() -> dict[str, Any]:

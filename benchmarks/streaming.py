@@ -28,7 +28,7 @@ def write_images(folder: Path) -> None:
     """Write MNIST, its training images several times over, as raw IDX files."""
     mnist = load("mnist")
     for name, split, times in (("train", mnist.train, TIMES), ("t10k", mnist.test, 1)):
-        images, labels = np.asarray(split.images), split.labels.astype(np.uint8)
+        images, labels = np.asarray(split.images), split.targets.astype(np.uint8)
         with (folder / f"{name}-images-idx3-ubyte").open("wb") as file:
             file.write(struct.pack(">4I", 0x803, times * len(images), 28, 28))
             for _ in range(times):

@@ -33,7 +33,7 @@ def data(arguments: Sequence[str]) -> int:
     out = user_path(options.out, "--out")
     dataset = load(options.source, options.dir)
     print("\n".join(describe(dataset)))
-    if absent := describe_absent({"training": dataset.train, "test": dataset.test}, dataset.class_names):
+    if absent := describe_absent({"training": dataset.train, "test": dataset.test}, dataset.target_names):
         print(f"flaxcnn: {absent}", file=sys.stderr)
     try:
         draw_examples(dataset, out)
@@ -45,5 +45,5 @@ def data(arguments: Sequence[str]) -> int:
     if options.duplicates:
         tests, trains = len(dataset.test), len(dataset.train)
         print(f"\ncomparing {tests:,} test images with {trains:,} training images", flush=True)
-        print("\n".join(describe_duplicates(find_duplicates(dataset), dataset.class_names)))
+        print("\n".join(describe_duplicates(find_duplicates(dataset), dataset.target_names)))
     return 0

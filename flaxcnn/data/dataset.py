@@ -1,4 +1,4 @@
-"""What every source of images ends in: uint8 images and int32 labels in two splits, checked once, never written to.
+"""What every source of images ends in: uint8 images and their targets in two splits, checked once, never written to.
 
 Floats are made on the device, from these bytes; nothing here knows where the images came from.
 """
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.images import Images, StoredImages, in_pieces
+from flaxcnn.data.images import Images, StoredImages, choose, in_pieces
+from flaxcnn.data.targets import check_targets, choose_targets, read_only
 from flaxcnn.errors import DataError
 
 _MOST_EXAMPLES = 2**31 - 1  # positions are int32
@@ -19,49 +20,79 @@ _MOST_EXAMPLES = 2**31 - 1  # positions are int32
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels, in a fixed order. Arrays are kept as read-only views.
+    """Images and what is to be learned from them, in a fixed order. Arrays are kept as read-only views.
 
-    Creating one checks the labels as far as they can be without the classes, which are the data set's.
+    Creating one checks all that can be checked without knowing the task or the classes.
 
     Attributes:
         images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`; N at most 2**31 - 1.
-        labels: int32 (N,), each the index of a class.
+        targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these.
+        groups: int32 (N,): examples of one group (a person, a plant, a session) are never divided between splits, and
+            intervals resample groups; None where each example stands for itself.
+        names: of the examples, such as their files' paths; None where they have none.
         places: what to call "images" and "labels" in an error, such as a file's path; not kept.
 
     Raises:
-        DataError: labels that are not int32 (N,) or that are negative, or another number of them than of images.
+        DataError: targets of another type, negative class numbers, or another number of anything than of images.
     """
 
     images: Images
-    labels: npt.NDArray[np.int32]
+    targets: Any
+    groups: npt.NDArray[np.int32] | None = None
+    names: tuple[str, ...] | None = None
     places: InitVar[Mapping[str, str] | None] = None
 
     def __post_init__(self, places: Mapping[str, str] | None) -> None:
-        for name in ("images", "labels"):
-            if isinstance(getattr(self, name), StoredImages):
-                continue
-            view = np.asarray(getattr(self, name)).view()
-            view.setflags(write=False)
-            object.__setattr__(self, name, view)
-        called = {"images": "images", "labels": "labels", **(places or {})}
-        _check_labels(self, called["labels"], called["images"])
+        if not isinstance(self.images, StoredImages):
+            object.__setattr__(self, "images", read_only(self.images))
+        object.__setattr__(self, "targets", read_only(self.targets))
+        called = {"images": "images", "labels": "targets", **(places or {})}
+        check_targets(self.targets, len(self.images), called["labels"], called["images"])
+        if len(self.images) > _MOST_EXAMPLES:
+            raise DataError(
+                "too many examples",
+                where=called["images"],
+                expected=f"at most {_MOST_EXAMPLES:,}",
+                found=f"{len(self.images):,}",
+            )
+        if holds_classes(self.targets):
+            _check_range(self.targets, self.targets < 0, "0 or more", called["labels"])
+        if self.groups is not None:
+            object.__setattr__(self, "groups", read_only(self.groups))
+            check_targets(self.groups, len(self.images), "groups", called["images"])
+            if self.groups.dtype != np.int32 or self.groups.ndim != 1:
+                found = f"{self.groups.dtype} {self.groups.shape}"
+                raise DataError("groups of the wrong kind", where="groups", expected="int32 (N,)", found=found)
+        if self.names is not None and len(self.names) != len(self.images):
+            expected = f"{len(self.images)}, as {called['images']} has images"
+            raise DataError("not one name for each image", where="names", expected=expected, found=len(self.names))
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def choose(self, positions: npt.NDArray[np.integer[Any]]) -> "Split":
+        """Return some examples: of arrays a copy, of images on disk the places where they are."""
+        return Split(
+            choose(self.images, positions),
+            choose_targets(self.targets, positions),
+            None if self.groups is None else self.groups[positions],
+            None if self.names is None else tuple(self.names[position] for position in positions),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test split of one image-classification problem.
+    """A train and a test split of one problem.
 
-    Creating one checks what its splits have not: the images' dtypes and ranks, that no split is empty, labels within
-    the classes, and images of one size in both splits.
+    Creating one checks what its splits have not: the images' dtypes and ranks, that no split is empty, class numbers
+    within the classes, and images of one size in both splits. Whether the targets fit a task is the task's matter.
 
     Attributes:
         source: what `load` was asked for, such as "mnist" or "idx:/data/fashion".
         train: the examples to learn from.
         test: the examples to measure on.
-        class_names: a name for each class; a label is an index into it.
+        target_names: what the targets' values are called: a name for each class, of which a label is the index; for
+            each label of several; or for each number. For a dictionary of targets, a dictionary of these.
         digests: SHA-256 in hex by name: of each uncompressed file, or of each array's content (`array_digest`).
         places: what to call "train/images", "train/labels", "test/images" and "test/labels" in an error, such as a
             file's path; not kept.
@@ -73,7 +104,7 @@ class Dataset:
     source: str
     train: Split
     test: Split
-    class_names: tuple[str, ...]
+    target_names: Any  # tuple[str, ...], or a mapping of these
     digests: Mapping[str, str]
     places: InitVar[Mapping[str, str] | None] = None
 
@@ -86,9 +117,9 @@ class Dataset:
         called.update(places or {})
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
-            _check_range(
-                split.labels, split.labels >= self.classes, f"0 to {self.classes - 1}", called[f"{name}/labels"]
-            )
+            if holds_classes(split.targets):
+                outside = split.targets >= self.classes
+                _check_range(split.targets, outside, f"0 to {self.classes - 1}", called[f"{name}/labels"])
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
                 "train and test images of different shapes",
@@ -106,7 +137,12 @@ class Dataset:
     @property
     def classes(self) -> int:
         """Number of classes; labels are 0 to one less than this."""
-        return len(self.class_names)
+        return len(self.target_names)
+
+
+def holds_classes(targets: Any) -> bool:
+    """Return whether targets are one class number for each example, int32 (N,)."""
+    return isinstance(targets, np.ndarray) and targets.dtype == np.int32 and targets.ndim == 1
 
 
 def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:
@@ -139,26 +175,6 @@ def _check_images(images: Images, where: str) -> None:
         )
     if 0 in images.shape:
         raise DataError("no images", where=where, expected="every dimension at least 1", found=_by(images.shape))
-
-
-def _check_labels(split: Split, where: str, images_where: str) -> None:
-    labels = split.labels
-    if labels.dtype != np.int32 or labels.ndim != 1:
-        raise DataError(
-            "labels of the wrong kind", where=where, expected="int32 (N,)", found=f"{labels.dtype} {labels.shape}"
-        )
-    if len(labels) != len(split.images):
-        raise DataError(
-            "image and label counts differ",
-            where=where,
-            expected=f"{len(split.images)} labels, as {images_where} has images",
-            found=len(labels),
-        )
-    if len(labels) > _MOST_EXAMPLES:
-        raise DataError(
-            "too many examples", where=where, expected=f"at most {_MOST_EXAMPLES:,}", found=f"{len(labels):,}"
-        )
-    _check_range(labels, labels < 0, "0 or more", where)
 
 
 def _check_range(labels: npt.NDArray[np.int32], outside: npt.NDArray[np.bool_], expected: str, where: str) -> None:

@@ -108,7 +108,7 @@ def _digests(images_NHWC: Images) -> list[bytes]:
 def _repeats(split: Split, digests: list[bytes]) -> Repeats:
     first: dict[bytes, int] = {}
     images = relabelled = 0
-    for digest, label in zip(digests, split.labels.tolist(), strict=True):
+    for digest, label in zip(digests, split.targets.tolist(), strict=True):
         if digest in first:
             images += 1
             relabelled += label != first[digest]
@@ -118,7 +118,7 @@ def _repeats(split: Split, digests: list[bytes]) -> Repeats:
 
 
 def _copies(dataset: Dataset, train_digests: list[bytes], test_digests: list[bytes]) -> tuple[Pair, ...]:
-    train_labels, test_labels = dataset.train.labels.tolist(), dataset.test.labels.tolist()
+    train_labels, test_labels = dataset.train.targets.tolist(), dataset.test.targets.tolist()
     places: dict[bytes, list[int]] = {digest: [] for digest in test_digests}
     for place, digest in enumerate(train_digests):
         if digest in places:
@@ -149,7 +149,7 @@ def _near(dataset: Dataset, tests: npt.NDArray[np.int64]) -> tuple[Pair, ...]:
     order = np.argsort(-highest_T, stable=True)
     order = order[highest_T[order] >= SAME_PICTURE]
     return tuple(
-        Pair(test, train, correlation, int(dataset.test.labels[test]), int(dataset.train.labels[train]))
+        Pair(test, train, correlation, int(dataset.test.targets[test]), int(dataset.train.targets[train]))
         for test, train, correlation in zip(
             tests[order].tolist(), nearest_T[order].tolist(), np.minimum(highest_T[order], 1).tolist(), strict=True
         )

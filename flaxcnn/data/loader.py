@@ -6,15 +6,16 @@ takes from a data set on the device.
 
 from collections import deque
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.images import Images, StoredImages
 from flaxcnn.data.order import epoch_order
+from flaxcnn.data.targets import check_targets, map_targets
 from flaxcnn.data.workers import Workers
-from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.errors import ConfigError
 
 
 class Chunk(NamedTuple):
@@ -22,13 +23,13 @@ class Chunk(NamedTuple):
 
     Attributes:
         images: uint8 (chunk_steps, rows, H, W, C); zeros after the last step.
-        labels: int32 (chunk_steps, rows); zeros after the last step.
+        targets: what is learned from them, each array (chunk_steps, rows, ...); zeros after the last step.
         first: the number of the first step, over all epochs, counted from 0.
         steps: how many there are, 1 to chunk_steps.
     """
 
     images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int32]
+    targets: Any
     first: int
     steps: int
 
@@ -44,7 +45,7 @@ class Loader:
 
     Args:
         images: uint8 (N, H, W, C).
-        labels: int32 (N,).
+        targets: arrays with N rows (`flaxcnn.data.targets`).
         seed: of the order of examples.
         batch_size: images of a step, of all processes that train together.
         first_step: the first step that is wanted.
@@ -57,13 +58,13 @@ class Loader:
 
     Raises:
         ConfigError: an argument out of its range.
-        DataError: not as many labels as images, or no worker can be started.
+        DataError: not as many targets as images, or no worker can be started.
     """
 
     def __init__(
         self,
         images: Images,
-        labels: npt.NDArray[np.int32],
+        targets: Any,
         *,
         seed: int,
         batch_size: int,
@@ -88,9 +89,8 @@ class Loader:
             if value < least or (most is not None and value > most):
                 expected = f"at least {least}" if most is None else f"{least} to {most}"
                 raise ConfigError("out of range", where=f"loader {name}", expected=expected, found=value)
-        if len(labels) != len(images):
-            raise DataError("image and label counts differ", expected=f"{len(images)} labels", found=len(labels))
-        self._images, self._labels, self._seed = images, labels, seed
+        check_targets(targets, len(images), "targets", "the loader")
+        self._images, self._targets, self._seed = images, targets, seed
         self._batch_size, self._low, self._rows = batch_size, low, high - low
         self._next_step, self._total_steps, self._chunk_steps = first_step, total_steps, chunk_steps
         self._epoch, self._order = -1, np.zeros(0, np.int32)
@@ -122,14 +122,19 @@ class Loader:
         steps = len(wanted.positions)
         room = np.empty if steps == self._chunk_steps else np.zeros
         images = room((self._chunk_steps, self._rows, *self._images.shape[1:]), np.uint8)
-        labels = room((self._chunk_steps, self._rows), np.int32)
-        labels[:steps] = self._labels[wanted.positions]
+
+        def rows_of(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            rows = room((self._chunk_steps, self._rows, *array.shape[1:]), array.dtype)
+            rows[:steps] = array[wanted.positions]
+            return rows
+
+        targets = map_targets(rows_of, self._targets)
         try:
             self._read(wanted, images[:steps].reshape(-1, *images.shape[2:]))
         except BaseException:
             self.close()
             raise
-        return Chunk(images, labels, wanted.first, steps)
+        return Chunk(images, targets, wanted.first, steps)
 
     def close(self) -> None:
         """End the workers and give back the shared memory. Chunks that were given stay as they are."""

@@ -41,7 +41,7 @@ def describe_absent(splits: Mapping[str, Split], class_names: Sequence[str]) -> 
     """
     parts: list[str] = []
     for name, split in splits.items():
-        counts = np.bincount(split.labels, minlength=len(class_names))
+        counts = np.bincount(split.targets, minlength=len(class_names))
         absent = [_one_line(name) for name, count in zip(class_names, counts, strict=True) if not count]
         if absent:
             of_all = "" if parts else f" of {len(class_names):,} classes"
@@ -113,7 +113,7 @@ def _draw_grid(dataset: Dataset, file: BinaryIO) -> None:
     for axis, position in zip(axes, positions, strict=False):
         image = dataset.train.images[position]
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(_shortened(dataset.class_names[dataset.train.labels[position]]), fontsize=9, pad=3)
+        axis.set_title(_shortened(dataset.target_names[dataset.train.targets[position]]), fontsize=9, pad=3)
     figure.savefig(file, format="png", metadata={"Software": None})
 
 
@@ -124,13 +124,15 @@ def _summary(split: Split) -> str:
     pieces = [(np.min(piece), np.max(piece), int(np.sum(piece, dtype=np.uint64))) for piece in in_pieces(images)]
     lowest, highest, sums = zip(*pieces, strict=True)
     values = f"values {min(lowest)} to {max(highest)}, mean {sum(sums) / images.nbytes:.2f}"
-    return f"{kind}, {values}; labels {split.labels.dtype}"
+    return f"{kind}, {values}; labels {split.targets.dtype}"
 
 
 def _counts(dataset: Dataset) -> list[str]:
-    columns = [np.bincount(split.labels, minlength=dataset.classes).tolist() for split in (dataset.train, dataset.test)]
+    columns = [
+        np.bincount(split.targets, minlength=dataset.classes).tolist() for split in (dataset.train, dataset.test)
+    ]
     rows = [("class", "train", "test")]
-    rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in zip(dataset.class_names, *columns, strict=True)]
+    rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in zip(dataset.target_names, *columns, strict=True)]
     rows.append(("all", f"{len(dataset.train):,}", f"{len(dataset.test):,}"))
     return _table(rows)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Split
-from flaxcnn.data.images import Images, choose, in_pieces
+from flaxcnn.data.images import Images, in_pieces
 from flaxcnn.errors import ConfigError, DataError
 
 _PURPOSE = b"flaxcnn.validate"  # BLAKE2's personalisation, 16 bytes: a hash for another purpose is independent of this
@@ -44,9 +44,7 @@ def split_validation(train: Split, fraction: float) -> tuple[Split, Split]:
             found=f"{taken:,} of {len(train):,} drawn for validation",
             fix=f"choose a {'smaller' if taken else 'larger'} fraction",
         )
-    training, validation = (
-        Split(choose(train.images, np.flatnonzero(side)), train.labels[side]) for side in (~held_out, held_out)
-    )
+    training, validation = (train.choose(np.flatnonzero(side)) for side in (~held_out, held_out))
     return training, validation
 
 

@@ -12,9 +12,9 @@ def cautions(setup: Setup) -> list[str]:
 
 
 def _about_classes(setup: Setup) -> str | None:
-    names = setup.dataset.class_names
-    if len(np.unique(setup.train.labels)) == 1:
-        return f"all training images are of class {names[setup.train.labels[0]]}: there is nothing to tell apart"
+    names = setup.dataset.target_names
+    if len(np.unique(setup.train.targets)) == 1:
+        return f"all training images are of class {names[setup.train.targets[0]]}: there is nothing to tell apart"
     splits = {"training": setup.train, "test": setup.dataset.test}
     if setup.validation is not None:
         splits["validation"] = setup.validation

@@ -117,7 +117,7 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
     require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.train
     examples = _examples(step, setup, crash.path / STEP)
-    batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.labels[examples]))
+    batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.targets[examples]))
     replays = []
     for part, piece in enumerate(parts_of(state, batch)):
         found, batch_stats = _look_into(state, piece, part)

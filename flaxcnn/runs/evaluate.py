@@ -104,7 +104,7 @@ class Evaluator:
             "test_examples": int(test.examples),
         }
         if self.first:
-            correct = np.argmax(logits[: self.first], -1) == self._setup.dataset.test.labels[: self.first]
+            correct = np.argmax(logits[: self.first], -1) == self._setup.dataset.test.targets[: self.first]
             numbers[f"test_accuracy_first_{self.first}"] = int(correct.sum()) / self.first
         if self._validation is not None:
             validation = self._sums(variables, self._validation)
@@ -115,7 +115,7 @@ class Evaluator:
             }
         seen = self._setup.train
         count = min(len(seen), len(self._setup.dataset.test))
-        train = self._sums(variables, self._place(Split(choose(seen.images, np.arange(count)), seen.labels[:count])))
+        train = self._sums(variables, self._place(Split(choose(seen.images, np.arange(count)), seen.targets[:count])))
         numbers |= {
             "train_accuracy": train.accuracy,
             "train_loss": train.mean_loss,
@@ -133,14 +133,14 @@ class Evaluator:
         """
         placement = self._setup.placement
         if self._setup.fits(split):
-            images, labels = placement.put(np.asarray(split.images)), placement.put(split.labels)
+            images, labels = placement.put(np.asarray(split.images)), placement.put(split.targets)
             self._compile(images.shape)
             return [_Piece(lambda: (images, labels), len(split))]
         size = min(len(split), max(1, _PIECE_BYTES // math.prod(split.images.shape[1:])))
         self._compile((size, *split.images.shape[1:]))
 
         def bring(first: int) -> tuple[jax.Array, jax.Array]:
-            images, labels = split.images[first : first + size], split.labels[first : first + size]
+            images, labels = split.images[first : first + size], split.targets[first : first + size]
             missing = [(0, size - len(images))]
             padded = np.pad(images, missing + [(0, 0)] * 3), np.pad(labels, missing)
             return placement.put(padded[0]), placement.put(padded[1])
@@ -226,7 +226,7 @@ def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | N
     variables = jax.device_put(saved, setup.placement.of_tree(saved))
     numbers, logits = Evaluator(setup, model, variables).final_numbers(variables)
     numbers["weights_sha256"] = sha256_of(variables["params"])
-    labels, logits_NxK = setup.dataset.test.labels, logits
+    labels, logits_NxK = setup.dataset.test.targets, logits
     measured, intervals = classification_metrics(labels, logits_NxK), bootstrap_intervals(labels, logits_NxK)
     metrics = {name: (getattr(measured, name), intervals[name]) for name in SCALARS}
     return Evaluated(numbers, {key: recorded.get(key) for key in numbers}, metrics)

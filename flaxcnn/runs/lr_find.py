@@ -113,12 +113,12 @@ def lr_find(
     """
     rates, picture = learning_rates(low, high, steps), _picture(out)
     trained = set_up(experiment)  # as it is: the command that is recommended has to run
-    if (only := np.unique(trained.train.labels)).size == 1:
+    if (only := np.unique(trained.train.targets)).size == 1:
         raise DataError(
             "no learning rate to find: all training images are of one class",
             where=trained.dataset.source,
             expected="images of two classes or more",
-            found=f"class {trained.dataset.class_names[only[0]]} alone",
+            found=f"class {trained.dataset.target_names[only[0]]} alone",
         )
     loaded = Loaded(trained.dataset, trained.train, trained.validation)
     setup = set_up(with_constant_rate(experiment, steps), loaded)

@@ -64,7 +64,7 @@ def draw_first_batch(
     # Without what is trained, which may be divided among devices of which this process has some only.
     state = jax.device_get(dataclasses.replace(state, params={}, batch_stats={}, opt_state=(), average=None))
     images = jnp.asarray(train.images[examples])
-    batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.labels[examples]))
+    batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.targets[examples]))
     pairs = (np.asarray(to_float(images)), np.asarray(batch.images))
     folder.write_picture("augmented.png", lambda file: draw_augmented(*pairs, file), warn)
 
@@ -82,7 +82,7 @@ def write_report(
 
     A picture that cannot be drawn is left out, and `warn` called with a line that says why.
     """
-    name, labels, names = file.name, dataset.test.labels, dataset.class_names
+    name, labels, names = file.name, dataset.test.targets, dataset.target_names
     predictions = Predictions(np.arange(len(labels), dtype=np.int64), labels, logits)
     folder.write("predictions.npz", lambda path: save_predictions(path, predictions))
     metrics = {"class_names": names, **classification_metrics(labels, logits).to_json()}

@@ -96,7 +96,7 @@ class Setup(NamedTuple):
         if weights is None:
             return None
         if weights == "balanced":  # a class without an example has no loss to weigh, and is not one of the classes
-            counts = np.bincount(self.train.labels, minlength=classes)
+            counts = np.bincount(self.train.targets, minlength=classes)
             return len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return np.asarray(weights)
 

@@ -5,7 +5,8 @@ of a step follows from seed and step alone, so both give the same batches.
 """
 
 import math
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
@@ -26,8 +27,8 @@ MOST_CHUNK_STEPS = 64
 class Feed(Protocol):
     """A pytree that has the batches of some steps."""
 
-    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return images (B, H, W, C) and labels (B,) of a step."""
+    def batch(self, step: jax.Array) -> tuple[jax.Array, Any]:
+        """Return images (B, H, W, C) and targets (B, ...) of a step."""
         ...
 
 
@@ -56,7 +57,7 @@ class Resident:
 
     Attributes:
         images: uint8 (N, H, W, C).
-        labels: int32 (N,).
+        targets: what is learned from them, arrays with N rows.
         order: of an epoch, positions of images, int32 (N,).
         first: the step with which the epoch begins, an int32 scalar.
         batch_size: examples a step.
@@ -64,18 +65,18 @@ class Resident:
     """
 
     images: jax.Array
-    labels: jax.Array
+    targets: Any
     order: jax.Array
     first: jax.Array | np.int32
     batch_size: int = flax.struct.field(pytree_node=False)
     sharding: NamedSharding | None = flax.struct.field(pytree_node=False, default=None)
 
-    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return images (B, H, W, C) and labels (B,) of a step: its part of the epoch's order."""
+    def batch(self, step: jax.Array) -> tuple[jax.Array, Any]:
+        """Return images (B, H, W, C) and targets (B, ...) of a step: its part of the epoch's order."""
         indices = lax.dynamic_slice_in_dim(self.order, (step - self.first) * self.batch_size, self.batch_size)
         if self.sharding is not None:  # each device gathers its own
             indices = lax.with_sharding_constraint(indices, self.sharding)
-        return self.images[indices], self.labels[indices]
+        return self.images[indices], jax.tree.map(lambda array: array[indices], self.targets)
 
 
 @flax.struct.dataclass
@@ -84,19 +85,20 @@ class Streamed:
 
     Attributes:
         images: uint8 (steps, B, H, W, C).
-        labels: int32 (steps, B).
+        targets: what is learned from them, arrays (steps, B, ...).
         first: the first one's step, an int32 scalar.
     """
 
     images: jax.Array
-    labels: jax.Array
+    targets: Any
     first: jax.Array | np.int32
 
-    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return images (B, H, W, C) and labels (B,) of a step."""
+    def batch(self, step: jax.Array) -> tuple[jax.Array, Any]:
+        """Return images (B, H, W, C) and targets (B, ...) of a step."""
         index = step - self.first
         images = lax.dynamic_index_in_dim(self.images, index, keepdims=False)
-        return images, lax.dynamic_index_in_dim(self.labels, index, keepdims=False)
+        of_step = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
+        return images, jax.tree.map(of_step, self.targets)
 
 
 class ResidentFeeder:
@@ -111,7 +113,8 @@ class ResidentFeeder:
 
     def __init__(self, train: Split, plan: Plan, seed: int, placement: Placement):
         self._plan, self._seed, self._placement = plan, seed, placement
-        self._images, self._labels = placement.put(np.asarray(train.images)), placement.put(train.labels)
+        self._images = placement.put(np.asarray(train.images))
+        self._targets = jax.tree.map(placement.put, train.targets)
         self._epoch, self._order = -1, jnp.zeros(0)
 
     def feed(self, step: int) -> Fed:
@@ -122,7 +125,7 @@ class ResidentFeeder:
             self._epoch = epoch
         first, batch_size = np.int32(epoch * steps), self._plan.batch_size
         sharding = self._placement.batch if self._placement.data > 1 else None
-        feed = Resident(self._images, self._labels, self._order, first, batch_size, sharding)
+        feed = Resident(self._images, self._targets, self._order, first, batch_size, sharding)
         return Fed(feed, (epoch + 1) * steps)
 
     def close(self) -> None:
@@ -161,9 +164,11 @@ class StreamedFeeder:
             self._open(step)
         assert self._loader is not None
         chunk, batch_size = self._loader.next(), self._plan.batch_size
-        images, labels = (self._placement.put_batches(each, batch_size) for each in (chunk.images, chunk.labels))
+        images, targets = jax.tree.map(
+            lambda array: self._placement.put_batches(array, batch_size), (chunk.images, chunk.targets)
+        )
         self._first = chunk.first
-        self._fed = Fed(Streamed(images, labels, np.int32(chunk.first)), chunk.first + chunk.steps)
+        self._fed = Fed(Streamed(images, targets, np.int32(chunk.first)), chunk.first + chunk.steps)
         return self._fed
 
     def close(self) -> None:
@@ -176,7 +181,7 @@ class StreamedFeeder:
         self.close()
         self._loader = Loader(
             self._train.images,
-            self._train.labels,
+            self._train.targets,
             seed=self._seed,
             batch_size=self._plan.batch_size,
             first_step=step,

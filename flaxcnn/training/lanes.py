@@ -91,7 +91,7 @@ class CohortLanes:
         state: any state of the trainings, for its shapes.
         batch_size: of all of them.
         images: that they train on, uint8 (N, H, W, C), on the device.
-        labels: int32 (N,), likewise.
+        targets: arrays with N rows, likewise.
         count: how many lanes there are.
         how: whether they run one after the other, as it suits a CPU, or all at once, as it suits a GPU.
         placement: of the device.
@@ -102,15 +102,15 @@ class CohortLanes:
         state: TrainState,
         batch_size: int,
         images: jax.Array,
-        labels: jax.Array,
+        targets: Any,
         count: int,
         how: How,
         placement: Placement,
     ):
         self.count, self.how = count, how
-        self._batch_size, self._images, self._labels = batch_size, images, labels
+        self._batch_size, self._images, self._targets = batch_size, images, targets
         self._epochs: list[tuple[int, int] | None] = [None] * count  # seed and epoch of each lane's order
-        self._orders = placement.put(np.zeros((count, len(labels)), np.int32))
+        self._orders = placement.put(np.zeros((count, len(images)), np.int32))
         self._states = jax.jit(
             lambda tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree),
             out_shardings=placement.replicated,
@@ -140,7 +140,7 @@ class CohortLanes:
                 self._visit(lane, position)
         started = time.perf_counter()
         self._states, losses, metrics = self._program(
-            self._states, self._images, self._labels, self._orders, firsts, steps
+            self._states, self._images, self._targets, self._orders, firsts, steps
         )
         losses, finite, made = (np.asarray(each) for each in (losses, metrics["finite"], metrics["steps"]))
         # Lanes of `map` share the time, those of `vmap` all take the longest one's steps.
@@ -165,7 +165,7 @@ class CohortLanes:
 
     def _compile(self) -> Any:
         numbers = jax.ShapeDtypeStruct((self.count,), np.int32)
-        arguments = self._states, self._images, self._labels, self._orders, numbers, numbers
+        arguments = self._states, self._images, self._targets, self._orders, numbers, numbers
         jitted = jax.jit(_train_lanes, donate_argnums=0, static_argnames=("batch_size", "how"))
         return jitted.lower(*arguments, batch_size=self._batch_size, how=self.how).compile()
 
@@ -227,7 +227,7 @@ class OneLane:
 def _train_lanes(
     states: TrainState,
     images: jax.Array,
-    labels: jax.Array,
+    targets: Any,
     orders: jax.Array,
     firsts: jax.Array,
     steps: jax.Array,
@@ -239,7 +239,7 @@ def _train_lanes(
 
     def one(lane: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
         state, order, first, steps = lane
-        return train_block(state, Resident(images, labels, order, first, batch_size), steps, most_steps=MOST_STEPS)
+        return train_block(state, Resident(images, targets, order, first, batch_size), steps, most_steps=MOST_STEPS)
 
     over: Callable[..., Any] = partial(lax.map, one) if how == "map" else jax.vmap(one)
     return over((states, orders, firsts, steps))

@@ -27,14 +27,14 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float32 (B, H, W, C).
-        labels: int32 (B,).
-        partners: the labels of the images that were mixed in, int32 (B,); None without MixUp.
-        shares: of `labels` in the loss, the rest being of `partners`, float32 (B,); None without MixUp.
+        targets: what is learned from them, arrays (B, ...).
+        partners: the targets of the images that were mixed in, int32 (B,); None without MixUp.
+        shares: of `targets` in the loss, the rest being of `partners`, float32 (B,); None without MixUp.
     """
 
     images: jax.Array
-    labels: jax.Array
-    partners: jax.Array | None = None
+    targets: Any
+    partners: Any = None
     shares: jax.Array | None = None
 
 
@@ -148,9 +148,9 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
         part: the number of the part.
     """
     logits, batch_stats = apply_for_training(state, params, batch.images, part)
-    losses = example_losses(state.hyperparameters, logits, batch.labels)
+    losses = example_losses(state.hyperparameters, logits, batch.targets)
     predicted = jnp.argmax(logits, -1)
-    correct = (predicted == batch.labels).astype(jnp.float32)
+    correct = (predicted == batch.targets).astype(jnp.float32)
     if batch.partners is not None and batch.shares is not None:
         losses = batch.shares * losses + (1 - batch.shares) * example_losses(
             state.hyperparameters, logits, batch.partners

@@ -135,10 +135,10 @@ def test_a_part_of_mnist_with_copies_saved_as_jpeg_agrees_with_a_search_one_by_o
             expected[place, int(np.argmax(correlations))] = max(correlations)
     assert set(expected) >= {(40 + copy, copy) for copy in range(0, 20, 2)}  # those of quality 95
     assert len(expected) < 20
-    found = find_duplicates(dataset(train, test, mnist.train.labels[:300], [9] * 60)).near
+    found = find_duplicates(dataset(train, test, mnist.train.targets[:300], [9] * 60)).near
     assert {(pair.test, pair.train): pair.correlation for pair in found} == pytest.approx(expected, abs=1e-5)
     assert np.all(np.diff([pair.correlation for pair in found]) <= 0)
-    assert all(pair.train_label == mnist.train.labels[pair.train] for pair in found)
+    assert all(pair.train_label == mnist.train.targets[pair.train] for pair in found)
 
 
 def jpeg(image, quality):
@@ -160,7 +160,7 @@ def test_mnist_holds_no_image_twice():
     mnist = load("mnist")
     assert len({image.tobytes() for split in (mnist.train, mnist.test) for image in split.images}) == 70_000
     found = find_duplicates(
-        Dataset("mnist", mnist.train, Split(mnist.test.images[:500], mnist.test.labels[:500]), mnist.class_names, {})
+        Dataset("mnist", mnist.train, Split(mnist.test.images[:500], mnist.test.targets[:500]), mnist.target_names, {})
     )
     assert (found.train, found.test, found.exact, found.near) == ((0, 0), (0, 0), (), ())
 
@@ -176,8 +176,8 @@ def test_the_photographs_that_fashion_mnist_holds_twice_are_found():
         dataset(
             fashion.train.images[trains],
             fashion.test.images[tests],
-            fashion.train.labels[trains],
-            fashion.test.labels[tests],
+            fashion.train.targets[trains],
+            fashion.test.targets[tests],
         )
     )
     assert sorted(pairs(found.near)) == [(number, number) for number in range(len(same))]

@@ -171,7 +171,7 @@ def test_a_validation_split_of_images_on_disk_is_the_same_and_stays_there(twins,
     for loaded, stored in zip(*(split_validation(dataset.train, 0.2) for dataset in twins), strict=True):
         assert not isinstance(stored.images, np.ndarray)
         np.testing.assert_array_equal(stored.images[:], loaded.images)
-        np.testing.assert_array_equal(stored.labels, loaded.labels)
+        np.testing.assert_array_equal(stored.targets, loaded.targets)
 
 
 def test_what_is_said_and_drawn_of_images_on_disk_is_the_same(twins, small_pieces, tmp_path):

@@ -42,31 +42,31 @@ def refusal(source, kind=DataError):
 def holds_the_small_data_set(dataset):
     np.testing.assert_array_equal(dataset.train.images[..., 0], PIXELS[:3])
     np.testing.assert_array_equal(dataset.test.images[..., 0], PIXELS[3:])
-    assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([1, 0, 1], [0, 1])
-    assert (dataset.image_shape, dataset.class_names) == ((4, 3, 1), ("0", "1"))
+    assert (dataset.train.targets.tolist(), dataset.test.targets.tolist()) == ([1, 0, 1], [0, 1])
+    assert (dataset.image_shape, dataset.target_names) == ((4, 3, 1), ("0", "1"))
 
 
 def in_memory(split):
-    return Split(np.asarray(split.images), split.labels)
+    return Split(np.asarray(split.images), split.targets)
 
 
 def test_mnist_is_the_one_that_everybody_knows():
     mnist = load("mnist")
-    assert (mnist.source, mnist.image_shape, mnist.class_names) == ("mnist", (28, 28, 1), tuple("0123456789"))
+    assert (mnist.source, mnist.image_shape, mnist.target_names) == ("mnist", (28, 28, 1), tuple("0123456789"))
     # The counts that textbooks print, the first labels, and the mean and standard deviation of countless tutorials.
-    train, test = (np.bincount(split.labels).tolist() for split in (mnist.train, mnist.test))
+    train, test = (np.bincount(split.targets).tolist() for split in (mnist.train, mnist.test))
     assert train == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert test == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert mnist.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert mnist.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert mnist.train.targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert mnist.test.targets[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert round(float(np.mean(mnist.train.images) / 255), 4) == 0.1307
     assert round(float(np.std(mnist.train.images) / 255), 4) == 0.3081
-    assert (mnist.train.images.dtype, mnist.train.labels.dtype) == (np.uint8, np.int32)
+    assert (mnist.train.images.dtype, mnist.train.targets.dtype) == (np.uint8, np.int32)
 
 
 def test_nobody_can_change_the_embedded_images():
     mnist = load("mnist")
-    for array in (mnist.train.images, mnist.train.labels, mnist.test.images, mnist.test.labels):
+    for array in (mnist.train.images, mnist.train.targets, mnist.test.images, mnist.test.targets):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
         with pytest.raises(ValueError, match="cannot set WRITEABLE"):
@@ -125,7 +125,7 @@ def test_images_that_take_more_memory_than_allowed_stay_on_disk_and_are_the_same
     loaded, stored = load(f"idx:{folder}"), load(f"idx:{folder}", in_memory=16 + 2 * 12)  # as large as the test file
     assert not isinstance(stored.train.images, np.ndarray)
     assert isinstance(stored.test.images, np.ndarray)
-    holds_the_small_data_set(Dataset(stored.source, in_memory(stored.train), stored.test, stored.class_names, {}))
+    holds_the_small_data_set(Dataset(stored.source, in_memory(stored.train), stored.test, stored.target_names, {}))
     assert stored.digests == loaded.digests
 
 
@@ -181,8 +181,8 @@ def test_a_test_label_that_training_never_saw_is_refused(folder):
 def test_counts_that_differ_name_both_files(folder):
     (folder / NAMES[1]).write_bytes(idx([0, 1]))
     assert refusal(f"idx:{folder}") == (
-        f"{folder / NAMES[1]}: image and label counts differ; "
-        f"expected 3 labels, as {folder / NAMES[0]} has images, found 2"
+        f"{folder / NAMES[1]}: image and target counts differ; "
+        f"expected 3 targets, as {folder / NAMES[0]} has images, found 2"
     )
 
 
@@ -266,8 +266,8 @@ def test_a_folder_of_image_files_is_not_taken_for_one_in_mnists_format(tmp_path)
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_read_from_its_debian_package():
     fashion = load(f"idx:{FASHION}")
-    assert np.bincount(fashion.train.labels).tolist() == [6000] * 10
-    assert np.bincount(fashion.test.labels).tolist() == [1000] * 10
+    assert np.bincount(fashion.train.targets).tolist() == [6000] * 10
+    assert np.bincount(fashion.test.targets).tolist() == [1000] * 10
     assert round(float(np.mean(fashion.train.images) / 255), 4) == 0.2860
     assert round(float(np.std(fashion.train.images) / 255), 4) == 0.3530
-    assert fashion.train.labels[:5].tolist() == [9, 0, 0, 3, 0]
+    assert fashion.train.targets[:5].tolist() == [9, 0, 0, 3, 0]

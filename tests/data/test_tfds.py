@@ -39,7 +39,7 @@ def refusal(name, folder, kind=DataError):
 
 def in_one_order(split):
     """Images with their labels, sorted: TFDS shuffles what it prepares."""
-    return sorted((image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True))
+    return sorted((image.tobytes(), int(label)) for image, label in zip(split.images, split.targets, strict=True))
 
 
 def as_written(images):
@@ -49,15 +49,15 @@ def as_written(images):
 def test_gray_images_are_read_exactly_as_they_were_written(gray):
     folder, written = gray
     dataset = load("tfds:drawn", folder)
-    assert (dataset.source, dataset.image_shape, dataset.class_names) == ("tfds:drawn", (6, 5, 1), NAMES)
+    assert (dataset.source, dataset.image_shape, dataset.target_names) == ("tfds:drawn", (6, 5, 1), NAMES)
     assert in_one_order(dataset.train) == as_written(written["train"])
     assert in_one_order(dataset.test) == as_written(written["test"])
-    assert (dataset.train.images.dtype, dataset.train.labels.dtype) == (np.uint8, np.int32)
+    assert (dataset.train.images.dtype, dataset.train.targets.dtype) == (np.uint8, np.int32)
     assert not dataset.train.images.flags.writeable
     assert dict(dataset.digests) == {
-        f"{name}/{part}": array_digest(getattr(split, part))
+        f"{name}/{part}": array_digest(array)
         for name, split in (("train", dataset.train), ("test", dataset.test))
-        for part in ("images", "labels")
+        for part, array in (("images", split.images), ("labels", split.targets))
     }
 
 
@@ -66,7 +66,7 @@ def test_the_order_and_the_values_are_those_of_tfds_itself(gray):
     theirs = tfds.data_source("drawn:1.0.0", split="train", data_dir=folder, download=False)
     ours = load("tfds:drawn:1.0.0", folder).train
     np.testing.assert_array_equal(ours.images, np.stack([example["image"] for example in theirs]))
-    assert ours.labels.tolist() == [example["label"] for example in theirs]
+    assert ours.targets.tolist() == [example["label"] for example in theirs]
 
 
 @pytest.mark.parametrize("allowed", [50 * 30 - 1, 50 * 30])
@@ -75,7 +75,7 @@ def test_images_that_take_more_memory_than_allowed_are_decoded_when_asked_for_an
     assert isinstance(stored.train.images, np.ndarray) == (allowed == 50 * 30)
     assert isinstance(stored.test.images, np.ndarray)
     assert stored.digests == loaded.digests
-    np.testing.assert_array_equal(stored.train.labels, loaded.train.labels)
+    np.testing.assert_array_equal(stored.train.targets, loaded.train.targets)
     np.testing.assert_array_equal(stored.train.images[:], loaded.train.images)
     order = np.random.default_rng(0).permutation(50)
     np.testing.assert_array_equal(stored.train.images[order], loaded.train.images[order])
@@ -88,10 +88,10 @@ def test_colours_are_the_same_when_decoded_in_a_process_of_the_loader(tmp_path):
     assert len(pickle.dumps(stored.train.images)) < 500
     order = epoch_order(5, 0, 30)[:28].reshape(7, 4)
     plan = {"seed": 5, "batch_size": 4, "first_step": 0, "total_steps": 7, "chunk_steps": 7}
-    with Loader(stored.train.images, stored.train.labels, workers=1, **plan) as loader:
+    with Loader(stored.train.images, stored.train.targets, workers=1, **plan) as loader:
         chunk = loader.next()
     np.testing.assert_array_equal(chunk.images, loaded.train.images[order])
-    np.testing.assert_array_equal(chunk.labels, loaded.train.labels[order])
+    np.testing.assert_array_equal(chunk.targets, loaded.train.targets[order])
 
 
 def test_a_data_set_that_is_damaged_or_prepared_anew_meanwhile_is_an_error(gray, damaged, tmp_path):
@@ -163,7 +163,7 @@ def test_features_of_other_names_are_found_by_their_type(tmp_path):
     prepare(tmp_path, {"train": examples, "test": examples}, kinds)
     dataset = load("tfds:drawn", tmp_path)
     assert in_one_order(dataset.train) == as_written(written)
-    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.target_names == ("0", "1", "2")
 
 
 def test_a_palette_and_an_alpha_channel_are_decoded_as_colours(tmp_path):
@@ -175,7 +175,7 @@ def test_a_palette_and_an_alpha_channel_are_decoded_as_colours(tmp_path):
     ]
     prepare(tmp_path, {"train": examples, "test": examples}, features(3))
     train = load("tfds:drawn", tmp_path).train
-    for image, label in zip(train.images, train.labels, strict=True):
+    for image, label in zip(train.images, train.targets, strict=True):
         assert (image == [(255, 0, 0), (0, 0, 255), (255, 255, 255)][label]).all()
 
 
@@ -187,8 +187,8 @@ def test_the_newest_version_is_read_unless_one_is_named(damaged):
         description["version"] = newer
         (version.parent / newer / "dataset_info.json").write_text(json.dumps(description))
     (version.parent / "1.10.0" / "label.labels.txt").write_text("newest\nsquare\ntriangle\n")
-    assert load("tfds:drawn", folder).class_names[0] == "newest"
-    assert load("tfds:drawn:1.9.0", folder).class_names[0] == "circle"
+    assert load("tfds:drawn", folder).target_names[0] == "newest"
+    assert load("tfds:drawn:1.9.0", folder).target_names[0] == "circle"
 
 
 def test_a_config_is_named_where_there_are_several(tmp_path):

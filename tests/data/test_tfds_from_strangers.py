@@ -110,7 +110,7 @@ def test_a_description_in_the_words_of_old_versions_is_read(sets, version):
     before = load("tfds:drawn", sets)
     (version / "features.json").write_text(json.dumps(old))
     assert load("tfds:drawn", sets).digests == before.digests
-    assert load("tfds:drawn", sets).class_names == NAMES
+    assert load("tfds:drawn", sets).target_names == NAMES
 
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000

@@ -94,16 +94,16 @@ def test_the_two_splits_are_the_examples_in_their_order():
     several = distinct_images(500)
     train, validation = split_validation(Split(several, labels), 0.25)
     for split in (train, validation):
-        assert np.all(np.diff(split.labels) > 0)
-        np.testing.assert_array_equal(split.images, several[split.labels])
-        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
-    assert sorted([*train.labels.tolist(), *validation.labels.tolist()]) == list(range(500))
+        assert np.all(np.diff(split.targets) > 0)
+        np.testing.assert_array_equal(split.images, several[split.targets])
+        assert (split.images.dtype, split.targets.dtype) == (np.uint8, np.int32)
+    assert sorted([*train.targets.tolist(), *validation.targets.tolist()]) == list(range(500))
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5])
 def test_a_fraction_of_mnist_is_about_that_fraction_of_each_digit(fraction):
     train, validation = split_validation(load("mnist").train, fraction)
-    counts = [np.bincount(split.labels, minlength=10) for split in (train, validation)]
+    counts = [np.bincount(split.targets, minlength=10) for split in (train, validation)]
     assert sum(counts).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # of MNIST's train
     for left, taken in zip(*counts, strict=True):
         assert binomtest(int(taken), int(left + taken), fraction).pvalue > 1e-4

@@ -87,7 +87,7 @@ def test_the_gap_is_training_accuracy_less_test_accuracy(recipe_run, small_mnist
 def test_predictions_are_kept_so_that_any_metric_can_be_made_later(recipe_run, small_mnist):
     folder, _ = recipe_run
     predictions = np.load(folder / "predictions.npz")
-    labels = load(f"idx:{small_mnist}").test.labels
+    labels = load(f"idx:{small_mnist}").test.targets
     np.testing.assert_array_equal(predictions["index"], np.arange(300))
     np.testing.assert_array_equal(predictions["label"], labels)
     accuracy = (predictions["logits"].argmax(1) == labels).mean()

@@ -127,7 +127,7 @@ def test_trials_of_two_buckets_end_with_what_their_states_are_worth(company, bas
         setup = ours.trainer.set_up(experiment)
         state = state_of(ours, experiment, number, STEPS)
         logits, _ = jax.jit(setup.model.apply)(state.variables, np.asarray(setup.validation.images, np.float32) / 255)
-        right = int(np.sum(np.argmax(logits, -1) == setup.validation.labels))
+        right = int(np.sum(np.argmax(logits, -1) == setup.validation.targets))
         assert outcomes[number].value == right / len(setup.validation)
         assert outcomes[number].reason == ""
         assert outcomes[number].seconds > 0

@@ -141,7 +141,7 @@ def default():
 def evaluation():
     """All of 997 examples, a number that nothing divides."""
     test, model = load("mnist").test, create("paper_cnn", classes=10)
-    images, labels = test.images[:997], test.labels[:997]
+    images, labels = test.images[:997], test.targets[:997]
     state = create_state(model, adam(1e-3), (28, 28, 1))
     for first in range(0, 500, 100):
         state, _ = train_step(state, images[first : first + 100], labels[first : first + 100])

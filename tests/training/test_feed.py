@@ -39,7 +39,7 @@ def test_each_step_gets_the_batch_of_its_seed_and_number(train, plan, kind):
             images, labels = fed.feed.batch(np.int32(each))
             examples = plan.batch(5, each)
             np.testing.assert_array_equal(images, train.images[examples])
-            np.testing.assert_array_equal(labels, train.labels[examples])
+            np.testing.assert_array_equal(labels, train.targets[examples])
         step = fed.end
     feeder.close()
 

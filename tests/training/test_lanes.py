@@ -39,7 +39,7 @@ def setups(small_mnist):
 
 
 def cohort(setup, count, how):
-    images, labels = (setup.placement.put(np.asarray(each)) for each in (setup.train.images, setup.train.labels))
+    images, labels = (setup.placement.put(np.asarray(each)) for each in (setup.train.images, setup.train.targets))
     return CohortLanes(setup.first_state(), setup.plan.batch_size, images, labels, count, how, setup.placement)
 
 

@@ -91,7 +91,7 @@ def test_epochs_visit_the_examples_in_the_orders_of_the_seed(train_split):
         order = epoch_order(5, epoch, 1000)
         for first in (0, 300, 600):  # the last 100 of an epoch fill no batch
             batch = order[first : first + 300]
-            by_hand, metrics = train_step(by_hand, train_split.images[batch], train_split.labels[batch])
+            by_hand, metrics = train_step(by_hand, train_split.images[batch], train_split.targets[batch])
             expected.append(float(metrics["loss"]))
     assert losses == expected
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(by_hand.params), strict=True):

@@ -152,7 +152,7 @@ def test_any_cut_into_blocks_gives_the_same_bits(steps_200, lengths):
 
 
 def test_a_block_makes_the_steps_of_train_step_on_the_batches_of_the_order(resident):
-    images, labels, order = (np.asarray(each) for each in (resident.images, resident.labels, resident.order))
+    images, labels, order = (np.asarray(each) for each in (resident.images, resident.targets, resident.order))
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     for step in range(20):
         batch = order[50 * step : 50 * (step + 1)]

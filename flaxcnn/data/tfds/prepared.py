@@ -78,11 +78,11 @@ def load_prepared(name: str, data_dir: str | os.PathLike[str] | None = None, in_
     splits, digests = {}, {}
     for split in ("train", "test"):
         splits[split], digests[f"{split}/images"] = _read_split(description, split, in_memory)
-        digests[f"{split}/labels"] = array_digest(splits[split].labels)
+        digests[f"{split}/labels"] = array_digest(splits[split].targets)
     return Dataset(
         source=f"tfds:{name}",
         **splits,
-        class_names=description.class_names,
+        target_names=description.class_names,
         digests=digests,
         places={f"{split}/{part}": f"{folder} {split} {part}" for split in splits for part in ("images", "labels")},
     )
@@ -108,4 +108,4 @@ def _read_split(description: Description, split: str, in_memory: int) -> tuple[S
         labels[position] = example.label
     images: Images = RecordImages(description.folder, split, shape) if stored else pixels
     places = {kind: f"{description.folder} {split} {kind}" for kind in ("images", "labels")}
-    return Split(images, labels, places), digest.hexdigest()
+    return Split(images, labels, places=places), digest.hexdigest()

@@ -122,7 +122,7 @@ class Cohorts:
         key = data_of(setup.experiment)
         if key not in self._images:
             train, placement = setup.train, setup.placement
-            self._images = {key: (placement.put(np.asarray(train.images)), placement.put(train.labels))}
+            self._images = {key: (placement.put(np.asarray(train.images)), placement.put(train.targets))}
         return self._images[key]
 
     def _chosen(self, setup: Setup) -> How:

@@ -1,0 +1,72 @@
+"""What is learned from the images: one array with a row for each example, or a dictionary of such arrays.
+
+Which arrays fit is the task's matter (`flaxcnn.tasks`); here they are kept, chosen from and checked for their lengths.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flaxcnn.errors import DataError
+
+Targets: TypeAlias = npt.NDArray[Any] | Mapping[str, "Targets"]
+"""int32 class numbers (N,), bool labels (N, L), float32 numbers (N,) or (N, T), or a dictionary of these by name."""
+
+_DTYPES = tuple(map(np.dtype, (np.int32, np.float32, np.bool_)))
+
+
+def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield each array with its name, "species" or "species/genus"; the name of a single array is ""."""
+    if isinstance(targets, Mapping):
+        for key in sorted(targets):
+            yield from leaves(targets[key], f"{name}/{key}" if name else key)
+    else:
+        yield name, targets
+
+
+def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:
+    """Return a tree of what a function makes of each array."""
+    if isinstance(targets, Mapping):
+        return {key: map_targets(change, targets[key]) for key in sorted(targets)}
+    return change(targets)
+
+
+def choose_targets(targets: Targets, positions: Any) -> Any:
+    """Return the rows of some examples, by an index along the first axis."""
+    return map_targets(lambda array: array[positions], targets)
+
+
+def read_only(targets: Any) -> Any:
+    """Return the arrays as read-only views, so that a data set cannot change under a training."""
+
+    def view(array: Any) -> npt.NDArray[Any]:
+        seen = np.asarray(array).view()
+        seen.setflags(write=False)
+        return seen
+
+    return map_targets(view, targets)
+
+
+def check_targets(targets: Targets, examples: int, where: str, images_where: str) -> None:
+    """Raise DataError where an array is of a type that no task learns, or has not one row for each image."""
+    found = list(leaves(targets))
+    if not found:
+        raise DataError("no targets", where=where, expected="an array, or a dictionary of arrays", found="none")
+    for name, array in found:
+        place = f"{where}/{name}" if name else where
+        if array.dtype not in _DTYPES or array.ndim < 1:
+            raise DataError(
+                "targets of the wrong kind",
+                where=place,
+                expected="int32 (N,), float32 (N, ...) or bool (N, ...)",
+                found=f"{array.dtype} {array.shape}",
+            )
+        if len(array) != examples:
+            raise DataError(
+                "image and target counts differ",
+                where=place,
+                expected=f"{examples} targets, as {images_where} has images",
+                found=len(array),
+            )
