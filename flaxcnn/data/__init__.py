@@ -2,7 +2,7 @@
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest
 from flaxcnn.data.duplicates import Duplicates, find_duplicates
-from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, choose
+from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, channel_moments, choose
 from flaxcnn.data.loader import Chunk, Loader
 from flaxcnn.data.order import epoch_order
 from flaxcnn.data.report import describe, describe_absent, describe_duplicates, draw_examples
@@ -19,6 +19,7 @@ __all__ = [
     "Split",
     "StoredImages",
     "array_digest",
+    "channel_moments",
     "choose",
     "describe",
     "describe_absent",

@@ -136,8 +136,13 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """Number of classes; labels are 0 to one less than this."""
+        """How many names the targets have: of one label an image, the number of classes."""
         return len(self.target_names)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the targets are one class number for each image."""
+        return holds_classes(self.train.targets)
 
 
 def holds_classes(targets: Any) -> bool:
