@@ -118,8 +118,7 @@ class Dataset:
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
             if holds_classes(split.targets):
-                outside = split.targets >= self.classes
-                _check_range(split.targets, outside, f"0 to {self.classes - 1}", called[f"{name}/labels"])
+                check_class_range(split.targets, self.classes, called[f"{name}/labels"])
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
                 "train and test images of different shapes",
@@ -148,6 +147,11 @@ class Dataset:
 def holds_classes(targets: Any) -> bool:
     """Return whether targets are one class number for each example, int32 (N,)."""
     return isinstance(targets, np.ndarray) and targets.dtype == np.int32 and targets.ndim == 1
+
+
+def check_class_range(labels: npt.NDArray[np.int32], classes: int, where: str) -> None:
+    """Raise DataError at the first class number that is not one of 0 to `classes` - 1."""
+    _check_range(labels, (labels < 0) | (labels >= classes), f"0 to {classes - 1}", where)
 
 
 def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:

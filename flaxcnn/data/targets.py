@@ -38,6 +38,13 @@ def choose_targets(targets: Targets, positions: Any) -> Any:
     return map_targets(lambda array: array[positions], targets)
 
 
+def described_targets(targets: Targets) -> str:
+    """Return what targets are, for an error: "int32 (100,)", or the names of several."""
+    if isinstance(targets, Mapping):
+        return f"a dictionary of {', '.join(sorted(targets))}"
+    return f"{targets.dtype} {targets.shape}"
+
+
 def read_only(targets: Any) -> Any:
     """Return the arrays as read-only views, so that a data set cannot change under a training."""
 

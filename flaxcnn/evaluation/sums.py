@@ -27,7 +27,7 @@ class Sums:
 
     Attributes:
         loss: sum of the plain losses, float32.
-        statistics: sums of the task's statistics by name: int32 of booleans, else float32.
+        statistics: sums of the task's statistics by name: int32 of booleans and whole numbers, else float32.
         examples: how many, int32.
         task: says what the statistics mean; static.
     """
@@ -40,7 +40,10 @@ class Sums:
     @property
     def measures(self) -> dict[str, float]:
         """The task's logged metrics by name, "accuracy" of a classifier; raises DataError where nothing was counted."""
-        numbers = {name: np.asarray(value).item() for name, value in self.statistics.items()}
+        arrays = {name: np.asarray(value) for name, value in self.statistics.items()}
+        numbers = {
+            name: array.item() if array.ndim == 0 else array.astype(np.float64) for name, array in arrays.items()
+        }
         return {name: float(value) for name, value in self.task.measures(numbers, self._counted).items()}
 
     @property
@@ -62,10 +65,11 @@ def sums_of(
     """Return the sums over the examples that `counted_N`, a boolean mask, lets through."""
     losses = task.losses(None, constants, outputs_NxO, targets)
 
-    def total(values_N: jax.Array) -> jax.Array:
-        if values_N.dtype == bool:
-            return jnp.sum(values_N & counted_N, dtype=jnp.int32)
-        return jnp.sum(jnp.where(counted_N, values_N, 0))
+    def total(values: jax.Array) -> jax.Array:
+        counted = counted_N.reshape(-1, *[1] * (values.ndim - 1))
+        if values.dtype == bool:
+            return jnp.sum(values & counted, axis=0, dtype=jnp.int32)
+        return jnp.sum(jnp.where(counted, values, 0), axis=0)
 
     return Sums(
         loss=jnp.sum(jnp.where(counted_N, losses, 0)),

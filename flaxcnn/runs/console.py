@@ -63,7 +63,7 @@ class RunConsole:
         self._say(f"{file.name}: {file.experiment.model.name}, {parameters:,} parameters, on {device}")
         self._say(
             f"  data    {dataset.source}: {len(setup.train):,} training{aside} and {len(dataset.test):,} test images "
-            f"of {height}×{width}×{channels}, {setup.task.described(dataset)}"
+            f"of {height}×{width}×{channels}, {setup.task.described(setup.train.targets, dataset.target_names)}"
         )
         each = f"{steps:,} {'step' if steps == 1 else 'steps'} of {train.batch_size:,} images"
         self._say(f"  steps   {epochs} of {each}{ended}; seed {train.seed}")

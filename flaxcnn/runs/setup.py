@@ -55,7 +55,7 @@ class Setup(NamedTuple):
     @property
     def outputs(self) -> int:
         """How many numbers the model's last layer gives."""
-        return self.task.outputs(self.dataset)
+        return self.task.outputs(self.train.targets, self.dataset.target_names)
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -107,7 +107,7 @@ class Setup(NamedTuple):
         if weights is None:
             return None
         if weights == "balanced":  # a class without an example has no loss to weigh, and is not one of the classes
-            counts = self.task.class_counts(self.train, self.outputs)
+            counts = self.task.class_counts(self.train.targets, self.outputs)
             assert counts is not None, "a task that uses class weights counts its classes"
             return len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return np.asarray(weights)
@@ -144,9 +144,13 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
     """
     dataset, train, validation = load(experiment) if loaded is None else loaded
     task = create_task(experiment.task)
-    task.check(dataset)
+    names = dataset.target_names
+    for kind, split in (("training", train), ("validation", validation), ("test", dataset.test)):
+        if split is not None:
+            task.check(split.targets, names, f"{dataset.source} {kind}")
     _check_for(task, experiment)
-    outputs, weights = task.outputs(dataset), experiment.training.class_weights
+    task, outputs = task.fitted(train.targets, names), task.outputs(train.targets, names)
+    weights = experiment.training.class_weights
     if isinstance(weights, tuple) and len(weights) != outputs:
         raise ConfigError(
             "not one number for each class",
@@ -192,7 +196,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
-    constants = {**_pixels(experiment.model.normalization, train), **task.constants(train)}
+    constants = {**_pixels(experiment.model.normalization, train), **task.constants(train.targets)}
     setup = Setup(experiment, dataset, train, validation, task, constants, plan, model, placement, allowed)
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if placement.model > 1 and not placement.divided(target.params):

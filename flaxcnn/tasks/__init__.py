@@ -6,22 +6,31 @@ named by its file (`--task.name my_task.py:Ordinal`).
 
 from collections.abc import Callable
 
-from flaxcnn import config
+from flaxcnn.config import Task as TaskConfig
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.tasks.classification import Classification
+from flaxcnn.tasks.multilabel import Multilabel
+from flaxcnn.tasks.regression import Regression
+from flaxcnn.tasks.several import Several
 from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task, measured, require_used
 
-TASKS: dict[str, Callable[[config.Task], Task]] = {
+TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "classification": lambda chosen: Classification(),
+    "multilabel": lambda chosen: Multilabel(),
+    "regression": lambda chosen: Regression(chosen.loss, chosen.huber_delta),
+    "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name))),
 }
 
 __all__ = [
     "TASKS",
     "Classification",
     "Metric",
+    "Multilabel",
     "Picture",
     "Predicted",
+    "Regression",
     "Scores",
+    "Several",
     "Task",
     "create_task",
     "default_task",
@@ -35,7 +44,7 @@ def default_task() -> Task:
     return Classification()
 
 
-def create_task(chosen: config.Task) -> Task:
+def create_task(chosen: TaskConfig) -> Task:
     """Return the task that a config names.
 
     Raises:

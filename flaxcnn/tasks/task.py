@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from flaxcnn.data import Dataset, Images, Split
+from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import ConfigError, DataError
 
@@ -114,24 +114,42 @@ class Task(abc.ABC):
     # On the host, before training.
 
     @abc.abstractmethod
-    def check(self, dataset: Dataset) -> None:
-        """Raise DataError, in one clear line, where the targets do not fit the task."""
+    def check(self, targets: Any, names: Any, where: str) -> None:
+        """Raise DataError, in one clear line, where the targets of a split do not fit the task.
+
+        Args:
+            targets: of the split, arrays with N rows.
+            names: what the targets' values are called (`Dataset.target_names`).
+            where: the split, for the error.
+        """
 
     @abc.abstractmethod
-    def outputs(self, dataset: Dataset) -> int:
-        """Return how many numbers the model's last layer gives."""
+    def outputs(self, targets: Any, names: Any) -> int:
+        """Return how many numbers the model's last layer gives, for targets and names as `check` takes them."""
 
-    def described(self, dataset: Dataset) -> str:
+    def described(self, targets: Any, names: Any) -> str:
         """Return what is to be learned in a few words, for the console: "10 classes"."""
-        return f"{self.outputs(dataset):,} outputs"
+        return f"{self.outputs(targets, names):,} outputs"
 
-    def constants(self, train: Split) -> dict[str, np.ndarray]:
+    def fitted(self, targets: Any, names: Any) -> "Task":
+        """Return the task as it is trained, where the compiled program has to know sizes that the data have."""
+        return self
+
+    def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
         """Return what training data fix and predictions need, float32; it is kept with the model's weights."""
         return {}
 
-    def class_counts(self, train: Split, outputs: int) -> np.ndarray | None:
+    def class_counts(self, train_targets: Any, outputs: int) -> np.ndarray | None:
         """Return the training examples of each class, by which `class_weights balanced` weighs; None for no classes."""
         return None
+
+    def present(self, targets: Any) -> Any:
+        """Return which examples have a target, bool (N,), of arrays of NumPy's or JAX's; by default all have.
+
+        Where a task is one of several, an example may lack its target (`flaxcnn.tasks.several`).
+        """
+        first = jax.tree.leaves(targets)[0]
+        return np.ones(first.shape[0], bool)
 
     # In the compiled program: pure functions of arrays.
 
@@ -149,14 +167,18 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
-        """Return numbers of each example, (B,) each, of whose sums `measures` makes the logged metrics.
+        """Return numbers of each example, (B, ...) each, of whose sums over examples `measures` makes logged metrics.
 
         Booleans are counted exactly.
         """
 
     @abc.abstractmethod
     def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
-        """Return the logged metrics from the sums of `statistics` over so many examples; numbers or scalar arrays."""
+        """Return the logged metrics from the sums of `statistics` over so many examples.
+
+        In the compiled step the sums are means, and `examples` is 1, so that it is plain arithmetic that arrays of
+        NumPy's and JAX's and numbers know; and finite, whatever the sums.
+        """
 
     @abc.abstractmethod
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:

@@ -156,10 +156,15 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
 
     found = of(batch.targets)
     if batch.partners is not None and batch.shares is not None:
-        shares = batch.shares
-        found = jax.tree.map(lambda own, other: shares * own + (1 - shares) * other, found, of(batch.partners))
+        of_batch = batch.shares
+
+        def mixed(own: jax.Array, other: jax.Array) -> jax.Array:
+            shares = of_batch.reshape(-1, *[1] * (own.ndim - 1))
+            return shares * own + (1 - shares) * other
+
+        found = jax.tree.map(mixed, found, of(batch.partners))
     losses, statistics = found
-    measures = task.measures(jax.tree.map(jnp.mean, statistics), 1)
+    measures = task.measures(jax.tree.map(lambda array: jnp.mean(array, axis=0), statistics), 1)
     return losses.mean(), (measures, batch_stats)
 
 

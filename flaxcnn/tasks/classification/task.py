@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from flaxcnn.data import Dataset, Split
+from flaxcnn.data.dataset import check_class_range, holds_classes
+from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
 from flaxcnn.layers.examples import check_labels, label_in_range_check, with_none_negative
 from flaxcnn.tasks.classification.comparison import mcnemar_lines
@@ -39,28 +40,33 @@ class Classification(Task):
         """The accuracy; every other metric stands in `test_metrics.json`."""
         return self.logged
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, targets: Any, names: Any, where: str) -> None:
         """Raise DataError where there is not one class number for each image."""
-        if not dataset.has_classes:
+        if not holds_classes(targets):
             raise DataError(
                 "no class number for each image",
-                where=f"{dataset.source} targets",
+                where=f"{where} targets",
                 expected="int32 (N,) for the task classification",
-                found=_described(dataset.train.targets),
+                found=described_targets(targets),
                 fix="name the task that these targets are for, with --task.name",
             )
+        check_class_range(targets[self.present(targets)], len(names), f"{where} targets")
 
-    def outputs(self, dataset: Dataset) -> int:
+    def outputs(self, targets: Any, names: Any) -> int:
         """Return the number of classes."""
-        return dataset.classes
+        return len(names)
 
-    def described(self, dataset: Dataset) -> str:
+    def described(self, targets: Any, names: Any) -> str:
         """Return "10 classes"."""
-        return f"{dataset.classes} classes"
+        return f"{len(names)} classes"
 
-    def class_counts(self, train: Split, outputs: int) -> np.ndarray:
+    def class_counts(self, train_targets: Any, outputs: int) -> np.ndarray:
         """Return each class's training examples, (K,)."""
-        return np.bincount(train.targets, minlength=outputs)
+        return np.bincount(train_targets, minlength=outputs)
+
+    def present(self, targets: Any) -> Any:
+        """Return which labels are not negative."""
+        return targets >= 0
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return softmax cross-entropy in nats with smoothed labels, weighted by class, float32 (B,).
@@ -125,9 +131,3 @@ class Classification(Task):
     def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str]:
         """Return what McNemar's exact test says of the two models' accuracies."""
         return mcnemar_lines(a.targets, a.prediction("logits"), b.prediction("logits"), called)
-
-
-def _described(targets: Any) -> str:
-    if isinstance(targets, np.ndarray):
-        return f"{targets.dtype} {targets.shape}"
-    return f"a dictionary of {', '.join(sorted(targets))}"
