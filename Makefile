@@ -64,10 +64,10 @@ lint: ## check style, formatting, types and the direction of imports
 	'$(VENV)/bin/mypy'
 	'$(VENV)/bin/lint-imports' --no-logo
 
-bench: ## time every workload beside plain Flax, Keras and PyTorch, and rewrite the README's table (some 25 minutes)
+bench: ## time every workload beside plain Flax, Keras and PyTorch, and rewrite docs/performance.md (some 25 minutes)
 	$(setup) $(EXTRAS)
 	@sh scripts/bench_environment.sh
-	'$(VENV)/bin/python' -m benchmarks --json docs/benchmarks.json --picture docs/images/benchmarks.png --readme $(ARGS)
+	'$(VENV)/bin/python' -m benchmarks --json docs/benchmarks.json --picture docs/images/benchmarks.png --document $(ARGS)
 
 results: ## train every config over its seeds and rewrite docs/results.md (hours; ARGS=mnist_fast for one)
 	$(setup) $(EXTRAS)
