@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 import struct
-import time
 import tracemalloc
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.errors import DataError
+from tests.answered import answered
 from tests.error_fields import fields
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -243,9 +243,8 @@ def test_a_member_more_than_the_header_declares_is_not_inflated(file):
 def test_fifty_thousand_empty_members_take_seconds_at_most(file):
     content = written(np.zeros((2, 2, 2), np.uint8))
     packed = gzip.compress(b"") * 50_000 + gzip.compress(content)  # 1 MB
-    start = time.process_time()
-    assert read_idx(file(packed), 3).array.shape == (2, 2, 2)
-    assert time.process_time() - start < 5
+    with answered():
+        assert read_idx(file(packed), 3).array.shape == (2, 2, 2)
 
 
 def test_what_cannot_be_opened_is_an_error_that_says_why(tmp_path):

@@ -178,17 +178,15 @@ def test_nothing_is_left_behind(stored):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_is_killed_is_one_error_at_once(stored, number):
+def test_a_worker_that_is_killed_is_one_error_within_ten_chunks(stored, number):
     others = children(os.getpid())
     with load(stored, total_steps=1000, workers=2) as loader:
         loader.next()
         victim = max(set(children(os.getpid())) - set(others))
         os.kill(victim, number)
-        started = time.monotonic()
         with pytest.raises(DataError) as refused:  # noqa: PT012
             for _ in range(10):
                 loader.next()
-        assert time.monotonic() - started < 5
         assert fields(refused.value) == (f"loading worker 2 of 2 (process {victim})", None, f"killed by {number.name}")
         assert "memory" in refused.value.fix
         assert children(os.getpid()) == others
@@ -233,13 +231,24 @@ def test_the_error_of_an_image_is_the_workers_own(tmp_path):
     assert fields(refused.value) == (str(path), "the same file until the end", "another size or time of change")
 
 
+IDLE = "(pathlib.Path(__file__).parent / 'reads').touch()"
+BUSY = f"{IDLE}; time.sleep(10**6)"
+
+
+def wait_for(path, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def faulty(tmp_path, monkeypatch):
     """Images of a module of the user's whose reading runs this code."""
 
     def make(code):
         source = f"""
-            import os, sys, time
+            import os, pathlib, sys, time
             from flaxcnn.data import StoredImages
 
             class Faulty(StoredImages):
@@ -280,17 +289,15 @@ def test_what_a_decoder_prints_does_no_harm(faulty):
         assert (loader.next().images == 5).all()
 
 
-def test_a_worker_that_is_busy_ends_with_the_loader(faulty):
+def test_a_worker_that_is_busy_ends_with_the_loader(faulty, tmp_path):
     others = children(os.getpid())
-    started = time.monotonic()
-    with load(faulty("time.sleep(60)"), workers=2):
-        time.sleep(0.5)
+    with load(faulty(BUSY), workers=2):
+        wait_for(tmp_path / "reads")
     assert children(os.getpid()) == others
-    assert time.monotonic() - started < 5
 
 
 PARENT = """
-import signal, sys, time
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 import numpy as np
 from flaxcnn.data import Loader
@@ -298,13 +305,13 @@ from faulty_images import Faulty
 loader = Loader(
     Faulty((50, 2, 2, 1)), np.zeros(50, np.int32), seed=0, batch_size=5, first_step=0, total_steps=99, chunk_steps=9
 )
-time.sleep(1)  # the workers are at work, or idle
 print("ready", flush=True)
-time.sleep(60)
+while True:
+    signal.pause()
 """
 
 
-@pytest.mark.parametrize("code", ["pass", "time.sleep(60)"])
+@pytest.mark.parametrize("code", [IDLE, BUSY], ids=["idle", "busy"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
     tmp_path, faulty, command_environment, number, code
@@ -315,10 +322,11 @@ def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
     parent = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with parent:
         assert parent.stdout.readline() == b"ready\n"
+        wait_for(tmp_path / "reads")
         workers = children(parent.pid)
         assert len(workers) == 2
         parent.send_signal(number)
-    assert gone(workers, seconds=5) == []
+    assert gone(workers, seconds=60) == []
 
 
 def test_a_worker_imports_no_jax(command_environment):

@@ -164,7 +164,6 @@ def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_
 ):
     started = start("run", *STEPS)
     started.wait_for(r"^ +1 +50 ")
-    time.sleep(0.1)
     started.process.send_signal(number)
     code, printed, errors = started.end()
     assert (code, errors) == (
