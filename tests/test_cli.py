@@ -210,20 +210,21 @@ def test_a_complete_run_where_nothing_may_be_written_is_advised_to_be_copied(fla
     assert "--out" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("train", "--out", "closed/run"),
-        ("train", "--batch-size", "auto", "--out", "closed/run"),
-        ("train", "closed/mine.py"),
-        ("lr-find", "closed/mine.py"),
-        ("evaluate", "closed/run"),
-        ("resume", "closed/run"),
-    ],
-)
-def test_a_folder_that_may_not_be_entered_is_named(words, flaxcnn, tmp_path):
+def test_a_folder_that_may_not_be_entered_is_named(command_environment, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o000)
-    refused(flaxcnn(*words, first=WITHOUT_ROOT_RIGHTS), "closed/", "ermission denied")
+    commands = [
+        ["train", "--out", "closed/run"],
+        ["train", "--batch-size", "auto", "--out", "closed/run"],
+        ["train", "closed/mine.py"],
+        ["lr-find", "closed/mine.py"],
+        ["evaluate", "closed/run"],
+        ["resume", "closed/run"],
+    ]
+    for each in answers(command_environment, tmp_path, commands, first=WITHOUT_ROOT_RIGHTS):
+        assert each["code"] == 2, each
+        (line,) = each["said"].splitlines()
+        assert line.startswith("flaxcnn: closed/"), line
+        assert "ermission denied" in line
 
 
 def test_no_room_for_a_file_is_named(flaxcnn, small_mnist, tmp_path):
