@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import optax
 from jax import lax
 from jax.sharding import NamedSharding
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.layers.examples import check_examples, check_labels, label_in_range_check, with_none_negative
 from flaxcnn.layers.pixels import to_float
@@ -70,7 +70,7 @@ def sums_of(logits_NxK: jax.Array, labels_N: jax.Array, counted_N: jax.Array) ->
 
 @partial(jax.jit, static_argnames=("model", "batch_size", "sharding", "check_labels"))
 def evaluate(
-    model: nn.Module,
+    model: FlaxModule,
     variables: Any,
     images_NHWC: jax.Array,
     labels_N: jax.Array,

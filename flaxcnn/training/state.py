@@ -3,12 +3,12 @@
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import Augmentation, MixUp
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -43,7 +43,7 @@ class TrainState:
     augmentations: tuple[Augmentation, ...]
     mixup: MixUp | None
     average: Any
-    model: nn.Module = flax.struct.field(pytree_node=False)
+    model: FlaxModule = flax.struct.field(pytree_node=False)
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
     accumulate: int = flax.struct.field(pytree_node=False, default=1)
 
@@ -59,7 +59,7 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
 
 
 def create_state(
-    model: nn.Module,
+    model: FlaxModule,
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     seed: int = 0,
@@ -105,7 +105,7 @@ def create_state(
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _initialize(
     seed: jax.Array,
-    model: nn.Module,
+    model: FlaxModule,
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
 ) -> tuple[Any, Any, optax.OptState]:
