@@ -15,7 +15,7 @@ from flaxcnn.processes import together
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import CRASH, RunFolder
 from flaxcnn.runs.kinds import STEP
-from flaxcnn.runs.named import NOTHING, Named
+from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import flat
@@ -48,7 +48,7 @@ def leave_crash(
     path = folder.path / CRASH
     try:
         _write_crash(path, folder, state, metadata, loss, examples)
-        fix = f"see in which layer with: {command('replay', path)}"
+        fix = f"see in which layer with: {command('replay', path, *options_again(metadata.config))}"
     except RunFolderError as error:  # what went wrong first is what the user has to know
         fix = f"nothing was kept to look into: {error}"
     return TrainingError(

@@ -5,10 +5,11 @@ The user names the file again, and its digest has to be the recorded one.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flaxcnn.config import CODE_FIELDS, Experiment, field_of, outside_names, with_names
 from flaxcnn.errors import ConfigError, RunFolderError
-from flaxcnn.files.user_code import load_outside, outside_parts
+from flaxcnn.files.user_code import is_outside, load_outside, outside_parts
 
 Named = Mapping[str, str | None]  # what the user named, by field: {"model.name": "my_net.py:MyNet"}
 NOTHING: Named = {}
@@ -38,6 +39,20 @@ def with_named_code(experiment: Experiment, digests: Mapping[str, str], named: N
             before = field_of(experiment, field)
             raise ConfigError("not what this run has", where=f"--{field}", expected=before, found=given)
     return with_names(experiment, again)
+
+
+def options_again(sections: Mapping[str, Any]) -> list[str]:
+    """Return the options that name a run's own code again, for the command that a message proposes.
+
+    Args:
+        sections: the run's experiment, as `to_json` gives it.
+    """
+    words = []
+    for field in CODE_FIELDS:
+        section, _, name = field.partition(".")
+        if is_outside(sections[section][name]):
+            words += [f"--{field}", sections[section][name]]
+    return words
 
 
 def _checked(field: str, recorded: str, digest: str | None, given: str | None, where: Path) -> str:

@@ -80,6 +80,9 @@ class Session:
         """
         if any(digests != dict(self.setup.dataset.digests) for digests in gather(dict(self.setup.dataset.digests))):
             raise DataError("not the same data in all processes", where=self.setup.dataset.source)
+        if any(code != self.setup.code for code in gather(self.setup.code)):
+            names = ", ".join(outside_names(self.file.experiment).values())
+            raise ConfigError("not the same code in all processes", where=names)
         together(lambda: refuse_links(self.store.folder, self.folder.path))
         if together(self._begin):
             return Progress(self.setup.first_state())
