@@ -19,7 +19,7 @@ from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import is_outside, load_outside
 from flaxcnn.sweeps.schedulers import SCHEDULERS, Straight
 from flaxcnn.sweeps.searchers import SEARCHERS, Listed, Random, Searcher
-from flaxcnn.sweeps.space import Space
+from flaxcnn.sweeps.space import Space, domain_of
 from flaxcnn.sweeps.trials import Scheduler
 
 METRICS = ("validation_accuracy", "validation_loss")
@@ -125,8 +125,8 @@ def fingerprint(sweep: Sweep, experiment: Experiment) -> dict[str, Any]:
         "experiment": to_json(experiment),
     }
     names = {path: [name] for path, name in outside_names(experiment).items()}
-    for path in CODE_FIELDS:
-        options = getattr(sweep.space.get(path), "options", ())  # of a Choice
+    for path in set(CODE_FIELDS) & set(sweep.space):
+        options = getattr(domain_of(sweep.space[path]), "options", ())  # of a Choice
         names.setdefault(path, []).extend(each for each in options if isinstance(each, str) and is_outside(each))
     code = {name: load_outside(name, path).digest for path, every in names.items() for name in every}
     if code:  # of the user's own, which may change between two sessions

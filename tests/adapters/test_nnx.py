@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flaxcnn.adapters import adapt
+from flaxcnn.adapters import adapt, intercepting
 from flaxcnn.contracts import derive_contract
 from flaxcnn.errors import ConfigError
 
@@ -128,6 +128,21 @@ def test_its_contract_has_every_layer_for_any_batch_and_any_number_of_classes():
     assert [line[0] for line in lines[2:]] == [*names, "drops/0", "drops/1", "head", "output"]
     assert " ".join(lines[-2]) == "head (B, 4) -> (B, K) kernel (4, K) bias (K)"
     assert "batch_stats:mean (4) batch_stats:var (4)" in " ".join(lines[4])
+
+
+def test_an_interceptor_sees_what_each_layer_computes_in_training(variables):
+    found = {}
+
+    def keep(method, arguments, options, context):
+        found[context.module.path, context.method_name] = result = method(*arguments, **options)
+        return result
+
+    model = adapt(functools.partial(Net, rate=0.0), classes=7)
+    with intercepting(keep):
+        (logits, _), _ = train(model, variables, KEY)
+    assert len(found) == 10  # the module, two blocks of two layers, two of dropout, the head
+    np.testing.assert_array_equal(found[("head",), "__call__"], logits)
+    assert found[("blocks", "1", "conv"), "__call__"].shape == (6, 8, 8, 4)
 
 
 class Counted(nnx.Module):
