@@ -83,8 +83,9 @@ class NnxModel(Adapted):
     ) -> Any:
         """Return (outputs, endpoints), as `Adapted.apply`."""
         # XLA drops the first values that are computed here: all that the call reads is replaced.
-        module = self._made(jax.random.key(0))
-        _fill(module, variables, jax.random.key(0) if rngs is None else rngs["dropout"])
+        unused = jax.random.key(0, impl="threefry2x32")
+        module = self._made(unused)
+        _fill(module, variables, unused if rngs is None else rngs["dropout"])
         outputs = _computed(module, images, train, options)
         if mutable is False:
             return outputs

@@ -14,7 +14,7 @@ from flaxcnn.adapters import FlaxModule
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
-from flaxcnn.models.own import contract_file, create_own, load_own, own_contract
+from flaxcnn.models.own import create_own, load_own, own_contract
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
@@ -32,9 +32,9 @@ class CheckedModel(NamedTuple):
 
     Attributes:
         module: the model.
-        contract: its contract.
-        contract_digest: SHA-256 of the contract's file or, of a derived one, of its text.
-        contract_place: where the contract or, of a derived one, the model is.
+        contract: its contract; of a user's model, as it is derived for the images at hand.
+        contract_digest: SHA-256 of the contract's file; of a user's model, of the contract's text.
+        contract_place: the contract's file; of a user's model without one, the model's.
         code_digest: SHA-256 of the user's code that it is made of; None for a model of the library.
     """
 
@@ -85,10 +85,9 @@ def create_checked(
     # Of the float32 model: a contract is about shapes, and what a cast to another dtype adds is no layer of the model.
     model = create(name, classes, dtype)
     if is_outside(name):
-        code, contract = load_own(name), own_contract(name, classes, image_shape)
-        place, text = (code.path, str(contract)) if contract.where is None else (contract_file(code.path), None)
-        content = place.read_bytes() if text is None else text.encode()
-        return CheckedModel(model, contract, hashlib.sha256(content).hexdigest(), place, code.digest)
+        contract, place = own_contract(name, classes, image_shape)
+        digest = hashlib.sha256(str(contract).encode()).hexdigest()
+        return CheckedModel(model, contract, digest, place, load_own(name).digest)
     place = contract_path(name)
     contract = Contract.load(place)
     check_contract(create(name, classes), contract)

@@ -35,11 +35,11 @@ def create_own(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> Adapt
     return adapt(code.object, name, classes=classes, dtype=jnp.dtype(dtype).name)
 
 
-def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> Contract:
-    """Return the contract of a user's model, after trying whether it can be trained.
+def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> tuple[Contract, Path]:
+    """Return the contract that a user's model keeps, and the file that declares it or, without one, the model's.
 
-    It is the one in `FILE.contract`, beside `FILE.py`, if that is of this model, and the model has to keep it. Without
-    such a file it is derived.
+    The model is tried first: whether it can be trained, and whether it keeps the contract in `FILE.contract`, beside
+    `FILE.py`, if there is one and it is of this model.
 
     Raises:
         ConfigError: the model cannot be trained.
@@ -47,18 +47,13 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
     """
     code, model = load_own(name), create_own(name, classes)
     _require_trainable(model, code, image_shape, classes)
-    file = contract_file(code.path)
+    place, file = code.path, code.path.with_suffix(".contract")
     if file.exists():
         declared = Contract.load(file)
         if declared.name == module_name(model):
             check_contract(model, declared)
-            return declared
-    return derive_contract(model, image_shape)
-
-
-def contract_file(path: Path) -> Path:
-    """Return where the contract of a model in a user's file is."""
-    return path.with_suffix(".contract")
+            place = file
+    return derive_contract(model, image_shape), place
 
 
 def _require_trainable(model: Adapted, code: Outside, image_shape: tuple[int, int, int], classes: int) -> None:
