@@ -11,7 +11,7 @@ from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.named import NOTHING, Named, with_named_code
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.json", "environment.json", "metrics.jsonl", "summary.json"
-MODEL_CONTRACT = "model.contract"  # of a user's own model
+LAYERS = "layers.contract"  # of a user's own model
 
 
 _NAME_BYTES = 255  # of a file, from which a config has its name

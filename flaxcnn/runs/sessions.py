@@ -18,8 +18,8 @@ from flaxcnn.runs.environment import environment, hardware, versions
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import (
     ENVIRONMENT,
+    LAYERS,
     METRICS,
-    MODEL_CONTRACT,
     SUMMARY,
     RecordedChange,
     RecordedConfig,
@@ -108,7 +108,7 @@ class Session:
         if not (self.folder.path / "config.json").exists():
             self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
             if self.setup.code:
-                self.folder.write_text(MODEL_CONTRACT, f"{self.setup.checked.contract}\n")
+                self.folder.write_text(LAYERS, f"{self.setup.checked.contract}\n")
             write_config(self.folder, self.file, self.setup.code)
             return True
         allowed_changes(self._recorded().file.experiment, self.file.experiment, self.folder.path)

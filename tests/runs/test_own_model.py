@@ -7,14 +7,14 @@ import pytest
 
 from flaxcnn.adapters import adapt
 from flaxcnn.cli import main
-from flaxcnn.config import Data, Experiment, Model, load_experiment
+from flaxcnn.config import Data, Experiment, ExperimentFile, Model, load_experiment
 from flaxcnn.contracts import derive_contract
 from flaxcnn.contracts.commands import show, write
 from flaxcnn.errors import ConfigError, ContractError
 from flaxcnn.files.user_code import load_outside
 from flaxcnn.models import create, create_checked
 from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config
+from flaxcnn.runs.record import read_config, write_config
 from flaxcnn.runs.setup import set_up
 from tests.own_models import write_own_models
 from tests.runs.test_faults import ended_well, same_bits, start, summary, uninterrupted  # noqa: F401
@@ -119,10 +119,11 @@ def test_the_file_named_again_is_compared_with_the_recorded_digest(copied):
     assert changed.found == load_outside("own_nnx.py:Net", "x").digest
 
 
-def test_a_run_of_the_librarys_model_takes_no_other(tiny_run, folder):
-    error = refused(tiny_run, "own_nnx.py:Net")
+def test_a_run_of_the_librarys_model_takes_no_other(folder):
+    write_config(RunFolder(folder), ExperimentFile("paper_mnist", Experiment(), ()), {})
+    error = refused(folder, "own_nnx.py:Net")
     assert (error.where, error.expected, error.found) == ("--model.name", "paper_cnn", "own_nnx.py:Net")
-    assert read_config(RunFolder(tiny_run), {"model.name": "paper_cnn"}).file.experiment.model.name == "paper_cnn"
+    assert read_config(RunFolder(folder), {"model.name": "paper_cnn"}).file.experiment.model.name == "paper_cnn"
 
 
 # --- contracts
@@ -139,7 +140,7 @@ def test_its_contract_is_derived_and_recorded_with_the_run(file, folder):
 
 
 def test_the_run_keeps_the_contract(trained):
-    assert (trained / "run" / "model.contract").read_text() == show(
+    assert (trained / "run" / "layers.contract").read_text() == show(
         create(f"{trained}/own_nnx.py:Net", 10), IMAGE
     ) + "\n"
 
