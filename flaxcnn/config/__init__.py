@@ -7,10 +7,12 @@ written in the file or on the command line is the default that stands here.
 from flaxcnn.config.checks import type_name
 from flaxcnn.config.experiment import (
     CODE_FIELDS,
+    GIVEN,
     Experiment,
     field_of,
     from_json,
     outside_names,
+    refuse_given,
     to_json,
     with_data,
     with_names,
@@ -31,6 +33,7 @@ from flaxcnn.config.sections import (
 
 __all__ = [
     "CODE_FIELDS",
+    "GIVEN",
     "Augmentation",
     "Checkpoint",
     "Data",
@@ -50,6 +53,7 @@ __all__ = [
     "from_json",
     "load_experiment",
     "outside_names",
+    "refuse_given",
     "to_json",
     "type_name",
     "with_data",

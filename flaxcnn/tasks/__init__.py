@@ -7,6 +7,7 @@ named by its file (`--task.name my_task.py:Ordinal`).
 from collections.abc import Callable
 
 from flaxcnn.config import Task as TaskConfig
+from flaxcnn.config import refuse_given
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.tasks.classification import Classification
 from flaxcnn.tasks.multilabel import Multilabel
@@ -50,6 +51,7 @@ def create_task(chosen: TaskConfig) -> Task:
     Raises:
         ConfigError: there is no such task.
     """
+    refuse_given(chosen.name, "task.name")
     if chosen.name not in TASKS:
         raise ConfigError(f"unknown task '{chosen.name}'", where="task.name", fix=nearest(chosen.name, TASKS))
     return TASKS[chosen.name](chosen)
