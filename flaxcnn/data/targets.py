@@ -26,6 +26,11 @@ def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[
         yield name, targets
 
 
+def is_classes(array: npt.NDArray[Any]) -> bool:
+    """Return whether an array is one class number for each example, int32 (N,)."""
+    return array.dtype == np.int32 and array.ndim == 1
+
+
 def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:
     """Return a tree of what a function makes of each array."""
     if isinstance(targets, Mapping):
