@@ -43,6 +43,52 @@ def choose_targets(targets: Targets, positions: Any) -> Any:
     return map_targets(lambda array: array[positions], targets)
 
 
+def name_leaves(targets: Targets, names: Any) -> list[tuple[str, npt.NDArray[Any], Any]]:
+    """Return each array with its name, as `leaves`, and with what its values are called."""
+    named = dict(leaves(names))
+    return [(name, array, named[name]) for name, array in leaves(targets)]
+
+
+def target_rows(targets: Targets) -> list[Any]:
+    """Return each example's target as Python values that can be compared; None for one that it lacks.
+
+    Of class numbers an integer, of labels a list of booleans, of numbers a number or a list of them, of a dictionary a
+    dictionary.
+    """
+    if isinstance(targets, Mapping):
+        columns = {key: target_rows(targets[key]) for key in sorted(targets)}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if is_classes(targets):
+        return [None if number < 0 else number for number in targets.tolist()]
+    return [_without_nan(row) for row in targets.tolist()]
+
+
+def row_text(row: Any, names: Any) -> str:
+    """Return an example's target, one of `target_rows`, for people.
+
+    >>> row_text({"species": 1, "weight": 2.5, "marks": [True, False]}, {
+    ...     "species": ("ant", "bee"), "weight": ("mg",), "marks": ("spots", "wings")})
+    'species bee, weight 2.5, marks spots'
+    """
+    if isinstance(row, dict):
+        return ", ".join(f"{key} {row_text(value, names[key])}" for key, value in row.items())
+    if row is None:
+        return "–"
+    if isinstance(row, int):
+        return str(names[row])
+    if isinstance(row, float):
+        return f"{row:.6g}"
+    if all(isinstance(value, bool) for value in row):
+        return " ".join(name for name, holds in zip(names, row, strict=True) if holds) or "none"
+    return " ".join("–" if value is None else f"{value:.6g}" if isinstance(value, float) else "…" for value in row)
+
+
+def _without_nan(row: Any) -> Any:
+    if isinstance(row, list):
+        return [_without_nan(value) for value in row]
+    return None if isinstance(row, float) and row != row else row
+
+
 def read_only(targets: Any) -> Any:
     """Return the arrays as read-only views, so that a data set cannot change under a training."""
 
