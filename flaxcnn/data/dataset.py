@@ -120,6 +120,8 @@ class Dataset:
         called.update(places or {})
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
+        _check_same_kind(self.train.targets, self.test.targets, called["train/labels"], called["test/labels"])
+        for name, split in (("train", self.train), ("test", self.test)):
             _check_names(split.targets, self.target_names, called[f"{name}/labels"])
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
@@ -128,7 +130,6 @@ class Dataset:
                 expected=f"{_by(self.image_shape)} as in {called['train/images']}",
                 found=_by(self.test.images.shape[1:]),
             )
-        _check_same_kind(self.train.targets, self.test.targets, called["train/labels"], called["test/labels"])
         _check_groups(self.train.groups, self.test.groups, f"{self.source} test groups")
         if not self.digests:
             made = {**split_digests("train", self.train), **split_digests("test", self.test)}
@@ -222,12 +223,9 @@ def _check_values(targets: Any, where: str) -> None:
 def _check_range(labels: npt.NDArray[Any], outside: npt.NDArray[np.bool_], expected: str, where: str) -> None:
     wrong = np.flatnonzero(outside)
     if len(wrong):
-        raise DataError(
-            "labels out of range" if is_classes(labels) else "numbers that are not finite",
-            where=where,
-            expected=expected,
-            found=f"{labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such labels)",
-        )
+        what, such = ("labels out of range", "labels") if is_classes(labels) else ("not finite", "examples")
+        found = f"{labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such {such})"
+        raise DataError(what, where=where, expected=expected, found=found)
 
 
 def _check_names(targets: Any, names: Any, where: str) -> None:

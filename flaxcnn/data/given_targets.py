@@ -66,10 +66,12 @@ def _tree(parts: Sequence[Any], names: Any, wheres: Sequence[str], may_lack: boo
     first = parts[0]
     for part, where in zip(parts, wheres, strict=True):
         found = _keys(part) if isinstance(part, Mapping) else "an array"
-        if not isinstance(first, Mapping) or not isinstance(part, Mapping) or part.keys() != first.keys():
+        if isinstance(part, Mapping) != isinstance(first, Mapping) or (
+            isinstance(part, Mapping) and part.keys() != first.keys()
+        ):
             expected = f"{_keys(first) if isinstance(first, Mapping) else 'an array'}, as {wheres[0]}"
             raise DataError("other targets than in training", where=where, expected=expected, found=found)
-        if not part or not all(isinstance(key, str) and key for key in part):
+        if isinstance(part, Mapping) and not (part and all(isinstance(key, str) and key for key in part)):
             raise DataError("targets without names", where=where, expected="strings as keys", found=found)
     if names is not None and (not isinstance(names, Mapping) or not names.keys() <= first.keys()):
         found = _keys(names) if isinstance(names, Mapping) else type(names).__name__
