@@ -41,7 +41,7 @@ test-sweeps: ## run the tests of sweeps that train: killed, shared on a PostgreS
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m sweeps $(ARGS)
 
-test-benchmarks: ## run the tests of the benchmarks (some 2 minutes)
+test-benchmarks: ## run the tests of the benchmarks (some 3 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m benchmarks $(ARGS)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from flaxcnn import contracts, data, evaluation, layers, models, training
     from flaxcnn.contracts import Contract, assert_contract, derive_contract
     from flaxcnn.data import Dataset, Split, epoch_order
-    from flaxcnn.evaluation import Sums, evaluate
+    from flaxcnn.evaluation.sums import Sums, evaluate
     from flaxcnn.layers.convolution import convolution
     from flaxcnn.layers.pooling import MaxPool, max_pool
     from flaxcnn.models import create

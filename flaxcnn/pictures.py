@@ -7,14 +7,19 @@ that is not here. Without pyplot, there is no window and no global state.
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
 
 from flaxcnn.errors import FlaxcnnError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+DPI = 130
 
 
 class PictureError(FlaxcnnError):
@@ -64,3 +69,34 @@ def _own_defaults() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
         yield
+
+
+def draw_tiles(
+    tiles: Mapping[tuple[int, int], np.ndarray],
+    rows: int,
+    columns: int,
+    title: str,
+    file: BinaryIO,
+    titles: Mapping[tuple[int, int], str] | None = None,
+) -> None:
+    """Draw images in rows and columns, each (H, W, C) in [0, 1], with lines of text above them if there are any.
+
+    As one picture on one pair of axes: a pair for each takes some 25 ms of each.
+    """
+    titles = titles or {}
+    height, width, channels = next(iter(tiles.values())).shape if tiles else (1, 1, 1)
+    above, gap = (0.4 * height if titles else 0.0), max(1, width // 14)
+    down, across = height + gap + round(above), width + gap
+    canvas = np.ones((rows * down, columns * across, channels))
+    inch = 1.45 / across  # of a pixel
+    figure = new_figure(1.45 * columns, inch * rows * down + 0.5)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    for (row, column), image in tiles.items():
+        top, left = row * down + round(above), column * across
+        canvas[top : top + height, left : left + width] = image
+        if (row, column) in titles:
+            axes.text(left + width / 2, top - 1, titles[row, column], ha="center", va="bottom", fontsize=8)
+    axes.imshow(canvas[:, :, 0] if channels == 1 else canvas, cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title)
+    figure.savefig(file, dpi=DPI)

@@ -68,6 +68,29 @@ def test_a_short_benchmark_measures_every_program_and_writes_json_picture_and_ta
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_short_benchmark_of_sweeps_counts_the_steps_of_every_program(tmp_path):
+    options = ("--one-process", "--rounds", 1, "--trials", 3, "--steps", 9, "--json", tmp_path / "s.json")
+    command = [sys.executable, "-m", "benchmarks.sweeps", *map(str, options)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    assert "No target is judged" in done.stdout
+
+    figures = json.loads((tmp_path / "s.json").read_text())
+    whole = 3 * 9
+    hyperband = figures["trained"].pop("Optuna, one process, Hyperband pruner")
+    assert 3 * 1 + 8 <= hyperband <= whole  # each trial to the first rung, and one to its end
+    assert figures["trained"] == {
+        "Optuna, one process, no pruner": whole,
+        "Optuna, one process, median pruner": whole,  # it prunes none of the first five
+        "sweep, no early stopping": whole,
+        "sweep, ASHA": 3 * 1 + 2 + 6,  # one goes on from the first rung at 1 to 3, and to 9
+        "sweep, Hyperband": (2 * 1 + 2 + 6) + 9,  # a bracket of two trials, and one that trains straight
+    }
+    assert all(seconds[0] > 0 for seconds in figures["seconds"].values())
+    for name, best in figures["best"].items():  # 9 steps of the best of 0.0001, 0.003 and 0.1; a guess is right in 0.1
+        assert 0.2 < best < 0.9, name
+
+
 def test_a_text_without_a_place_for_the_table_is_refused_before_anything_is_measured(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{report.END} the wrong way round {report.BEGIN}")

@@ -63,13 +63,15 @@ def compare(arguments: Sequence[str]) -> int:
     from flaxcnn.evaluation.comparison import compare, describe
     from flaxcnn.evaluation.predictions import load_predictions
     from flaxcnn.runs.folder import open_run_folder
-    from flaxcnn.runs.record import require_same_test_images
+    from flaxcnn.runs.record import read_config, require_same_test_images
+    from flaxcnn.tasks import create_task
 
     names = (options.run_a, options.run_b)
     run_a, run_b = map(open_run_folder, names)
     require_same_test_images(run_a, run_b)
     a, b = (load_predictions(run.path / "predictions.npz") for run in (run_a, run_b))
-    print("\n".join(describe(compare(a, b), *names)))
+    task = create_task(read_config(run_a).file.experiment.task)
+    print("\n".join(describe(task, compare(task, a, b), a, b, names)))
     return 0
 
 

@@ -16,6 +16,7 @@ from flaxcnn.config.sections import (
     Model,
     Optimizer,
     Schedule,
+    Task,
     Training,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "Optimizer",
     "PublishedRow",
     "Schedule",
+    "Task",
     "Training",
     "experiments",
     "from_json",

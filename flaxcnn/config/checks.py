@@ -56,15 +56,20 @@ def check_types(section: str, config: Any) -> None:
         except OverflowError as error:
             where = f"{section}.{each.name}"
             raise ConfigError("too large", where=where, expected="a number of at most 1.8e308") from error
+        if tuple[str, ...] in options and isinstance(given, list):
+            value = tuple(given)  # as JSON has it
         known = type(value) in options or value in [word for word in options if isinstance(word, str)]
-        if not known and not (tuple[float, ...] in options and _are_floats(value)):
+        listed = (tuple[float, ...] in options and _are(value, float)) or (
+            tuple[str, ...] in options and _are(value, str)
+        )
+        if not known and not listed:
             raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(given))
         if value is not given:
             object.__setattr__(config, each.name, value)
 
 
-def _are_floats(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(each) is float for each in value)
+def _are(value: Any, kind: type) -> bool:
+    return isinstance(value, tuple) and all(type(each) is kind for each in value)
 
 
 def _as_floats(value: Any) -> Any:
@@ -83,7 +88,7 @@ def require_own(config: Any, section: str, fields: Mapping[str, Collection[str]]
     """
     some = {field for names in fields.values() for field in names}
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
-    for field in sorted(some - set(fields[config.name])):
+    for field in sorted(some - set(fields.get(config.name, ()))):
         if getattr(config, field) != defaults[field]:
             users = [name for name, names in fields.items() if field in names]
             raise ConfigError(
@@ -103,7 +108,7 @@ def type_name(kind: Any) -> str:
         bool: "True or False",
         types.NoneType: "None",
     }
-    words[tuple[float, ...]] = "numbers"
+    words[tuple[float, ...]], words[tuple[str, ...]] = "numbers", "texts"
     options = (words.get(option, getattr(option, "__name__", repr(option))) for option in _options(kind))
     return " or ".join(options)
 

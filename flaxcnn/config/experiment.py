@@ -17,6 +17,7 @@ from flaxcnn.config.sections import (
     Model,
     Optimizer,
     Schedule,
+    Task,
     Training,
 )
 from flaxcnn.errors import ConfigError, nearest
@@ -33,6 +34,7 @@ class Experiment:
     """
 
     data: Data = field(default_factory=Data)
+    task: Task = field(default_factory=Task)
     augmentation: Augmentation = field(default_factory=Augmentation)
     model: Model = field(default_factory=Model)
     optimizer: Optimizer = field(default_factory=Optimizer)

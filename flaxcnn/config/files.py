@@ -25,7 +25,7 @@ class PublishedRow(NamedTuple):
 
     step: int  # the row's step, counted from 0: the row is measured after its update
     train_loss: float | None  # mean cross-entropy in nats of that step's batch
-    test_accuracy: float | None  # a fraction of 1
+    test_metric: float | None  # the task's first logged metric on the first test images: a classifier's accuracy
 
 
 class Expectation(NamedTuple):
@@ -77,7 +77,7 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
         bound.get("published", ()),
         PublishedRow,
         lambda row: type(row[0]) is int and {type(row[1]), type(row[2])} <= {int, float, types.NoneType},
-        "published = ((step, train_loss or None, test_accuracy or None), ...)",
+        "published = ((step, train_loss or None, test_metric or None), ...)",
         path,
     )
     _require_each(published, _published_fault, "published", path)
@@ -176,8 +176,8 @@ def _published_fault(row: PublishedRow) -> str:
         return "a step below 0"
     if row.train_loss is not None and not math.isfinite(_as_float(row.train_loss)):
         return "a loss that is not finite"
-    accuracy = row.test_accuracy
-    return "" if accuracy is None or 0 <= accuracy <= 1 else "an accuracy that is no fraction of 1"
+    measured = row.test_metric
+    return "" if measured is None or math.isfinite(_as_float(measured)) else "a metric that is not finite"
 
 
 def _expectation_fault(row: Expectation) -> str:

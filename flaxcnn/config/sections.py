@@ -48,16 +48,42 @@ class Data:
                 raise ConfigError("a path cannot hold a null byte", where=f"data.{name}", found=getattr(self, name))
 
 
+_TASK_FIELDS = {"regression": ("loss", "huber_delta"), "several": ("heads",)}  # the fields that one task alone uses
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from an image."""
+
+    name: str = "classification"
+    """classification, multilabel, regression or several."""
+    loss: Literal["squared", "absolute", "huber"] = "squared"
+    """regression: of the standardised targets."""
+    huber_delta: float = 1.0
+    """regression: the error, in standard deviations, from which on the Huber loss is a line."""
+    heads: tuple[str, ...] = ()
+    """several: the name of each target with its task, and the weight of its loss where that is not 1:
+    `species=classification area=regression:0.5`."""
+
+    def __post_init__(self) -> None:
+        check_types("task", self)
+        require_float32(self.huber_delta, "task.huber_delta")
+        require_own(self, "task", _TASK_FIELDS)
+
+
 @dataclass(frozen=True)
 class Model:
-    """What is trained. The number of classes is the data set's."""
+    """What is trained. How many outputs it has follows from the task and the data."""
 
     name: str = "paper_cnn"
     """A model of the library."""
     dropout: float | None = None
     """Rate of dropout; None for the model's own. Any number, 0 too, is a value at run time."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters, logits and loss are float32 in any case."""
+    """What the layers compute in; parameters, outputs and loss are float32 in any case."""
+    normalization: Literal["unit", "dataset", "imagenet"] = "unit"
+    """Of pixels: divided by 255; or then less the mean and over the deviation of each channel, of the training images
+    or of ImageNet. Both numbers are kept with the weights."""
 
     def __post_init__(self) -> None:
         check_types("model", self)
@@ -274,8 +300,9 @@ class Checkpoint:
     """Steps from one checkpoint to the next."""
     keep: int = 2
     """How many of the newest are kept."""
-    keep_best: Literal["validation_accuracy", "validation_loss", "train_loss"] | None = None
-    """Save at each logged row that is better than all before by this, and keep the best one too."""
+    keep_best: str | None = None
+    """Save at each logged row that is better than all before by this, and keep the best one too: train_loss,
+    validation_loss, or validation_ and a metric that the task logs, as validation_accuracy."""
     final: Literal["last", "best"] = "last"
     """Which weights a run ends with: the last step's, or those of the best checkpoint."""
 
@@ -283,5 +310,8 @@ class Checkpoint:
         check_types("checkpoint", self)
         require(self.every >= 1, "checkpoint.every", "at least 1", self.every)
         require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+        best = self.keep_best
+        known = best is None or best == "train_loss" or best.startswith("validation_")
+        require(known, "checkpoint.keep_best", "train_loss, or validation_ and the name of a logged metric", best)
         if self.final == "best" and self.keep_best is None:
             raise ConfigError("best by what?", where="checkpoint.keep_best", expected="a metric, since final is 'best'")

@@ -3,7 +3,7 @@
 from flaxcnn.data.arrays import from_arrays
 from flaxcnn.data.dataset import Dataset, Split, array_digest, split_digests
 from flaxcnn.data.duplicates import Duplicates, find_duplicates
-from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, choose
+from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, channel_moments, choose
 from flaxcnn.data.loader import Chunk, Loader
 from flaxcnn.data.order import epoch_order
 from flaxcnn.data.random_access import from_source
@@ -21,6 +21,7 @@ __all__ = [
     "Split",
     "StoredImages",
     "array_digest",
+    "channel_moments",
     "choose",
     "describe",
     "describe_absent",

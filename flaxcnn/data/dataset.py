@@ -143,8 +143,13 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """Number of classes, where the targets are one class an image; labels are 0 to one less than this."""
+        """How many names the targets have: of one label an image, the number of classes."""
         return len(self.target_names)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the targets are one class number for each image."""
+        return holds_classes(self.train.targets)
 
 
 def holds_classes(targets: Any) -> bool:
@@ -171,6 +176,11 @@ def target_digests(name: str, split: Split) -> dict[str, str]:
     if split.groups is not None:
         arrays[f"{name}/groups"] = split.groups
     return {key: array_digest(array) for key, array in arrays.items()}
+
+
+def check_class_range(labels: npt.NDArray[np.int32], classes: int, where: str) -> None:
+    """Raise DataError at the first class number that is not one of 0 to `classes` - 1."""
+    _check_range(labels, (labels < 0) | (labels >= classes), f"0 to {classes - 1}", where)
 
 
 def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:

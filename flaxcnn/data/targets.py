@@ -89,6 +89,13 @@ def _without_nan(row: Any) -> Any:
     return None if isinstance(row, float) and row != row else row
 
 
+def described_targets(targets: Targets) -> str:
+    """Return what targets are, for an error: "int32 (100,)", or the names of several."""
+    if isinstance(targets, Mapping):
+        return f"a dictionary of {', '.join(sorted(targets))}"
+    return f"{targets.dtype} {targets.shape}"
+
+
 def read_only(targets: Any) -> Any:
     """Return the arrays as read-only views, so that a data set cannot change under a training."""
 

@@ -1,157 +1,144 @@
 """Whether one model is better than another on the same test examples, or only luckier.
 
-Both differences are paired: each example is drawn, or counted, for both models at once.
+Differences are paired: each example is drawn for both models at once, or each group of examples where there are groups.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from flaxcnn.errors import DataError
 from flaxcnn.evaluation.intervals import percentile_interval, resampled_counts
-from flaxcnn.evaluation.metrics import checked, cross_entropies
 from flaxcnn.evaluation.predictions import Predictions
+from flaxcnn.tasks import Metric, Task, measured
 
-_LEVEL = 0.05
+_CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same examples; every difference is the second model's value minus the first's.
+class Compared(NamedTuple):
+    """A metric of two models; the difference is the second model's value minus the first's."""
+
+    a: float
+    b: float
+    interval: tuple[float, float]  # 95 % paired-bootstrap percentile interval of the difference
+
+    @property
+    def difference(self) -> float:
+        """The second model's value minus the first's."""
+        return self.b - self.a
+
+
+class Comparison(NamedTuple):
+    """Two models on the same examples.
 
     Attributes:
         examples: how many both were tested on.
-        accuracy_a: the first model's, a fraction of 1.
-        accuracy_b: the second model's.
-        accuracy_interval: 95 % paired-bootstrap percentile interval of the difference of the accuracies.
-        log_loss_a: the first model's mean cross-entropy in nats.
-        log_loss_b: the second model's.
-        log_loss_interval: 95 % paired-bootstrap percentile interval of the difference of the log losses.
-        only_a_correct: examples that the first model alone gets right.
-        only_b_correct: examples that the second model alone gets right.
-        p_value: of McNemar's exact test: how likely so uneven a split of the examples that one alone gets right would
-            be, or a more uneven one, were both models equally accurate; 1 where there is none
-            (Q. McNemar, Psychometrika 12, 1947; T. Dietterich, Neural Computation 10, 1998, section 3.1).
+        metrics: the task's compared metrics by name.
     """
 
     examples: int
-    accuracy_a: float
-    accuracy_b: float
-    accuracy_interval: tuple[float, float]
-    log_loss_a: float
-    log_loss_b: float
-    log_loss_interval: tuple[float, float]
-    only_a_correct: int
-    only_b_correct: int
-    p_value: float
-
-    @property
-    def accuracy_difference(self) -> float:
-        """The second model's accuracy minus the first's: positive where the second is better."""
-        return (self.only_b_correct - self.only_a_correct) / self.examples
-
-    @property
-    def log_loss_difference(self) -> float:
-        """The second model's log loss minus the first's: negative where the second is better."""
-        return self.log_loss_b - self.log_loss_a
-
-    @property
-    def differ(self) -> bool:
-        """Whether the accuracies differ at the 5 % level, by McNemar's test."""
-        return self.p_value < _LEVEL
+    metrics: Mapping[str, Compared]
 
 
-def compare(a: Predictions, b: Predictions, resamples: int = 10_000, seed: int = 0) -> Comparison:
+def compare(task: Task, a: Predictions, b: Predictions, resamples: int = 10_000, seed: int = 0) -> Comparison:
     """Compare two models' predictions of the same examples in the same order.
 
     Args:
-        a: the first model's.
+        task: of both.
+        a: the first model's predictions.
         b: the second model's.
         resamples: of the bootstrap; at least 1.
         seed: of the bootstrap's draws; 0 or more.
 
     Raises:
-        DataError: the two have other examples, labels or classes, a label out of range, or a logit that is not finite.
+        DataError: the two have other examples or targets, or predictions that are not finite.
         ConfigError: resamples or seed out of range.
     """
     _require_same_examples(a, b)
-    correct, losses = zip(*map(_judged, (a, b)), strict=True)
-    differences_Nx2 = np.stack([correct[1].astype(np.float64) - correct[0], losses[1] - losses[0]], -1)
-    examples = len(differences_Nx2)
-    means_Rx2 = np.concatenate(
-        [counts @ differences_Nx2 / examples for counts in resampled_counts(examples, resamples, seed)]
-    )
-    only_a, only_b = int(np.sum(correct[0] & ~correct[1])), int(np.sum(correct[1] & ~correct[0]))
-    return Comparison(
-        examples=examples,
-        accuracy_a=float(correct[0].mean()),
-        accuracy_b=float(correct[1].mean()),
-        accuracy_interval=percentile_interval(means_Rx2[:, 0], 1 - _LEVEL),
-        log_loss_a=float(losses[0].mean()),
-        log_loss_b=float(losses[1].mean()),
-        log_loss_interval=percentile_interval(means_Rx2[:, 1], 1 - _LEVEL),
-        only_a_correct=only_a,
-        only_b_correct=only_b,
-        p_value=mcnemar(only_a, only_b),
-    )
+    names, examples = task.compared, len(a.index_N)
+    scores = [task.scores(each.predicted()) for each in (a, b)]
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for counts in resampled_counts(examples, resamples, seed, a.groups_N):
+        found_a, found_b = (each.measure(counts, names) for each in scores)
+        for name in names:
+            draws[name].append(found_b[name] - found_a[name])
+    value_a, value_b = (measured(each, examples, names) for each in scores)
+    metrics = {
+        name: Compared(value_a[name], value_b[name], percentile_interval(np.concatenate(draws[name]), _CONFIDENCE))
+        for name in names
+    }
+    return Comparison(examples, metrics)
 
 
-def mcnemar(only_a_correct: int, only_b_correct: int) -> float:
-    """Return the p value of McNemar's exact test, two-sided: a binomial test of the split against one half.
-
-    >>> mcnemar(1, 5)  # 2 (1 + 6) / 64
-    0.21875
-    """
-    fewer, discordant = min(only_a_correct, only_b_correct), only_a_correct + only_b_correct
-    ways = chosen = 1  # sum of the binomial coefficients up to the current one, in whole numbers of any size
-    for number in range(fewer):
-        chosen = chosen * (discordant - number) // (number + 1)
-        ways += chosen
-    return min(1.0, 2 * ways / 2**discordant)
-
-
-def describe(comparison: Comparison, name_a: str, name_b: str) -> list[str]:
+def describe(task: Task, comparison: Comparison, a: Predictions, b: Predictions, called: tuple[str, str]) -> list[str]:
     """Return lines that say which of two models, called by these names, is better, and how sure that is."""
-    width = max(len(name_a), len(name_b), len("difference"))
-    points = 100 * comparison.accuracy_difference
-    low, high = (100 * end for end in comparison.accuracy_interval)
-    loss_low, loss_high = comparison.log_loss_interval
-    p = f"p = {comparison.p_value:.2g}" if comparison.p_value else "p below 1e-300"  # of a float
+    width = max(*map(len, called), len("difference"))
+    kinds = {name: task.metrics[name] for name in comparison.metrics}
+
+    def line(name: str, values: Mapping[str, str]) -> str:
+        return f"{name:<{width}}  " + ", ".join(f"{_worded(each)} {value}" for each, value in values.items())
+
     lines = [
-        f"{name_a:<{width}}  accuracy {comparison.accuracy_a:.2%}, log loss {comparison.log_loss_a:.4f}",
-        f"{name_b:<{width}}  accuracy {comparison.accuracy_b:.2%}, log loss {comparison.log_loss_b:.4f}",
-        f"{'difference':<{width}}  accuracy {points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}), "
-        f"log loss {comparison.log_loss_difference:+.4f} ({loss_low:+.4f} to {loss_high:+.4f})",
-        f"of {comparison.examples:,} examples, only {name_a} gets {comparison.only_a_correct:,} right, "
-        f"only {name_b} {comparison.only_b_correct:,}; McNemar's exact test: {p}",
+        line(called[0], {name: _shown(each.a, kinds[name]) for name, each in comparison.metrics.items()}),
+        line(called[1], {name: _shown(each.b, kinds[name]) for name, each in comparison.metrics.items()}),
+        line("difference", {name: _difference(each, kinds[name]) for name, each in comparison.metrics.items()}),
     ]
-    if not comparison.differ:
-        return [*lines, "no difference in accuracy at the 5 % level"]
-    better, worse = (name_b, name_a) if points > 0 else (name_a, name_b)
-    return [*lines, f"{better} is more accurate than {worse} at the 5 % level"]
+    judged = task.differences(a.predicted(), b.predicted(), called)
+    return [*lines, *(judged if judged is not None else [_verdict(task, comparison, called)])]
+
+
+def _verdict(task: Task, comparison: Comparison, called: tuple[str, str]) -> str:
+    """Return which model is better by the first metric, if 0 lies outside its interval."""
+    name, first = next(iter(comparison.metrics.items()))
+    low, high = first.interval
+    if not (low > 0 or high < 0):
+        return f"no difference in {_worded(name)} at the 5 % level: 0 lies within the interval"
+    better, worse = called[::-1] if (first.difference > 0) == task.metrics[name].higher_is_better else called
+    return f"{better} is better than {worse} by {_worded(name)} at the 5 % level"
+
+
+def _worded(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _shown(value: float, kind: Metric) -> str:
+    return f"{value:.2%}" if kind.fraction else f"{value:.4f}"
+
+
+def _difference(compared: Compared, kind: Metric) -> str:
+    low, high = compared.interval
+    if kind.fraction:
+        return f"{100 * compared.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+    return f"{compared.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
 
 
 def _require_same_examples(a: Predictions, b: Predictions) -> None:
-    for what, of_a, of_b in (
-        ("numbers of examples", len(a.index_N), len(b.index_N)),
-        ("numbers of classes", a.logits_NxK.shape[-1], b.logits_NxK.shape[-1]),
-    ):
-        if of_a != of_b:
-            raise DataError(f"predictions of different {what} cannot be compared", found=f"{of_a} and {of_b}")
-    for what, of_a, of_b in (("indices", a.index_N, b.index_N), ("labels", a.label_N, b.label_N)):
-        different = np.flatnonzero(of_a != of_b)
+    if len(a.index_N) != len(b.index_N):
+        found = f"{len(a.index_N)} and {len(b.index_N)}"
+        raise DataError("predictions of different numbers of examples cannot be compared", found=found)
+    ours, theirs = (
+        {name: (array.shape, array.dtype) for name, array in each.arrays().items() if name != "groups"}
+        for each in (a, b)
+    )
+    if ours != theirs:
+        raise DataError("predictions of different kinds cannot be compared", expected=str(ours), found=str(theirs))
+    for name, of_a in (("index", a.index_N), *a.target_arrays().items()):
+        of_b = b.index_N if name == "index" else b.target_arrays()[name]
+        different = np.flatnonzero((of_a != of_b) & ~_both_missing(of_a, of_b))
         if different.size:
-            first = different[0]
+            row = int(np.unravel_index(different[0], of_a.shape)[0])
             raise DataError(
-                f"predictions of different {what} cannot be compared",
-                where=f"row {first}, the first of {different.size} that differ",
-                expected=f"{of_a[first]} as in the first",
-                found=f"{of_b[first]} in the second",
+                f"predictions of different {'indices' if name == 'index' else 'targets'} cannot be compared",
+                where=f"row {row}, the first of {different.size} that differ",
+                expected=f"{of_a[row]} as in the first",
+                found=f"{of_b[row]} in the second",
                 fix="evaluate both models on the same examples in the same order",
             )
 
 
-def _judged(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Return which examples are classified correctly, bool (N,), and their cross-entropies in nats, float64 (N,)."""
-    labels_N, logits_NxK = checked(predictions.label_N, predictions.logits_NxK)
-    return np.argmax(logits_NxK, -1) == labels_N, cross_entropies(labels_N, logits_NxK)
+def _both_missing(of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
+    """Return where both are NaN: a target that an example lacks."""
+    if of_a.dtype.kind != "f":
+        return np.zeros(of_a.shape, bool)
+    return np.isnan(of_a) & np.isnan(of_b)

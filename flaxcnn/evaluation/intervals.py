@@ -4,13 +4,13 @@ The bootstrap's intervals say what other test examples from the same source woul
 t-intervals say what training again would give. Neither contains the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.evaluation.metrics import SCALARS, TOP_K, CountedExamples
+from flaxcnn.tasks import Scores
 
 _BLOCK = 2**19  # numbers in an array of counts: 2 MB of int32
 
@@ -25,44 +25,47 @@ class MeanInterval(NamedTuple):
 
 
 def bootstrap_intervals(
-    labels_N: np.ndarray,
-    logits_NxK: np.ndarray,
+    scores: Scores,
+    names: Collection[str],
+    examples: int,
     *,
+    groups_N: np.ndarray | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-    top_k: int = TOP_K,
 ) -> dict[str, tuple[float, float]]:
-    """Return a percentile bootstrap interval over the examples for each scalar metric.
+    """Return a percentile bootstrap interval over the examples, or over groups of them, for each metric.
 
-    Macro averages of a resample are over the classes that occur in it, by the rule of `ClassificationMetrics`: one that
-    loses all its examples is left out, unless precision, recall and F1 still find it among the predictions. A resample
-    in which no class can be ranked counts for neither ROC AUC nor average precision. The calibration error of a
+    Every metric is made anew from the predictions of each resample, so that those that are no sums, such as areas under
+    curves, have true intervals too. A resample for which a metric is not defined does not count for it. Of one example,
+    every interval is a point. With groups, whole groups are drawn with replacement, as many as there are: what the
+    examples of one person, plant or session share is drawn with them.
+
+    Of a classifier, macro averages of a resample are over the classes that occur in it, and the calibration error of a
     resample is on average larger than that of the examples themselves, so that its interval lies high, and may lie
-    wholly above the figure. Of one example, every interval is a point. 10,000 examples of 10 classes take 1 to 2
-    seconds; time grows with examples × classes × resamples, memory with examples × classes.
+    wholly above the figure. 10,000 examples of 10 classes take 1 to 2 seconds; time grows with examples × classes ×
+    resamples, memory with examples × classes.
 
     Args:
-        labels_N: integers in [0, K); (N,), N at least 1.
-        logits_NxK: finite numbers; (N, K).
+        scores: the metrics of predictions (`Task.scores`).
+        names: of the metrics that are wanted.
+        examples: N, how many predictions there are; at least 1.
+        groups_N: the group of each example, integers (N,); None where each stands for itself.
         resamples: how often N examples are drawn with replacement; at least 1.
         confidence: the fraction of the resamples within the interval; more than 0 and less than 1.
         seed: of the draws; 0 or more. The same seed and NumPy give the same intervals.
-        top_k: as `CountedExamples`.
 
     Returns:
-        (low, high) by the name in `SCALARS`; both NaN where the metric is defined for no resample.
+        (low, high) by name; both NaN where the metric is defined for no resample.
 
     Raises:
-        DataError: as `CountedExamples`.
         ConfigError: an argument out of its range.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
     """
-    counted = CountedExamples(labels_N, logits_NxK, top_k)
     tails = _tails(confidence)
-    blocks = [counted.measure(counts) for counts in resampled_counts(len(labels_N), resamples, seed)]
-    return {name: _between(np.concatenate([block[name] for block in blocks]), tails) for name in SCALARS}
+    blocks = [scores.measure(counts, names) for counts in resampled_counts(examples, resamples, seed, groups_N)]
+    return {name: _between(np.concatenate([block[name] for block in blocks]), tails) for name in names}
 
 
 def percentile_interval(values_R: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -70,8 +73,12 @@ def percentile_interval(values_R: np.ndarray, confidence: float) -> tuple[float,
     return _between(values_R, _tails(confidence))
 
 
-def resampled_counts(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resampled_counts(
+    examples: int, resamples: int, seed: int, groups_N: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """Yield, in blocks of resamples, how often each example was drawn: int32 (resamples of the block, examples).
+
+    With groups, whole groups are drawn: an example was drawn as often as its group.
 
     Raises:
         ConfigError: resamples is less than 1, or the seed is less than 0.
@@ -81,10 +88,13 @@ def resampled_counts(examples: int, resamples: int, seed: int) -> Iterator[np.nd
             raise ConfigError("out of range", where=name, expected=f"{least} or more", found=value)
     generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // examples)
+    found, members_N = np.unique(np.arange(examples) if groups_N is None else groups_N, return_inverse=True)
+    units = len(found)
     for start in range(0, resamples, rows):
         counts = np.empty((min(rows, resamples - start), examples), np.int32)
         for row in counts:  # one after the other, so that the size of a block changes nothing
-            row[:] = np.bincount(generator.integers(0, examples, examples), minlength=examples)
+            drawn = np.bincount(generator.integers(0, units, units), minlength=units)
+            row[:] = drawn[members_N]
         yield counts
 
 

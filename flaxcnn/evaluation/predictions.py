@@ -8,41 +8,68 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxcnn.data.targets import leaves
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files.npz import Form, read_npz
+from flaxcnn.tasks import Predicted
 
-# Little-endian by name, so that the file's bytes don't depend on the machine.
-_FORMATS = {"index": ("<i8", 1), "label": ("<i4", 1), "logits": ("<f4", 2)}  # name: dtype, dimensions
+_DTYPES = ("<i8", "<i4", "<f4", "|b1")  # little-endian by name, so that the bytes do not depend on the machine
+_TARGET, _CONSTANT = "target", "constant"
 
 
 class Predictions(NamedTuple):
-    """The logits of N examples for K classes, in the data set's order."""
+    """The predictions of N examples, in the data set's order.
 
-    index_N: np.ndarray  # noqa: N815 – int64, each example's place in its split
-    label_N: np.ndarray  # noqa: N815 – int32, class numbers
-    logits_NxK: np.ndarray  # noqa: N815 – float32
+    Attributes:
+        index_N: int64, each example's place in its split.
+        targets: what was to be predicted, arrays with N rows.
+        predictions: arrays with N rows by name, as the task gives them: "logits" of a classifier, (N, K).
+        constants: the model's, by name.
+        groups_N: int32, the group of each example; None where there are none.
+    """
+
+    index_N: np.ndarray  # noqa: N815
+    targets: Any
+    predictions: Mapping[str, np.ndarray]
+    constants: Mapping[str, np.ndarray] = {}
+    groups_N: np.ndarray | None = None  # noqa: N815
+
+    def predicted(self) -> Predicted:
+        """Return them as a task takes them."""
+        return Predicted(self.targets, self.predictions, self.constants)
+
+    def target_arrays(self) -> dict[str, np.ndarray]:
+        """Return the targets as they are called in the file: "target", or "target/NAME" of several."""
+        return {f"{_TARGET}/{name}" if name else _TARGET: array for name, array in leaves(self.targets)}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return every array as it is called in the file."""
+        groups = {} if self.groups_N is None else {"group": self.groups_N}
+        constants = {f"{_CONSTANT}/{name}": np.asarray(array) for name, array in self.constants.items()}
+        return {"index": self.index_N, **groups, **self.target_arrays(), **self.predictions, **constants}
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions: `index`, `label` and `logits`, not compressed, with the same bytes whenever they are the same.
+    """Write predictions, not compressed, with the same bytes whenever they are the same.
 
     A file that is there is overwritten; to write whole or not at all is `RunFolder.write`'s work.
 
     Args:
         path: the file, which ends with `.npz`.
-        predictions: arrays of the types that `Predictions` says, or that convert to them.
+        predictions: arrays of int64, int32, float32 or bool.
 
     Raises:
         OSError: the system would not write it.
     """
     with zipfile.ZipFile(path, "w") as archive:
-        for (name, (dtype, _)), array in zip(_FORMATS.items(), predictions, strict=True):
+        for name, array in predictions.arrays().items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array, dtype), allow_pickle=False)
+            little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+            np.lib.format.write_array(content, little_endian, allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system = 3  # Unix, on every system
             archive.writestr(member, content.getvalue())
@@ -50,6 +77,8 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 
 def load_predictions(path: Path) -> Predictions:
     """Read what `save_predictions` wrote; no array is read before the types and lengths of all of them are known.
+
+    Whether they are those of a task is for the task to say.
 
     Raises:
         RunFolderError: the file is missing, cannot be read, is damaged, or holds something else.
@@ -65,39 +94,45 @@ def load_predictions(path: Path) -> Predictions:
         raise RunFolderError(
             "no predictions", where=path, fix="name the folder of a run that ended; go on with one that did not"
         ) from error
-    found = Predictions(arrays["index"], arrays["label"], arrays["logits"])
-    wrong = found.label_N[(found.label_N < 0) | (found.label_N >= found.logits_NxK.shape[1])]
-    if wrong.size:
-        raise RunFolderError(
-            "damaged: a label without logits",
-            where=path,
-            expected=f"0 to {found.logits_NxK.shape[1] - 1}",
-            found=wrong[0],
-        )
-    return found
+    index, groups, targets, constants = arrays.pop("index"), arrays.pop("group", None), arrays.pop(_TARGET, None), {}
+    for name in list(arrays):
+        kind, slash, rest = name.partition("/")
+        if slash and kind == _CONSTANT:
+            constants[rest] = arrays.pop(name)
+        elif slash and kind == _TARGET:
+            targets = _put({} if targets is None else targets, rest, arrays.pop(name), path)
+    return Predictions(index, targets, arrays, constants, groups)
+
+
+def _put(tree: Any, name: str, array: np.ndarray, path: Path) -> Any:
+    """Return a tree of dictionaries with an array at its place; raises RunFolderError where another one is there."""
+    key, slash, rest = name.partition("/")
+    if not isinstance(tree, dict) or (slash and not isinstance(tree.get(key, {}), dict)) or (not slash and key in tree):
+        raise RunFolderError("damaged: two targets at one place", where=path, found=name)
+    tree[key] = _put(tree.get(key, {}), rest, array, path) if slash else array
+    return tree
 
 
 def _require_forms(forms: Mapping[str, Form], path: Path) -> None:
     """Raise RunFolderError where an archive's headers are not those of predictions."""
-    described = {name: f"{form.dtype.str} in {len(form.shape)}" for name, form in forms.items()}
-    wanted = {name: f"{dtype} in {dimensions}" for name, (dtype, dimensions) in _FORMATS.items()}
-    if described != wanted:
+    index = forms.get("index")
+    of_targets = [name for name in forms if name.partition("/")[0] == _TARGET]
+    wrong = [name for name, form in forms.items() if form.dtype.str not in _DTYPES or len(name) > 1000]
+    if index is None or index.dtype.str != "<i8" or len(index.shape) != 1 or not of_targets or wrong:
         raise RunFolderError(
             "not the arrays of predictions",
             where=path,
-            expected=_listed(wanted),
-            found=_listed(described),
+            expected="index, target and predictions, of int64, int32, float32 or bool",
+            found="; ".join(f"{name} {form.dtype.str} {form.shape}" for name, form in forms.items())[:300] or "nothing",
             fix="name a file that flaxcnn saved",
         )
-    lengths = {name: form.shape[0] for name, form in forms.items()}
-    if len(set(lengths.values())) > 1:
-        raise RunFolderError(
-            "damaged: arrays of several lengths",
-            where=path,
-            expected="an index, a label and logits for each example",
-            found=", ".join(f"{length} {name}" for name, length in lengths.items()),
-        )
-
-
-def _listed(formats: Mapping[str, str]) -> str:
-    return "; ".join(f"{name} {description} dimension(s)" for name, description in formats.items()) or "nothing"
+    if "group" in forms and (forms["group"].dtype.str != "<i4" or len(forms["group"].shape) != 1):
+        raise RunFolderError("damaged at group", where=path, expected="int32 (N,)", found=forms["group"].shape)
+    for name, form in forms.items():
+        if not name.startswith(f"{_CONSTANT}/") and form.shape[:1] != index.shape:
+            raise RunFolderError(
+                "damaged: arrays of several lengths",
+                where=f"{path}: {name}",
+                expected=f"a row for each of {index.shape[0]} examples",
+                found=form.shape,
+            )

@@ -14,7 +14,7 @@ from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.evaluation.intervals import MeanInterval, mean_interval, prediction_interval
 from flaxcnn.evaluation.table import LoggedRow, markdown
 
-_LOSS_DIGITS, _ACCURACY_DIGITS = 4, 2  # after the point, as papers print them
+_LOSS_DIGITS, _METRIC_DIGITS = 4, 2  # after the point, as papers print them
 _ABOUT_A_RUN = (
     "name",
     "parameters",
@@ -47,16 +47,16 @@ class ComparedRow(NamedTuple):
     loss: MeanInterval
     loss_of_a_run: tuple[float, float]  # where one further run's would lie, 95 %; of the logarithms, taken back
     paper_loss: float | None
-    accuracy: MeanInterval | None
-    accuracy_of_a_run: tuple[float, float] | None
-    paper_accuracy: float | None
+    metric: MeanInterval | None  # the first logged metric on the first test images
+    metric_of_a_run: tuple[float, float] | None
+    paper_metric: float | None
 
     @property
     def compared(self) -> list[tuple[str, float, bool]]:
-        """Of each number that the paper printed: "loss" or "accuracy", it, and whether 95 % of runs lie there."""
+        """Of each number that the paper printed: "loss" or "metric", it, and whether 95 % of runs lie there."""
         pairs = (
             ("loss", self.paper_loss, self.loss_of_a_run, _LOSS_DIGITS),
-            ("accuracy", self.paper_accuracy, self.accuracy_of_a_run, _ACCURACY_DIGITS),
+            ("metric", self.paper_metric, self.metric_of_a_run, _METRIC_DIGITS),
         )
         return [  # the paper's number is rounded
             (name, paper, around[0] - 0.5 * 10**-digits <= paper <= around[1] + 0.5 * 10**-digits)
@@ -92,13 +92,21 @@ def require_reported(expected: Sequence[Expectation], names: Collection[str]) ->
             raise ConfigError("expected of a number that no run reports", where=each.metric, fix=fix)
 
 
-def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> list[ComparedRow]:
-    """Return each row that all runs logged, over the runs, beside the paper's."""
+def compared_rows(
+    runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow], column: str
+) -> list[ComparedRow]:
+    """Return each row that all runs logged, over the runs, beside the paper's.
+
+    Args:
+        runs: the rows of each.
+        published: what the paper printed.
+        column: of the metric that it printed, "test_" and the task's first logged metric.
+    """
     paper = {row.step: row for row in published}
     result = []
     for rows in zip(*runs, strict=False):
         losses = [row.train_loss for row in rows]
-        accuracies = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+        metrics = [number for row in rows if (number := row.number(column)) is not None]
         printed = paper.get(rows[0].step, PublishedRow(rows[0].step, None, None))
         result.append(
             ComparedRow(
@@ -106,15 +114,17 @@ def compared_rows(runs: Sequence[Sequence[LoggedRow]], published: Sequence[Publi
                 mean_interval(losses),
                 prediction_interval(losses, log=min(losses) > 0),
                 printed.train_loss,
-                mean_interval(accuracies) if accuracies else None,
-                prediction_interval(accuracies) if accuracies else None,
-                printed.test_accuracy,
+                mean_interval(metrics) if metrics else None,
+                prediction_interval(metrics) if metrics else None,
+                printed.test_metric,
             )
         )
     return result
 
 
-def outside_of_the_others(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> list[int]:
+def outside_of_the_others(
+    runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow], column: str
+) -> list[int]:
     """Return for each run how many of its numbers lie outside where 95 % of runs do, as the other runs say it.
 
     Only the numbers that the paper printed too are counted, rounded as it does; so this is how many of the paper's
@@ -124,6 +134,7 @@ def outside_of_the_others(runs: Sequence[Sequence[LoggedRow]], published: Sequen
     Args:
         runs: three at least.
         published: what the paper printed.
+        column: as for `compared_rows`.
     """
     paper = {row.step: row for row in published}
     counts = []
@@ -133,27 +144,30 @@ def outside_of_the_others(runs: Sequence[Sequence[LoggedRow]], published: Sequen
                 row.step,
                 None if paper[row.step].train_loss is None else round(row.train_loss, _LOSS_DIGITS),
                 None
-                if paper[row.step].test_accuracy is None or row.test_accuracy is None
-                else round(row.test_accuracy, _ACCURACY_DIGITS),
+                if paper[row.step].test_metric is None or (number := row.number(column)) is None
+                else round(number, _METRIC_DIGITS),
             )
             for row in run
             if row.step in paper
         ]
         others = [*runs[:left_out], *runs[left_out + 1 :]]
-        counts.append(sum(not inside for row in compared_rows(others, own) for _, _, inside in row.compared))
+        counts.append(sum(not inside for row in compared_rows(others, own, column) for _, _, inside in row.compared))
     return counts
 
 
-def judgement(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow]) -> str:
+def judgement(runs: Sequence[Sequence[LoggedRow]], published: Sequence[PublishedRow], column: str) -> str:
     """Return the sentences that say which of a paper's numbers lie outside where 95 % of the runs do.
 
     Empty where nothing can be compared: of one run, or where the paper printed nothing for the rows that were logged.
     """
-    rows = compared_rows(runs, published) if len(runs) > 1 else []
+    rows = compared_rows(runs, published, column) if len(runs) > 1 else []
+    called = {"loss": "loss", "metric": column.removeprefix("test_").replace("_", " ")}
     judged = [(number, *each) for number, row in enumerate(rows) for each in row.compared]
     if not judged:
         return ""
-    outside = [f"the {name} of row {number} ({value:g})" for number, name, value, inside in judged if not inside]
+    outside = [
+        f"the {called[name]} of row {number} ({value:g})" for number, name, value, inside in judged if not inside
+    ]
     named = f"outside lie {', '.join(outside)}" if outside else "none lies outside"
     said = [
         f"Of the {len(judged)} numbers on record from the paper, {len(judged) - len(outside)} lie where 95 % of single "
@@ -163,7 +177,7 @@ def judgement(runs: Sequence[Sequence[LoggedRow]], published: Sequence[Published
         "nearer to normal.",
     ]
     if len(runs) > 2:
-        counts = outside_of_the_others(runs, published)
+        counts = outside_of_the_others(runs, published, column)
         said.append(
             f"Held in the same way against the others, each of these {len(runs)} runs has {min(counts)} to "
             f"{max(counts)} outside, {sum(counts) / len(counts):.1f} on average."
@@ -190,11 +204,18 @@ def reported_table(numbers: Sequence[Reported]) -> str:
     return markdown(lines)
 
 
-def rows_table(rows: Sequence[ComparedRow]) -> str:
-    """Return a Markdown table of every logged row over the seeds beside the paper's numbers."""
-    lines = [("row", "step", "train loss", "of 95 % of runs", "paper", "test accuracy", "of 95 % of runs", "paper")]
+def rows_table(rows: Sequence[ComparedRow], column: str, most: float) -> str:
+    """Return a Markdown table of every logged row over the seeds beside the paper's numbers.
+
+    Args:
+        rows: as `compared_rows` gave them.
+        column: of the metric.
+        most: the largest value that the metric can have, 1 for a fraction.
+    """
+    metric, of_runs = column.replace("_", " "), "of 95 % of runs"
+    lines = [("row", "step", "train loss", of_runs, "paper", metric, of_runs, "paper")]
     for number, row in enumerate(rows):
-        accuracy, around = row.accuracy, row.accuracy_of_a_run
+        mean, around = row.metric, row.metric_of_a_run
         lines.append(
             (
                 f"{number}",
@@ -202,9 +223,9 @@ def rows_table(rows: Sequence[ComparedRow]) -> str:
                 f"{row.loss.mean:.4f}",
                 f"{_loss(max(row.loss_of_a_run[0], 0))} to {_loss(row.loss_of_a_run[1])}",
                 "–" if row.paper_loss is None else f"{row.paper_loss:.4f}",
-                "–" if accuracy is None else f"{accuracy.mean:.4f}",
-                "–" if around is None else f"{around[0]:.4f} to {min(around[1], 1):.4f}",
-                "–" if row.paper_accuracy is None else f"{row.paper_accuracy:.2f}",
+                "–" if mean is None else f"{mean.mean:.4f}",
+                "–" if around is None else f"{around[0]:.4f} to {min(around[1], most):.4f}",
+                "–" if row.paper_metric is None else f"{row.paper_metric:.2f}",
             )
         )
     return markdown(lines)

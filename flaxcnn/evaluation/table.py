@@ -1,10 +1,15 @@
 """The rows that a run logs, and their table beside the values that a paper printed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flaxcnn.config import PublishedRow
+
+_BEFORE, _AFTER = (
+    ("step", "epoch", "train_loss"),
+    ("learning_rate", "gradient_norm", "update_ratio", "images_per_second"),
+)
 
 
 class LoggedRow(NamedTuple):
@@ -12,14 +17,39 @@ class LoggedRow(NamedTuple):
 
     step: int  # counted from 0; the row is measured after this step's update
     epoch: int  # counted from 0
-    train_loss: float  # mean over the step's batch of what is minimised, in nats, before its update
-    test_accuracy: float | None  # on the first test images, a fraction of 1; shown, and nothing is chosen by it
-    validation_accuracy: float | None  # on all validation images
-    validation_loss: float | None  # mean cross-entropy in nats
+    train_loss: float  # mean over the step's batch of what is minimised, before its update
+    measured: Mapping[str, float | None]  # by column: "test_accuracy", "validation_accuracy", "validation_loss"
     learning_rate: float  # of the step's update
     gradient_norm: float  # over all parameters, before clipping
     update_ratio: float  # norm of the update over the norm of the parameters
     images_per_second: float  # trained since the last row; evaluation not counted
+
+    def number(self, column: str) -> float | None:
+        """Return what stands in a column; None where nothing was measured."""
+        return self.train_loss if column == "train_loss" else self.measured.get(column)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as a line of the log has it."""
+        before, after = ({name: getattr(self, name) for name in names} for names in (_BEFORE, _AFTER))
+        return {**before, **self.measured, **after}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> "LoggedRow":
+        """Return the row of a line of the log; raises KeyError where a number is missing."""
+        fixed = {name: line[name] for name in (*_BEFORE, *_AFTER)}
+        return cls(**fixed, measured={name: value for name, value in line.items() if name not in fixed})
+
+
+def measured_columns(logged: Sequence[str], *, tested: bool, validated: bool) -> list[str]:
+    """Return the columns that a row measures, in order.
+
+    Args:
+        logged: the task's logged metrics.
+        tested: whether test images are evaluated at each row.
+        validated: whether there is a validation split.
+    """
+    test = [f"test_{name}" for name in logged] if tested else []
+    return [*test, *([f"validation_{name}" for name in (*logged, "loss")] if validated else [])]
 
 
 @dataclass(frozen=True)
@@ -27,40 +57,48 @@ class Columns:
     """The columns of a run's table; only those in which something stands.
 
     Attributes:
+        logged: the task's logged metrics, the first of which a paper printed.
         published: what a paper printed; its columns are left out where that is nothing.
         tested: whether test images are evaluated at each row.
         validated: whether there is a validation split.
     """
 
+    logged: Sequence[str]
     published: Sequence[PublishedRow] = ()
     tested: bool = True
     validated: bool = False
 
+    @property
+    def main(self) -> str | None:
+        """The column by which a run is followed: the first metric on validation, else on test images."""
+        kind = "validation" if self.validated else "test" if self.tested else None
+        return None if kind is None else f"{kind}_{self.logged[0]}"
+
+    @property
+    def _measured(self) -> list[str]:
+        validated = [f"validation_{name}" for name in ("loss", *self.logged)] if self.validated else []
+        return [*validated, *([f"test_{name}" for name in self.logged] if self.tested else [])]
+
     def headings(self) -> tuple[str, ...]:
         """Return the headings, in the order of `cells`."""
-        return (
-            *("row", "step", "train loss"),
-            *(("validation loss", "validation accuracy") if self.validated else ()),
-            *(("test accuracy",) if self.tested else ()),
-            *(("paper's loss", "paper's accuracy") if self.published else ()),
-        )
+        papers = ("paper's loss", f"paper's {self.logged[0]}") if self.published else ()
+        return ("row", "step", "train loss", *(name.replace("_", " ") for name in self._measured), *papers)
 
     def cells(self, number: int, row: LoggedRow) -> tuple[str, ...]:
         """Return a row's cells; "–" where nothing was measured or the paper printed nothing for this step."""
         paper = next((each for each in self.published if each.step == row.step), PublishedRow(row.step, None, None))
         return (
             *(f"{number}", f"{row.step:,}", _decimals(row.train_loss)),
-            *((_decimals(row.validation_loss), _decimals(row.validation_accuracy)) if self.validated else ()),
-            *((_decimals(row.test_accuracy),) if self.tested else ()),
-            *((_decimals(paper.train_loss), _decimals(paper.test_accuracy, 2)) if self.published else ()),
+            *(_decimals(row.number(name)) for name in self._measured),
+            *((_decimals(paper.train_loss), _decimals(paper.test_metric, 2)) if self.published else ()),
         )
 
 
 def markdown_table(rows: Iterable[LoggedRow], columns: Columns) -> str:
     """Return the rows as a Markdown table, numbers aligned to the right.
 
-    >>> row = LoggedRow(0, 0, 2.3041, 0.121, None, None, 0.001, 0.9, 0.01, 2000.0)
-    >>> print(markdown_table([row], Columns([PublishedRow(0, 2.3034, 0.12)])))
+    >>> row = LoggedRow(0, 0, 2.3041, {"test_accuracy": 0.121}, 0.001, 0.9, 0.01, 2000.0)
+    >>> print(markdown_table([row], Columns(["accuracy"], [PublishedRow(0, 2.3034, 0.12)])))
     | row | step | train loss | test accuracy | paper's loss | paper's accuracy |
     |----:|-----:|-----------:|--------------:|-------------:|-----------------:|
     |   0 |    0 |     2.3041 |        0.1210 |       2.3034 |             0.12 |

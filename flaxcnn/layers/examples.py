@@ -4,6 +4,8 @@ Shapes and dtypes are checked when a function is traced, so that they cost a ste
 matter of values: `label_in_range_check` puts it into the program for those who ask for it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
@@ -11,12 +13,14 @@ from jax.experimental import checkify
 from flaxcnn.errors import DataError
 
 
-def check_examples(images_BHWC: jax.Array, labels_B: jax.Array) -> None:
-    """Check the shapes of images and labels, and the dtype of labels; also of tracers.
+def check_examples(images_BHWC: jax.Array, targets: Any) -> None:
+    """Check the shapes of images, and that there is a row of targets for each; also of tracers.
+
+    What else targets have to be is the task's matter.
 
     Args:
         images_BHWC: (B, H, W, C), no dimension of them 0. Their dtype is `to_float`'s matter.
-        labels_B: integers, (B,).
+        targets: arrays (B, ...).
 
     Raises:
         DataError: at the first thing that does not fit.
@@ -27,7 +31,15 @@ def check_examples(images_BHWC: jax.Array, labels_B: jax.Array) -> None:
         raise DataError("images of the wrong shape", where="images", expected="(B, H, W, C)", found=shape, fix=fix)
     if 0 in shape:
         raise DataError("no images", where="images", expected="every dimension at least 1", found=shape)
-    check_labels(labels_B, shape[0])
+    for path, array in jax.tree_util.tree_leaves_with_path(targets):
+        if jnp.shape(array)[:1] != shape[:1]:
+            where = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise DataError(
+                "not one target for each image",
+                where=f"targets/{where}" if where else "targets",
+                expected=shape[:1],
+                found=jnp.shape(array),
+            )
 
 
 def check_labels(labels_B: jax.Array, examples: int) -> None:

@@ -1,9 +1,14 @@
 """Pixels as models take them: floats in [0, 1], made on the device from the bytes that data sets store."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from flaxcnn.errors import DataError
+
+CONSTANTS = "constants"  # the collection of variables that training data fix and training does not change
 
 
 def to_float(images_BHWC: jax.Array) -> jax.Array:
@@ -31,3 +36,18 @@ def require_images(images_BHWC: jax.Array, *, where: str) -> None:
     """
     if images_BHWC.ndim != 4:
         raise DataError("not a batch of images", where=where, expected="(B, H, W, C)", found=images_BHWC.shape)
+
+
+def split_constants(variables: Any) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    """Return a model's variables without what is not learned, and that: the collection "constants", {} where none is.
+
+    The constants travel with the weights: pixel means, the scale of a regression's targets, a label's threshold.
+    """
+    return {name: tree for name, tree in variables.items() if name != CONSTANTS}, dict(variables.get(CONSTANTS, {}))
+
+
+def normalised(constants: Mapping[str, jax.Array], images_BHWC: jax.Array) -> jax.Array:
+    """Return float images less the mean and over the deviation of each channel, where the constants have them."""
+    if "pixel_mean" not in constants:
+        return images_BHWC
+    return (images_BHWC - constants["pixel_mean"]) / constants["pixel_deviation"]

@@ -8,32 +8,38 @@ from collections.abc import Sequence
 
 from flaxcnn.config import Experiment
 from flaxcnn.evaluation.table import LoggedRow
-
-_HIGHER_IS_BETTER = {"validation_accuracy": True, "validation_loss": False, "train_loss": False}
-
-
-def higher_is_better(metric: str) -> bool:
-    """Return which end of a metric is best."""
-    return _HIGHER_IS_BETTER[metric]
+from flaxcnn.tasks import Task
 
 
-def best_row(rows: Sequence[LoggedRow], metric: str) -> int:
-    """Return the number of the best row by a metric, the first of equal ones."""
-    sign = 1 if higher_is_better(metric) else -1
-    return max(range(len(rows)), key=lambda number: (sign * getattr(rows[number], metric), -number))
+def higher_is_better(task: Task, column: str) -> bool:
+    """Return which end of a column is best; of a loss, the lower one."""
+    metric = column.removeprefix("validation_")
+    return metric in task.logged and task.metrics[metric].higher_is_better
 
 
-def just_improved(rows: Sequence[LoggedRow], experiment: Experiment) -> bool:
+def best_row(rows: Sequence[LoggedRow], task: Task, column: str) -> int:
+    """Return the number of the best row by a column, the first of equal ones."""
+    sign = 1 if higher_is_better(task, column) else -1
+
+    def rank(number: int) -> tuple[float, int]:
+        value = rows[number].number(column)
+        assert value is not None, "chosen by what every row measures"
+        return sign * value, -number
+
+    return max(range(len(rows)), key=rank)
+
+
+def just_improved(rows: Sequence[LoggedRow], task: Task, experiment: Experiment) -> bool:
     """Return whether the last row is better than all before by the metric whose best checkpoint is kept."""
-    metric = experiment.checkpoint.keep_best
-    return metric is not None and bool(rows) and best_row(rows, metric) == len(rows) - 1
+    column = experiment.checkpoint.keep_best
+    return column is not None and bool(rows) and best_row(rows, task, column) == len(rows) - 1
 
 
-def stops_early(rows: Sequence[LoggedRow], experiment: Experiment) -> bool:
+def stops_early(rows: Sequence[LoggedRow], task: Task, experiment: Experiment) -> bool:
     """Return whether the last `training.patience` rows brought no better validation metric."""
-    patience, metric = experiment.training.patience, experiment.checkpoint.keep_best
+    patience, column = experiment.training.patience, experiment.checkpoint.keep_best
     if patience is None or not rows:
         return False
-    if metric is None or not metric.startswith("validation"):
-        metric = "validation_loss"
-    return len(rows) - 1 - best_row(rows, metric) >= patience
+    if column is None or not column.startswith("validation"):
+        column = "validation_loss"
+    return len(rows) - 1 - best_row(rows, task, column) >= patience

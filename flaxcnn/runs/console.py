@@ -15,6 +15,7 @@ from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import printable
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.runs.setup import Setup
+from flaxcnn.tasks import Task
 
 
 def command(*words: object) -> str:
@@ -34,10 +35,10 @@ class RunConsole:
     def __init__(self, console: Console | None = None, *, speaks: bool = True):
         self._console = console or Console(highlight=False, soft_wrap=True, quiet=not speaks)
         self._speaks = speaks
-        self._columns = Columns()
+        self._columns: Columns | None = None
         self._widths: tuple[int, ...] = ()
         self._progress: Progress | None = None
-        self._last_accuracy = ""
+        self._last_metric = ""
 
     def warn(self, line: str) -> None:
         """Print a warning on standard error."""
@@ -62,7 +63,7 @@ class RunConsole:
         self._say(f"{file.name}: {file.experiment.model.name}, {parameters:,} parameters, on {device}")
         self._say(
             f"  data    {dataset.source}: {len(setup.train):,} training{aside} and {len(dataset.test):,} test images "
-            f"of {height}×{width}×{channels}, {dataset.classes} classes"
+            f"of {height}×{width}×{channels}, {setup.task.described(setup.train.targets, dataset.target_names)}"
         )
         each = f"{steps:,} {'step' if steps == 1 else 'steps'} of {train.batch_size:,} images"
         self._say(f"  steps   {epochs} of {each}{ended}; seed {train.seed}")
@@ -100,13 +101,15 @@ class RunConsole:
     def advanced(self, step: int, loss: float, images_per_second: float) -> None:
         """Move the progress bar to `step` steps done."""
         if self._progress:
-            described = f"loss {loss:.4f}  {self._last_accuracy}{images_per_second:,.0f} images/s"
+            described = f"loss {loss:.4f}  {self._last_metric}{images_per_second:,.0f} images/s"
             self._progress.update(self._progress.tasks[0].id, completed=step, description=described)
 
     def logged(self, number: int, row: LoggedRow) -> None:
         """Print a row of the table."""
-        accuracy = row.test_accuracy if row.validation_accuracy is None else row.validation_accuracy
-        self._last_accuracy = "" if accuracy is None else f"accuracy {accuracy:.4f}  "
+        assert self._columns is not None, "within `training`"
+        main = self._columns.main
+        value = None if main is None else row.number(main)
+        self._last_metric = "" if value is None else f"{_worded(self._columns.logged[0])} {value:.4f}  "
         self._say(self._line(self._columns.cells(number, row)))
 
     def stopped(self, step: int, total_steps: int, folder: Path) -> None:
@@ -121,25 +124,30 @@ class RunConsole:
         asked = f" ({total_steps:,} are asked for)" if step != total_steps else ""
         self._say(f"{folder} is complete: {step:,} steps{asked}; nothing to do")
 
-    def finished(self, summary: Mapping[str, Any], first: int, folder: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], task: Task, first: int, folder: Path) -> None:
         """Print the final numbers, the times and the folder."""
         self._say()
         if summary["stopped_early"]:
             self._say(f"stopped early, after step {summary['steps']:,}: validation did not get better")
         if summary["weights_step"] != summary["steps"]:
             self._say(f"weights        of step {summary['weights_step']:,}, the best one")
-        low, high = summary["test_accuracy_interval_95"]
-        self._say(
-            f"test accuracy  {summary['test_accuracy']:.4f} on all {summary['test_examples']:,}, each exactly once "
-            f"(95 % interval {low:.4f} to {high:.4f})"
-        )
-        if first:
-            self._say(f"               {summary[f'test_accuracy_first_{first}']:.4f} on the first {first:,}")
-        if "validation_accuracy" in summary:
+        first_metric, *others = dict.fromkeys((*task.reported, *task.logged))
+        of_all = f"on all {summary['test_examples']:,}, each exactly once"
+        self._say(f"{_head('test ' + first_metric)}{_with_interval(summary, task, first_metric, of_all)}")
+        if first and first_metric in task.logged:
+            shown = summary[f"test_{first_metric}_first_{first}"]
+            self._say(f"{_head('')}{shown:.4f} on the first {first:,}")
+        for name in others:
+            self._say(f"{_head('test ' + name)}{_with_interval(summary, task, name, '')}")
+        logged = task.logged[0]
+        if f"validation_{logged}" in summary:
             examples = summary["validation_examples"]
-            self._say(f"validation     {summary['validation_accuracy']:.4f} on {examples:,} images never trained on")
+            shown = summary[f"validation_{logged}"]
+            named = "" if logged == first_metric else f"{_worded(logged)} "
+            self._say(f"{_head('validation')}{named}{shown:.4f} on {examples:,} images never trained on")
+        named = "" if logged == first_metric else f"{_worded(logged)} "
         self._say(
-            f"training       {summary['train_accuracy']:.4f} on the first {summary['train_examples']:,}: "
+            f"{_head('training')}{named}{summary[f'train_{logged}']:.4f} on the first {summary['train_examples']:,}: "
             f"generalization gap {summary['generalization_gap']:.4f}"
         )
         self._say(f"test loss      {summary['test_loss']:.4f}")
@@ -154,3 +162,24 @@ class RunConsole:
 
     def _say(self, line: str = "") -> None:
         self._console.print(printable(line), markup=False)
+
+
+def _head(name: str) -> str:
+    """Return what a line of the end begins with: a name, and room up to the numbers' column."""
+    return f"{_worded(name):<14} "
+
+
+def _worded(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _with_interval(summary: Mapping[str, Any], task: Task, name: str, of_all: str) -> str:
+    """Return a metric of the test images, its unit and its interval."""
+    unit, interval = task.metrics[name].unit, summary.get(f"test_{name}_interval_95")
+    shown = "not defined" if summary[f"test_{name}"] is None else f"{summary[f'test_{name}']:.4f}"
+    words = [shown, unit, of_all]
+    if interval is not None:
+        low, high = interval
+        over = " over groups" if summary.get("test_groups") else ""
+        words.append(f"(95 % interval{over} {low:.4f} to {high:.4f})")
+    return " ".join(word for word in words if word)

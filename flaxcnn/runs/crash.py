@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.contracts.record import intercepting
+from flaxcnn.data.targets import choose_targets
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
@@ -117,7 +118,7 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
     require_same_digests(restored.metadata.data_digests, setup.dataset)
     state, train = restored.state, setup.train
     examples = _examples(step, setup, crash.path / STEP)
-    batch = augmented_batch(state, jnp.asarray(train.images[examples]), jnp.asarray(train.targets[examples]))
+    batch = augmented_batch(state, jnp.asarray(train.images[examples]), choose_targets(train.targets, examples))
     replays = []
     for part, piece in enumerate(parts_of(state, batch)):
         found, batch_stats = _look_into(state, piece, part)

@@ -3,7 +3,7 @@
 import math
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -12,28 +12,32 @@ import jax
 import numpy as np
 
 from flaxcnn.contracts import derive_contract
-from flaxcnn.data import Split, choose
+from flaxcnn.data import Split
+from flaxcnn.data.targets import choose_targets, map_targets
+from flaxcnn.errors import DataError
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
-from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
+from flaxcnn.evaluation.predictions import Predictions
+from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, read_summary, require_same_data
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
+from flaxcnn.tasks import Predicted, Task, measured
 from flaxcnn.training.timeline import Timeline
 
 _PIECE_BYTES = 32 * 2**20  # of images that are brought to the devices to be evaluated, at once
 
 
 class _Piece(NamedTuple):
-    """Some images of a split: `bring` returns them and their labels, on the devices; the rest is padding."""
+    """Some images of a split: `bring` returns them and their targets, on the devices; the rest is padding."""
 
-    bring: Callable[[], tuple[jax.Array, jax.Array]]
+    bring: Callable[[], tuple[jax.Array, Any]]
     examples: int
 
 
-Numbers = tuple[Sums, np.ndarray]  # of a split: its sums and its logits
+Numbers = tuple[Sums, dict[str, np.ndarray]]  # of a split: its sums and its predictions
 
 
 class StartedRow(NamedTuple):
@@ -83,48 +87,68 @@ class Evaluator:
         """Wait for a row's evaluation, and return its numbers by its fields' names."""
         test, validation = jax.device_get((started.test, started.validation))
         self.seconds += self._timeline.lap(started.at)
-        return {
-            "test_accuracy": None if test is None else test.accuracy,
-            "validation_accuracy": None if validation is None else validation.accuracy,
-            "validation_loss": None if validation is None else validation.mean_loss,
-        }
+        found: dict[str, float | None] = {}
+        for kind, sums in (("test", test), ("validation", validation)):
+            if sums is not None:
+                found |= {f"{kind}_{name}": value for name, value in sums.measures.items()}
+        if validation is not None:
+            found["validation_loss"] = validation.mean_loss
+        return found
 
-    def final_numbers(self, variables: Any) -> tuple[dict[str, Any], np.ndarray]:
-        """Return the numbers that a summary reports, and the logits of all test images.
+    def final_numbers(self, variables: Any) -> tuple[dict[str, Any], Any, Predictions]:
+        """Return the numbers that a summary reports, the variables with their constants tuned, and the predictions.
 
         The training images are the first ones, as many as there are test images and none of them changed: what the
-        model does better on them than on the test images is the generalisation gap.
+        model does better on them than on the test images is the generalisation gap. What a task chooses on validation
+        images, a threshold as it may be, is chosen before the test images are looked at.
         """
         at, compiled = time.perf_counter(), self.compile_seconds
-        test, logits = self._numbers(variables, self._test or self._place(self._setup.dataset.test))
-        numbers = {
-            "test_accuracy": test.accuracy,
-            "test_accuracy_interval_95": list(binomial_interval(int(test.correct), int(test.examples))),
-            "test_loss": test.mean_loss,
-            "test_examples": int(test.examples),
-        }
+        setup, task = self._setup, self._setup.task
+        validated = None
+        if self._validation is not None and setup.validation is not None:
+            validated, said = self._numbers(variables, self._validation)
+            variables = self._tuned(variables, setup.validation, said)
+        test, said = self._numbers(variables, self._test or self._place(setup.dataset.test))
+        of_test = setup.dataset.test
+        constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
+        index = np.arange(len(of_test), dtype=np.int64)
+        predictions = Predictions(index, of_test.targets, said, constants, of_test.groups)
+        numbers = {**_test_numbers(task, test, predictions, of_test.groups), "test_examples": int(test.examples)}
         if self.first:
-            correct = np.argmax(logits[: self.first], -1) == self._setup.dataset.test.targets[: self.first]
-            numbers[f"test_accuracy_first_{self.first}"] = int(correct.sum()) / self.first
-        if self._validation is not None:
-            validation = self._sums(variables, self._validation)
+            few = np.arange(self.first)
+            first = Predicted(
+                choose_targets(of_test.targets, few), {name: array[few] for name, array in said.items()}, constants
+            )
+            for name, value in measured(task.scores(first), self.first, task.logged).items():
+                if name in task.logged:
+                    numbers[f"test_{name}_first_{self.first}"] = value
+        if validated is not None:
             numbers |= {
-                "validation_accuracy": validation.accuracy,
-                "validation_loss": validation.mean_loss,
-                "validation_examples": int(validation.examples),
+                **{f"validation_{name}": value for name, value in validated.measures.items()},
+                "validation_loss": validated.mean_loss,
+                "validation_examples": int(validated.examples),
             }
-        seen = self._setup.train
-        count = min(len(seen), len(self._setup.dataset.test))
-        train = self._sums(variables, self._place(Split(choose(seen.images, np.arange(count)), seen.targets[:count])))
+        count = min(len(setup.train), len(of_test))
+        train = self._sums(variables, self._place(setup.train.choose(np.arange(count))))
+        main = task.logged[0]
+        better_by = train.measures[main] - test.measures[main]
         numbers |= {
-            "train_accuracy": train.accuracy,
+            **{f"train_{name}": value for name, value in train.measures.items()},
             "train_loss": train.mean_loss,
             "train_examples": count,
-            "generalization_gap": train.accuracy - test.accuracy,
+            "generalization_gap": better_by if task.metrics[main].higher_is_better else -better_by,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
         self.seconds += self._timeline.lap(at) - (self.compile_seconds - compiled)
-        return numbers, logits
+        return numbers, variables, predictions
+
+    def _tuned(self, variables: Any, validation: Split, predictions: Mapping[str, np.ndarray]) -> Any:
+        """Return the variables with the constants that the task chooses on the validation images."""
+        constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
+        tuned = self._setup.task.tuned(Predicted(validation.targets, predictions, constants))
+        if all(tuned[name] is constants[name] for name in tuned):
+            return variables
+        return {**variables, CONSTANTS: {name: self._setup.placement.put(value) for name, value in tuned.items()}}
 
     def _place(self, split: Split) -> list[_Piece]:
         """Return a split in the pieces in which it is evaluated, once there is a program for so many images.
@@ -133,41 +157,45 @@ class Evaluator:
         """
         placement = self._setup.placement
         if self._setup.fits(split):
-            images, labels = placement.put(np.asarray(split.images)), placement.put(split.targets)
-            self._compile(images.shape)
-            return [_Piece(lambda: (images, labels), len(split))]
+            images, targets = jax.tree.map(placement.put, (np.asarray(split.images), split.targets))
+            self._compile(images.shape, split.targets)
+            return [_Piece(lambda: (images, targets), len(split))]
         size = min(len(split), max(1, _PIECE_BYTES // math.prod(split.images.shape[1:])))
-        self._compile((size, *split.images.shape[1:]))
+        self._compile((size, *split.images.shape[1:]), split.targets)
 
-        def bring(first: int) -> tuple[jax.Array, jax.Array]:
-            images, labels = split.images[first : first + size], split.targets[first : first + size]
-            missing = [(0, size - len(images))]
-            padded = np.pad(images, missing + [(0, 0)] * 3), np.pad(labels, missing)
-            return placement.put(padded[0]), placement.put(padded[1])
+        def bring(first: int) -> tuple[jax.Array, Any]:
+            chosen = split.images[first : first + size], choose_targets(split.targets, slice(first, first + size))
+
+            def padded(array: np.ndarray) -> jax.Array:
+                return placement.put(np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)))
+
+            images, targets = jax.tree.map(padded, chosen)
+            return images, targets
 
         return [_Piece(partial(bring, first), min(size, len(split) - first)) for first in range(0, len(split), size)]
 
-    def _compile(self, shape: tuple[int, ...]) -> None:
+    def _compile(self, shape: tuple[int, ...], targets: Any) -> None:
         if shape[0] in self._programs:
             return
         started, placement = time.perf_counter(), self._setup.placement
-        images, labels = (
-            jax.ShapeDtypeStruct(of, dtype, sharding=placement.replicated)
-            for of, dtype in ((shape, np.uint8), (shape[:1], np.int32))
-        )
+
+        def shaped(of: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(of, dtype, sharding=placement.replicated)
+
         lowered = evaluate.lower(
             self._model,
             self._variables,
-            images,
-            labels,
+            shaped(shape, np.uint8),
+            map_targets(lambda array: shaped((shape[0], *array.shape[1:]), array.dtype), targets),
             self._timeline.after_last(np.int32(0)),
+            task=self._setup.task,
             sharding=placement.batch if placement.data > 1 else None,
         )
         self._programs[shape[0]] = lowered.compile()
         self.compile_seconds += time.perf_counter() - started
 
-    def _run(self, variables: Any, pieces: list[_Piece], first: int | None) -> Iterator[tuple[Sums, jax.Array, int]]:
-        """Yield sums, logits and number of images of each piece of which any of the first images is part."""
+    def _run(self, variables: Any, pieces: list[_Piece], first: int | None) -> Iterator[tuple[Sums, Any, int]]:
+        """Yield sums, predictions and number of images of each piece of which any of the first images is part."""
         left = sum(piece.examples for piece in pieces) if first is None else first
         before: Sums | None = None
         for piece in pieces:
@@ -176,11 +204,11 @@ class Evaluator:
                 break
             if before is not None:  # no more than two pieces lie on the devices, since one waits for the other
                 jax.block_until_ready(before)
-            images, labels = piece.bring()
+            images, targets = piece.bring()
             counted = self._timeline.after_last(np.int32(examples))
-            sums, logits = self._programs[len(images)](variables, images, labels, counted)
+            sums, predictions = self._programs[len(images)](variables, images, targets, counted)
             self._timeline.started(sums.examples)
-            yield sums, logits, examples
+            yield sums, predictions, examples
             left, before = left - examples, sums
 
     def _sums(self, variables: Any, pieces: list[_Piece], first: int | None = None) -> Sums:
@@ -188,11 +216,44 @@ class Evaluator:
         return reduce(partial(jax.tree.map, operator.add), (sums for sums, *_ in self._run(variables, pieces, first)))
 
     def _numbers(self, variables: Any, pieces: list[_Piece]) -> Numbers:
-        """Return the sums over all images, and their logits."""
-        found = [(sums, np.asarray(logits)[:count]) for sums, logits, count in self._run(variables, pieces, None)]
-        return reduce(partial(jax.tree.map, operator.add), (sums for sums, _ in found)), np.concatenate(
-            [logits for _, logits in found]
-        )
+        """Return the sums over all images, and the predictions of each."""
+        found = [
+            (sums, {name: np.asarray(array)[:count] for name, array in predictions.items()})
+            for sums, predictions, count in self._run(variables, pieces, None)
+        ]
+        sums = reduce(partial(jax.tree.map, operator.add), (sums for sums, _ in found))
+        return sums, {name: np.concatenate([each[name] for _, each in found]) for name in found[0][1]}
+
+
+def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np.ndarray | None) -> dict[str, Any]:
+    """Return what a summary says of the test images: metrics with their intervals, and the loss.
+
+    The interval of a fraction of examples that stand for themselves is exact; others are the bootstrap's, over groups
+    where there are groups.
+    """
+    names = list(dict.fromkeys((*task.reported, *task.logged)))
+    examples = len(predictions.index_N)
+    numbers: dict[str, Any] = {}
+    try:
+        scores = task.scores(predictions.predicted())
+    except DataError:  # predictions that are not finite: said of the loss, which the caller checks
+        return {f"test_{name}": value for name, value in sums.measures.items()} | {"test_loss": sums.mean_loss}
+    values = {**measured(scores, examples, names), **sums.measures}
+    exact = set(task.counted) if groups_N is None else set()
+    drawn = [name for name in names if name not in exact]
+    intervals = bootstrap_intervals(scores, drawn, examples, groups_N=groups_N) if drawn else {}
+    for name in names:
+        numbers[f"test_{name}"] = values[name] if math.isfinite(values[name]) else None
+        if name in exact:
+            interval = binomial_interval(int(sums.statistics[task.counted[name]]), examples)
+        else:
+            interval = intervals[name]
+        if all(map(math.isfinite, interval)):
+            numbers[f"test_{name}_interval_95"] = list(interval)
+    if groups_N is not None:
+        numbers["test_groups"] = len(np.unique(groups_N))
+    numbers["test_loss"] = sums.mean_loss
+    return numbers
 
 
 class Evaluated(NamedTuple):
@@ -219,14 +280,22 @@ def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | N
     recorded = read_summary(folder)
     setup = set_up(anywhere(read_config(folder).file.experiment, source, data_dir))
     require_same_data(folder, setup.dataset)
+    variables = saved_variables(folder, setup)
+    model = folded(setup.model)
+    numbers, variables, predictions = Evaluator(setup, model, variables).final_numbers(variables)
+    numbers["weights_sha256"] = sha256_of(variables["params"])
+    task, examples, groups = setup.task, len(predictions.index_N), predictions.groups_N
+    scores = task.scores(predictions.predicted())
+    values = measured(scores, examples, task.metrics)
+    intervals = bootstrap_intervals(scores, task.metrics, examples, groups_N=groups)
+    metrics = {name: (values[name], intervals[name]) for name in task.metrics}
+    return Evaluated(numbers, {key: recorded.get(key) for key in numbers}, metrics)
+
+
+def saved_variables(folder: RunFolder, setup: Setup) -> Any:
+    """Return the variables that a run saved, on the devices, checked against its model; raises as `evaluate_run`."""
     model, image = folded(setup.model), setup.dataset.image_shape
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image), np.float32))
     contract = derive_contract(model, image)
-    saved = load_weights(folder.path / WEIGHTS, contract, setup.dataset.classes, shapes)
-    variables = jax.device_put(saved, setup.placement.of_tree(saved))
-    numbers, logits = Evaluator(setup, model, variables).final_numbers(variables)
-    numbers["weights_sha256"] = sha256_of(variables["params"])
-    labels, logits_NxK = setup.dataset.test.targets, logits
-    measured, intervals = classification_metrics(labels, logits_NxK), bootstrap_intervals(labels, logits_NxK)
-    metrics = {name: (getattr(measured, name), intervals[name]) for name in SCALARS}
-    return Evaluated(numbers, {key: recorded.get(key) for key in numbers}, metrics)
+    saved = load_weights(folder.path / WEIGHTS, contract, setup.outputs, shapes, setup.constants)
+    return jax.device_put(saved, setup.placement.of_tree(saved))

@@ -113,7 +113,7 @@ def lr_find(
     """
     rates, picture = learning_rates(low, high, steps), _picture(out)
     trained = set_up(experiment)  # as it is: the command that is recommended has to run
-    if (only := np.unique(trained.train.targets)).size == 1:
+    if trained.dataset.has_classes and (only := np.unique(trained.train.targets)).size == 1:
         raise DataError(
             "no learning rate to find: all training images are of one class",
             where=trained.dataset.source,

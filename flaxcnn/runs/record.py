@@ -1,5 +1,6 @@
 """What a run's folder says of the run: its config, where it changed, and what it ran on."""
 
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -8,6 +9,7 @@ from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.tasks import Task
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.json", "environment.json", "metrics.jsonl", "summary.json"
 
@@ -35,6 +37,16 @@ class _ConfigFile(TypedDict):  # the experiment's sections besides
     name: str
     published: list[tuple[int, float | None, float | None]]
     changes: list[RecordedChange]
+
+
+class _Line(TypedDict):  # of the log; besides, what the task measures
+    step: int
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    gradient_norm: float
+    update_ratio: float
+    images_per_second: float
 
 
 class Environment(TypedDict):
@@ -112,19 +124,22 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
     return found
 
 
-def reported_numbers(experiment: Experiment, test_images: int) -> list[str]:
+def reported_numbers(experiment: Experiment, task: Task, test_images: int) -> list[str]:
     """Return the names of the numbers that differ from run to run in the summaries of an experiment's runs.
 
     Args:
         experiment: the experiment.
+        task: its task.
         test_images: of its data.
     """
     first = min(experiment.logging.test_examples, test_images)
+    logged = [*task.logged, "loss"]
     return [
-        *("test_accuracy", "test_loss"),
-        *([f"test_accuracy_first_{first}"] if first else []),
-        *(("validation_accuracy", "validation_loss") if experiment.data.validation else ()),
-        *("train_accuracy", "train_loss", "generalization_gap", "generalization_gap_loss"),
+        *(f"test_{name}" for name in dict.fromkeys((*task.reported, *logged))),
+        *([f"test_{name}_first_{first}" for name in task.logged] if first else []),
+        *([f"validation_{name}" for name in logged] if experiment.data.validation else ()),
+        *(f"train_{name}" for name in logged),
+        *("generalization_gap", "generalization_gap_loss"),
         *("train_seconds", "save_seconds", "eval_seconds", "compile_seconds", "total_seconds", "images_per_second"),
     ]
 
@@ -168,10 +183,14 @@ def read_rows(folder: RunFolder, count: int) -> list[LoggedRow]:
     Raises:
         RunFolderError: there are fewer whole rows, one is damaged, or their steps do not rise.
     """
-    rows: list[LoggedRow] = folder.read_rows(METRICS, count, LoggedRow) if count else []
-    for number, (before, row) in enumerate(zip([None, *rows], rows, strict=False), 1):
-        least = 0 if before is None else before.step + 1
-        if row.step < least or row.epoch < 0:
-            where = f"{folder.path / METRICS}, line {number}"
-            raise RunFolderError("damaged at step", where=where, expected=f"at least {least}", found=row.step)
-    return rows
+    lines: list[dict[str, Any]] = folder.read_rows(METRICS, count, _Line) if count else []
+    before = -1
+    for number, line in enumerate(lines, 1):
+        where = f"{folder.path / METRICS}, line {number}"
+        for name, value in line.items():
+            if type(value) not in (int, float, types.NoneType):
+                raise RunFolderError(f"damaged at {name}", where=where, expected="a number or null", found=value)
+        if line["step"] <= before or line["epoch"] < 0:
+            raise RunFolderError("damaged at step", where=where, expected=f"at least {before + 1}", found=line["step"])
+        before = line["step"]
+    return [LoggedRow.from_json(line) for line in lines]

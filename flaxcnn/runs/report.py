@@ -9,18 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, with_data
-from flaxcnn.data import Dataset, Split
-from flaxcnn.evaluation.confusion import confusion_matrix, most_confident_mistakes
-from flaxcnn.evaluation.metrics import classification_metrics
-from flaxcnn.evaluation.pictures import draw_augmented, draw_confusion, draw_curves, draw_mistakes
+from flaxcnn.data import Split
+from flaxcnn.data.targets import choose_targets
+from flaxcnn.evaluation.pictures import draw_augmented, draw_curves
 from flaxcnn.evaluation.predictions import Predictions, save_predictions
 from flaxcnn.evaluation.table import Columns, LoggedRow, markdown_table
 from flaxcnn.layers import to_float
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.setup import Setup
 from flaxcnn.training import TrainState
 from flaxcnn.training.step import augmented_batch
-
-_MOST_MISTAKES = 30
 
 
 def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedRow, ...]:
@@ -31,7 +29,7 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
     """
 
     def measured(of: Experiment) -> tuple[object, ...]:
-        loss = of.augmentation, of.training.label_smoothing, of.training.class_weights
+        loss = of.task, of.augmentation, of.training.label_smoothing, of.training.class_weights
         return (
             of.data.source,
             of.data.validation,
@@ -64,32 +62,31 @@ def draw_first_batch(
     # Without what is trained, which may be divided among devices of which this process has some only.
     state = jax.device_get(dataclasses.replace(state, params={}, batch_stats={}, opt_state=(), average=None))
     images = jnp.asarray(train.images[examples])
-    batch = jax.jit(augmented_batch)(state, images, jnp.asarray(train.targets[examples]))
+    batch = jax.jit(augmented_batch)(state, images, choose_targets(train.targets, examples))
     pairs = (np.asarray(to_float(images)), np.asarray(batch.images))
     folder.write_picture("augmented.png", lambda file: draw_augmented(*pairs, file), warn)
 
 
 def write_report(
     folder: RunFolder,
-    file: ExperimentFile,
-    dataset: Dataset,
+    name: str,
+    setup: Setup,
     rows: Sequence[LoggedRow],
     columns: Columns,
-    logits: np.ndarray,
+    predictions: Predictions,
     warn: Callable[[str], None],
 ) -> None:
     """Write the table, the pictures, the predictions and every metric of them; raises as `RunFolder.write` does.
 
     A picture that cannot be drawn is left out, and `warn` called with a line that says why.
     """
-    name, labels, names = file.name, dataset.test.targets, dataset.target_names
-    predictions = Predictions(np.arange(len(labels), dtype=np.int64), labels, logits)
+    task, dataset = setup.task, setup.dataset
+    predicted = predictions.predicted()._replace(names=dataset.target_names, images=dataset.test.images)
     folder.write("predictions.npz", lambda path: save_predictions(path, predictions))
-    metrics = {"class_names": names, **classification_metrics(labels, logits).to_json()}
-    folder.write_json("test_metrics.json", metrics)
+    folder.write_json("test_metrics.json", task.report(predicted))
     folder.write_text("table1.md", f"# {name}\n\n{markdown_table(rows, columns)}\n")
     draw = partial(folder.write_picture, warn=warn)
-    draw("curves.png", lambda png: draw_curves(rows, file.published, name, png))
-    draw("confusion.png", lambda png: draw_confusion(confusion_matrix(labels, logits), names, png))
-    mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
-    draw("mistakes.png", lambda png: draw_mistakes(dataset.test.images, mistakes, names, png))
+    main = task.logged[0]
+    draw("curves.png", lambda png: draw_curves(rows, columns.published, (main, task.metrics[main]), name, png))
+    for picture in task.pictures(predicted):
+        draw(picture.name, picture.draw)

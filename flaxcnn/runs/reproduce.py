@@ -4,6 +4,7 @@ Each seed is a run in a folder of its own, so that what was interrupted goes on,
 """
 
 import dataclasses
+import math
 import textwrap
 import time
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from flaxcnn.config import ExperimentFile, with_data
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.pictures import draw_over_seeds
 from flaxcnn.evaluation.reproduction import (
-    ComparedRow,
     Reported,
     compared_rows,
     judgement,
@@ -30,6 +30,7 @@ from flaxcnn.runs.kinds import Kind, kind_of
 from flaxcnn.runs.record import read_rows, read_summary, reported_numbers
 from flaxcnn.runs.setup import load
 from flaxcnn.runs.train import train
+from flaxcnn.tasks import create_task
 
 _MOST_ROWS = 60  # of a table that people read
 
@@ -52,7 +53,8 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     if seeds < 1:
         raise ConfigError("out of range", where="--seeds", expected="at least 1", found=seeds)
     loaded = load(with_data(file.experiment))
-    require_reported(file.expected, reported_numbers(file.experiment, len(loaded.dataset.test)))
+    task = create_task(file.experiment.task)
+    require_reported(file.expected, reported_numbers(file.experiment, task, len(loaded.dataset.test)))
     base = user_path(out, "--out") if out is not None else Path("runs") / f"reproduce-{file.name}"
     kind = kind_of(base)
     if kind not in (None, Kind.SEEDS):
@@ -70,17 +72,24 @@ def reproduce(file: ExperimentFile, seeds: int, out: str | None) -> int:
     summaries = [read_summary(folder) for folder in folders]
     numbers = reported(summaries, file.expected)
     logged = [read_rows(folder, summary["rows"]) for folder, summary in zip(folders, summaries, strict=True)]
-    rows = compared_rows(logged, file.published)
-    judged = judgement(logged, file.published)
+    metric = task.logged[0]
+    column, kind_of_metric = f"test_{metric}", task.metrics[metric]
+    rows = compared_rows(logged, file.published, column)
+    judged = judgement(logged, file.published, column)
+    table = rows_table(rows, column, 1 if kind_of_metric.fraction else math.inf)
     results = RunFolder(base)
-    results.write_text("reproduce.md", _report(file, summaries, numbers, rows, judged))
+    results.write_text(
+        "reproduce.md", _report(file, summaries, numbers, table if len(rows) <= _MOST_ROWS else "", judged)
+    )
     kept = ("seed", "device", "weights_sha256", "state_sha256", "metrics_sha256")
     runs = [{name: summary[name] for name in kept} for summary in summaries]
     values = {each.metric: each.values for each in numbers}
     results.write_json("reproduce.json", {"name": file.name, "runs": runs, "numbers": values})
     if len(rows) > 1:
         title, warn = f"{file.name}, {seeds} seeds", RunConsole().warn
-        results.write_picture("reproduce.png", lambda png: draw_over_seeds(rows, title, png), warn)
+        results.write_picture(
+            "reproduce.png", lambda png: draw_over_seeds(rows, (metric, kind_of_metric), title, png), warn
+        )
     print(f"\n{(base / 'reproduce.md').read_text(encoding='utf-8')}\nfolder  {base}")
     return 0 if all(each.as_expected for each in numbers) else 1
 
@@ -89,7 +98,7 @@ def _report(
     file: ExperimentFile,
     summaries: Sequence[dict[str, Any]],
     numbers: Sequence[Reported],
-    rows: Sequence[ComparedRow],
+    table: str,
     judged: str,
 ) -> str:
     seeds, first = len(summaries), summaries[0]
@@ -108,8 +117,8 @@ def _report(
         lines += ["", verdict]
     if judged:
         lines += ["", textwrap.fill(judged, 120)]
-    if file.published and len(rows) <= _MOST_ROWS and seeds > 1:
-        lines += ["", rows_table(rows)]
+    if table:
+        lines += ["", table]
     if seeds == 1:
         lines += ["", "One seed says nothing of the spread, so there are no intervals: train more with --seeds."]
     digests = [

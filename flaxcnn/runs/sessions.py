@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.files import refuse_links
 from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.models import contract_path
@@ -67,7 +67,7 @@ class Session:
             folder.path / "checkpoints",
             keep=keep,
             keep_best=0 if best is None else 1,
-            higher_is_better=best is None or higher_is_better(best),
+            higher_is_better=best is None or higher_is_better(setup.task, best),
         )
 
     def start(self) -> Progress:
@@ -116,7 +116,7 @@ class Session:
         changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
         write_config(self.folder, self.file, [*recorded.changes, *_as_json(changed, progress.step)])
         self._record_environment(progress.step)
-        self.folder.write_rows(METRICS, (row._asdict() for row in progress.rows))
+        self.folder.write_rows(METRICS, (row.to_json() for row in progress.rows))
 
     def _finished_steps(self, done: int) -> int | None:
         """Return the steps of a run that has nothing left to do, else None.
@@ -159,7 +159,7 @@ class Session:
             rows=len(progress.rows),
             train_seconds=progress.train_seconds,
             eval_seconds=times["eval_seconds"],
-            metric=None if best is None or row is None else getattr(row, best),
+            metric=None if best is None or row is None else row.number(best),
             extra=_Extra(
                 compile_seconds=times["compile_seconds"],
                 total_seconds=times["total_seconds"],
@@ -215,10 +215,10 @@ class Session:
     def _rows(self, metadata: Metadata) -> list[LoggedRow]:
         """Return the rows that were logged before a checkpoint; they have what this run measures."""
         rows = read_rows(self.folder, metadata.rows)
-        measured = ["test_accuracy"] if self.file.experiment.logging.test_examples else []
-        measured += ["validation_accuracy", "validation_loss"] if self.setup.validation is not None else []
+        tested, validated = self.file.experiment.logging.test_examples > 0, self.setup.validation is not None
+        measured = measured_columns(self.setup.task.logged, tested=tested, validated=validated)
         for number, row in enumerate(rows, 1):
-            missing = [name for name in measured if getattr(row, name) is None]
+            missing = [name for name in measured if row.number(name) is None]
             if missing or row.step >= metadata.step:
                 raise RunFolderError(
                     f"damaged at {missing[0] if missing else 'step'}",

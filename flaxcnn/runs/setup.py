@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,8 +12,8 @@ import numpy as np
 
 from flaxcnn import config, data
 from flaxcnn.config import Experiment, with_data
-from flaxcnn.data import Dataset, Split, split_validation
-from flaxcnn.errors import ConfigError
+from flaxcnn.data import Dataset, Split, channel_moments, split_validation
+from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.layers.augmentation import (
     Augmentation,
     Cutout,
@@ -27,6 +28,7 @@ from flaxcnn.layers.augmentation import (
 )
 from flaxcnn.models import create_checked
 from flaxcnn.processes import share
+from flaxcnn.tasks import Task, create_task, require_used
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -43,10 +45,17 @@ class Setup(NamedTuple):
     dataset: Dataset
     train: Split  # without the images set aside for validation
     validation: Split | None
+    task: Task
+    constants: Mapping[str, np.ndarray]  # what the training data fix: the task's, and those of the pixels
     plan: Plan
     model: nn.Module
     placement: Placement
     device_bytes: int  # that the images of a split may take on each device
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the model's last layer gives."""
+        return self.task.outputs(self.train.targets, self.dataset.target_names)
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -89,14 +98,17 @@ class Setup(NamedTuple):
                 training.label_smoothing, self.experiment.model.dropout, self._class_weights(), training.ema_decay
             ),
             accumulate=training.accumulate,
+            task=self.task,
+            constants=self.constants,
         )
 
     def _class_weights(self) -> np.ndarray | None:
-        weights, classes = self.experiment.training.class_weights, self.dataset.classes
+        weights = self.experiment.training.class_weights
         if weights is None:
             return None
         if weights == "balanced":  # a class without an example has no loss to weigh, and is not one of the classes
-            counts = np.bincount(self.train.targets, minlength=classes)
+            counts = self.task.class_counts(self.train.targets, self.outputs)
+            assert counts is not None, "a task that uses class weights counts its classes"
             return len(self.train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return np.asarray(weights)
 
@@ -131,12 +143,19 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
         ContractError: the model drifted from its contract.
     """
     dataset, train, validation = load(experiment) if loaded is None else loaded
+    task = create_task(experiment.task)
+    names = dataset.target_names
+    for kind, split in (("training", train), ("validation", validation), ("test", dataset.test)):
+        if split is not None:
+            task.check(split.targets, names, f"{dataset.source} {kind}")
+    _check_for(task, experiment)
+    task, outputs = task.fitted(train.targets, names), task.outputs(train.targets, names)
     weights = experiment.training.class_weights
-    if isinstance(weights, tuple) and len(weights) != dataset.classes:
+    if isinstance(weights, tuple) and len(weights) != outputs:
         raise ConfigError(
             "not one number for each class",
             where="training.class_weights",
-            expected=f"{dataset.classes} numbers",
+            expected=f"{outputs} numbers",
             found=len(weights),
         )
     side = max(dataset.image_shape[:2])
@@ -169,7 +188,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected="float32",
             found="bfloat16",
         )
-    model = create_checked(experiment.model.name, dataset.classes, experiment.model.dtype)
+    model = create_checked(experiment.model.name, outputs, experiment.model.dtype)
     takes = inspect.signature(type(model).__call__).parameters
     if experiment.model.dropout is not None and "dropout" not in takes:
         fix = f"add `dropout=None` to the arguments of {type(model).__name__}.__call__"
@@ -177,7 +196,8 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
-    setup = Setup(experiment, dataset, train, validation, plan, model, placement, allowed)
+    constants = {**_pixels(experiment.model.normalization, train), **task.constants(train.targets)}
+    setup = Setup(experiment, dataset, train, validation, task, constants, plan, model, placement, allowed)
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if placement.model > 1 and not placement.divided(target.params):
         raise ConfigError(
@@ -187,6 +207,46 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             found=placement.model,
         )
     return setup
+
+
+def _check_for(task: Task, experiment: Experiment) -> None:
+    """Raise ConfigError where an experiment asks for what its task does not measure or has no use for."""
+    training = experiment.training
+    require_used(task, "label_smoothing", training.label_smoothing > 0, "training.label_smoothing")
+    require_used(task, "class_weights", training.class_weights is not None, "training.class_weights")
+    require_used(task, "mixup", experiment.augmentation.mixup > 0, "augmentation.mixup")
+    best = experiment.checkpoint.keep_best
+    known = ["train_loss", "validation_loss", *(f"validation_{name}" for name in task.logged)]
+    if best is not None and best not in known:
+        raise ConfigError(
+            f"not measured by the task {task.name}",
+            where="checkpoint.keep_best",
+            expected=", ".join(known),
+            found=best,
+            fix=nearest(best, known),
+        )
+
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # as torchvision and timm have them; RGB in [0, 1]
+
+
+def _pixels(normalization: str, train: Split) -> dict[str, np.ndarray]:
+    """Return the mean and the deviation of each channel of pixels in [0, 1], float32 (C,); nothing for "unit".
+
+    Raises:
+        ConfigError: ImageNet's three channels are asked for of images with others.
+    """
+    channels = train.images.shape[-1]
+    if normalization == "unit":
+        return {}
+    if normalization == "imagenet":
+        if channels != 3:
+            expected, found = "images of 3 channels", f"{channels}"
+            raise ConfigError("of colours", where="model.normalization imagenet", expected=expected, found=found)
+        mean, deviation = map(np.asarray, _IMAGENET)
+    else:
+        mean, deviation = channel_moments(train.images)
+    return {"pixel_mean": np.asarray(mean, np.float32), "pixel_deviation": np.asarray(deviation, np.float32)}
 
 
 def anywhere(experiment: Experiment, source: str | None, data_dir: str | None) -> Experiment:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from flaxcnn.config import Experiment
 from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.choice import just_improved, stops_early
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator, StartedRow
 from flaxcnn.runs.profile import Profiler
+from flaxcnn.runs.setup import Setup
 from flaxcnn.training import TrainState
 from flaxcnn.training.loop import MOST_STEPS, Block, BlockRunner, Started
 
@@ -49,7 +49,7 @@ class Diverged(Exception):  # noqa: N818 -- the loop's signal to its caller, nev
 
 def run_steps(
     progress: Progress,
-    experiment: Experiment,
+    setup: Setup,
     runner: BlockRunner,
     evaluator: Evaluator,
     *,
@@ -66,7 +66,7 @@ def run_steps(
 
     Args:
         progress: the run so far.
-        experiment: says what is chosen by the rows.
+        setup: what is trained; says what is chosen by the rows.
         runner: runs the blocks, and says when the run is to stop.
         evaluator: of the rows' test and validation numbers.
         log: keeps a row.
@@ -78,9 +78,9 @@ def run_steps(
         Diverged: at the first step whose loss, gradient or update is not finite.
         TrainingError: a row's validation loss is not finite.
     """
-    plan = runner.plan
+    plan, experiment, task = runner.plan, setup.experiment, setup.task
     chooses = experiment.checkpoint.keep_best is not None or experiment.training.patience is not None
-    if progress.step >= plan.total_steps or stops_early(progress.rows, experiment) or runner.stopping:
+    if progress.step >= plan.total_steps or stops_early(progress.rows, task, experiment) or runner.stopping:
         return
     since_step, since_seconds = progress.step, progress.train_seconds
 
@@ -117,7 +117,10 @@ def run_steps(
             log(row)
             progress.rows.append(row)
             console.logged(len(progress.rows) - 1, row)
-            improved, ended = just_improved(progress.rows, experiment), stops_early(progress.rows, experiment)
+            improved, ended = (
+                just_improved(progress.rows, task, experiment),
+                stops_early(progress.rows, task, experiment),
+            )
         if under_way is not None:
             continue
         stopping = runner.stopping
@@ -137,17 +140,18 @@ def _row(
         step=step,
         epoch=epoch,
         train_loss=float(block.losses[-1]),
-        **evaluated,
+        measured=evaluated,
         learning_rate=block.metrics["learning_rate"],
         gradient_norm=block.metrics["gradient_norm"],
         update_ratio=block.metrics["update_ratio"],
         images_per_second=round(images_per_second, 1),
     )
-    if row.validation_loss is not None and not math.isfinite(row.validation_loss):
+    loss = row.number("validation_loss")
+    if loss is not None and not math.isfinite(loss):
         raise TrainingError(
             "the validation loss is not finite",
             where=f"step {step:,}, epoch {epoch}",
-            found=row.validation_loss,
+            found=loss,
             fix="train again, with a smaller learning rate",
         )
     return row

@@ -27,7 +27,7 @@ class EventFiles:
 
     def logged(self, row: LoggedRow) -> None:
         """Write one row."""
-        for name, value in row._asdict().items():
+        for name, value in row.to_json().items():
             if name not in ("step", "epoch") and value is not None:
                 self._writer.add_scalar(name, value, row.step)
         self._writer.flush()

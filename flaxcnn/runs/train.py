@@ -123,7 +123,12 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
         evaluator = Evaluator(setup, setup.model, variables, timeline)
         # Orbax takes about a second to import; here it does while the first steps are computed.
         threading.Thread(target=import_orbax, daemon=True).start()
-        columns = Columns(session.file.published, evaluator.first > 0, setup.validation is not None)
+        columns = Columns(
+            setup.task.logged,
+            session.file.published,
+            tested=evaluator.first > 0,
+            validated=setup.validation is not None,
+        )
         if is_first():
             examples = setup.plan.batch(experiment.training.seed, 0)
             draw_first_batch(folder, progress.state, setup.train, examples, console.warn)
@@ -145,7 +150,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
 
         def log(row: LoggedRow) -> None:
             if is_first():
-                folder.append_row(METRICS, row._asdict())
+                folder.append_row(METRICS, row.to_json())
             if events:
                 events.logged(row)
 
@@ -153,9 +158,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
             if profiler is not None:
                 held.enter_context(profiler)
             with stop, console.training(setup.plan.total_steps, columns):
-                run_steps(
-                    progress, experiment, runner, evaluator, log=log, save=save, console=console, profiler=profiler
-                )
+                run_steps(progress, setup, runner, evaluator, log=log, save=save, console=console, profiler=profiler)
         except Diverged as diverged:
             metadata = session.metadata(progress, times())
             examples = setup.plan.batch(experiment.training.seed, progress.step)
@@ -190,7 +193,10 @@ def _finish(
     folder, file, plan = session.folder, session.file, session.setup.plan
     state, step = progress.state, progress.step
     if file.experiment.checkpoint.final == "best":
-        step = progress.rows[best_row(progress.rows, str(file.experiment.checkpoint.keep_best))].step + 1
+        step = (
+            progress.rows[best_row(progress.rows, session.setup.task, str(file.experiment.checkpoint.keep_best))].step
+            + 1
+        )
         try:
             state = session.store.restore(step, session.setup.state_target()).state
         except RunFolderError as error:
@@ -202,7 +208,7 @@ def _finish(
     final = evaluator
     if model != session.setup.model:  # what is measured at the end is what is kept
         final = Evaluator(session.setup, model, variables)
-    numbers, logits = final.final_numbers(variables)
+    numbers, variables, predictions = final.final_numbers(variables)
     if final is not evaluator:
         evaluator.seconds += final.seconds
         evaluator.compile_seconds += final.compile_seconds
@@ -218,8 +224,8 @@ def _finish(
     if not is_first():
         return
     save_weights(folder, variables)
-    write_report(folder, file, session.setup.dataset, progress.rows, columns, logits, console.warn)
-    rows = [{**row._asdict(), "images_per_second": None} for row in progress.rows]
+    write_report(folder, file.name, session.setup, progress.rows, columns, predictions, console.warn)
+    rows = [{**row.to_json(), "images_per_second": None} for row in progress.rows]
     summary: dict[str, Any] = {
         "name": file.name,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -239,4 +245,4 @@ def _finish(
         "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
     }
     folder.write_json(SUMMARY, summary)
-    console.finished(summary, evaluator.first, folder.path)
+    console.finished(summary, session.setup.task, evaluator.first, folder.path)

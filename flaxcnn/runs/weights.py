@@ -14,6 +14,7 @@ from flaxcnn.contracts import Contract, check_shapes
 from flaxcnn.data import array_digest
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files.npz import Form, read_npz
+from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.training import TrainState
 
@@ -51,26 +52,35 @@ def save_weights(folder: RunFolder, variables: Any) -> None:
     folder.write(WEIGHTS, write)
 
 
-def load_weights(path: Path, contract: Contract, classes: int, shapes: Any) -> dict[str, Any]:
+def load_weights(
+    path: Path, contract: Contract, classes: int, shapes: Any, constants: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
     """Read what `save_weights` wrote; no array is read before all of them are known to be the model's.
 
     Args:
         path: the file.
         contract: of the model that they are for.
-        classes: the model's number of classes.
+        classes: how many outputs the model has.
         shapes: the model's variables, arrays or their shapes: `jax.eval_shape(model.init, ...)`.
+        constants: those that the file has beside them, for their shapes; None for none.
 
     Returns:
-        The variables, {"params": ..., "batch_stats": ...}.
+        The variables, {"params": ..., "batch_stats": ..., "constants": ...}; a collection that is empty is left out.
 
     Raises:
         RunFolderError: the file is missing or damaged, or an array is of another type.
         ContractError: a variable is missing, not declared or of another shape.
     """
-    wanted = {name: Form(np.dtype(leaf.dtype), leaf.shape) for name, leaf in _leaves(shapes).items()}
+    fixed = {f"{CONSTANTS}/{name}": Form(array.dtype, array.shape) for name, array in (constants or {}).items()}
+    wanted = {name: Form(np.dtype(leaf.dtype), leaf.shape) for name, leaf in _leaves(shapes).items()} | fixed
 
     def accept(forms: Mapping[str, Form]) -> None:
-        check_shapes({tuple(name.split("/")): form.shape for name, form in forms.items()}, contract, classes)
+        learned = {tuple(name.split("/")): form.shape for name, form in forms.items() if name not in fixed}
+        check_shapes(learned, contract, classes)
+        for name, form in fixed.items():
+            if name not in forms or forms[name].shape != form.shape:
+                found = forms[name].shape if name in forms else "none"
+                raise RunFolderError("of another model", where=f"{path}: {name}", expected=form.shape, found=found)
         for name, form in wanted.items():
             if forms[name].dtype.newbyteorder("=") != form.dtype:
                 raise RunFolderError(

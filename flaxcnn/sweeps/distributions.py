@@ -1,5 +1,8 @@
-"""The domains of a sweep's space as Optuna's distributions, in which its studies keep them and its samplers search."""
+"""What every part of a sweep needs of Optuna: its distributions of a space's domains, and its silence."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flaxcnn.sweeps.space import Choice, Domain, Float, Int, When
@@ -21,3 +24,18 @@ def distribution(domain: Domain | When) -> "BaseDistribution":
             return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
         case Choice():
             return CategoricalDistribution(domain.options)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from reporting each trial, and from warning of what is chosen here on purpose."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

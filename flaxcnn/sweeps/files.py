@@ -72,8 +72,9 @@ class Sweep:
     def higher_is_better(self) -> bool:
         """Which end of the metric is best."""
         from flaxcnn.runs.choice import higher_is_better  # here, since it brings JAX with it
+        from flaxcnn.tasks import default_task
 
-        return higher_is_better(self.metric)
+        return higher_is_better(default_task(), self.metric)
 
 
 class SweepFile(NamedTuple):

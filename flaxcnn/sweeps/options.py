@@ -32,7 +32,7 @@ class Execution:
     out: str | None = None
     """Folder of the sweep; what is half done in it goes on. None for runs/sweep-NAME."""
     storage: str | None = None
-    """URL of the database that keeps the trials, as Optuna takes it; None for study.db in the folder. Processes on
+    """URL of the SQLite or PostgreSQL database that keeps the trials; None for study.db in the folder. Processes on
     several machines that name the same database and folder share the trials."""
     executor: Literal["auto", "map", "vmap", "processes", "ray"] = "auto"
     """How trials are trained: in lanes of one program, one after the other (map) or all at once (vmap), whichever is

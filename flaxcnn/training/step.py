@@ -12,10 +12,9 @@ from jax import lax
 from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix
-from flaxcnn.layers.examples import check_examples, label_in_range_check
-from flaxcnn.layers.pixels import to_float
+from flaxcnn.layers.examples import check_examples
+from flaxcnn.layers.pixels import normalised, to_float
 from flaxcnn.training.feed import Feed
-from flaxcnn.training.hyperparameters import example_losses
 from flaxcnn.training.optimizer import RuntimeOptimizer
 from flaxcnn.training.state import TrainState, as_variables
 
@@ -38,11 +37,11 @@ class Batch(NamedTuple):
     shares: jax.Array | None = None
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames="check_labels")
+@partial(jax.jit, donate_argnums=0, static_argnames="check_targets")
 def train_step(
-    state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array, *, check_labels: bool = False
+    state: TrainState, images_BHWC: jax.Array, targets: Any, *, check_targets: bool = False
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Make one update on one batch: augment, softmax cross-entropy, its gradient, the optimizer's step.
+    """Make one update on one batch: augment, the task's loss, its gradient, the optimizer's step.
 
     The function is pure, and compiled once for a shape of batch. What is random in it follows from the state's seed and
     step. It takes over the memory of the state that it is given (`donate_argnums`): go on with the one that it returns.
@@ -54,21 +53,21 @@ def train_step(
     Args:
         state: as `create_state` or the last step gave it.
         images_BHWC: uint8, divided by 255 here, or floating-point, taken as they are; (B, H, W, C).
-        labels_B: integers in [0, classes); (B,). One out of this range makes `loss` NaN and `finite` False; the update
-            made with it is not to be used.
-        check_labels: whether the program checks their range and names the first that is wrong; static. It is for
+        targets: what is to be learned from them, arrays (B, ...); of a classifier integers in [0, classes). A label out
+            of this range makes `loss` NaN and `finite` False; the update made with it is not to be used.
+        check_targets: whether the program checks their range and names the first that is wrong; static. It is for
             `chex.chexify` or `checkify.checkify`, without which a program with checks cannot be compiled, and takes
-            time: without it, labels cost a step nothing.
+            time: without it, targets cost a step nothing.
 
     Returns:
         The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
-        minimised (`example_losses`), and `accuracy`, a fraction of 1, both computed before the update;
-        `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
+        minimised (`Task.losses`), and the task's logged metrics, a classifier's accuracy, all computed before the
+        update; `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
         `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
         all of these, every gradient and every updated parameter and statistic are.
 
     Raises:
-        DataError: images that are not (B, H, W, C) or of which there is none; labels that are not integers, (B,); or a
+        DataError: images that are not (B, H, W, C) or of which there is none; targets that do not fit; or a
             batch that cannot be cut into the state's parts. All are raised when the step is traced.
         TypeError: images that are neither uint8 nor floating-point.
 
@@ -76,12 +75,12 @@ def train_step(
     >>> from flaxcnn.models import create
     >>> from flaxcnn.training import adam, create_state
     >>> state = create_state(create("paper_cnn", classes=10), adam(), image_shape=(28, 28, 1))
-    >>> checked_step = chex.chexify(partial(train_step, check_labels=True), async_check=False)
+    >>> checked_step = chex.chexify(partial(train_step, check_targets=True), async_check=False)
     >>> checked_step(state, jnp.zeros((2, 28, 28, 1)), jnp.asarray([3, 10]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     jax...JaxRuntimeError: labels: out of range; expected 0 to 9, found 10 (`check` failed)
     """
-    check_examples(images_BHWC, labels_B)
+    check_examples(images_BHWC, targets)
     if images_BHWC.shape[0] % state.accumulate:
         raise DataError(
             "a batch that does not divide into equal parts",
@@ -89,15 +88,15 @@ def train_step(
             expected=f"a multiple of the state's accumulate, {state.accumulate}",
             found=images_BHWC.shape[0],
         )
-    if check_labels:
-        label_in_range_check(labels_B, _classes(state, images_BHWC))
-    batch = augmented_batch(state, images_BHWC, labels_B)
-    loss, accuracy, gradients, batch_stats = _gradients(state, batch)
+    if check_targets:
+        state.task.check_range(_width(state, images_BHWC), targets)
+    batch = augmented_batch(state, images_BHWC, targets)
+    loss, measures, gradients, batch_stats = _gradients(state, batch)
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {
         "loss": loss,
-        "accuracy": accuracy,
+        **measures,
         "gradient_norm": optax.tree.norm(gradients),
         "update_ratio": optax.tree.norm(updates) / optax.tree.norm(state.params),
     }
@@ -116,20 +115,20 @@ def train_step(
     return next_state, metrics
 
 
-def _classes(state: TrainState, images_BHWC: jax.Array) -> int:
-    """Return the number of classes that a state's model tells apart; nothing is computed."""
-    logits, _ = jax.eval_shape(lambda: apply_for_training(state, state.params, to_float(images_BHWC)))
-    return int(logits.shape[-1])
+def _width(state: TrainState, images_BHWC: jax.Array) -> int:
+    """Return how many outputs a state's model has; nothing is computed."""
+    outputs, _ = jax.eval_shape(lambda: apply_for_training(state, state.params, to_float(images_BHWC)))
+    return int(jax.tree.leaves(outputs)[0].shape[-1])
 
 
-def augmented_batch(state: TrainState, images_BHWC: jax.Array, labels_B: jax.Array) -> Batch:
+def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> Batch:
     """Return a batch as the state's step sees it: floats, augmented, and mixed where the state says so."""
     key = key_for(state.seed, Purpose.AUGMENTATION, state.step)
     images = augment(state.augmentations, key, to_float(images_BHWC))
     if state.mixup is None:
-        return Batch(images, labels_B)
+        return Batch(images, targets)
     images, shares = mix(state.mixup, key_for(state.seed, Purpose.MIXUP, state.step), images)
-    return Batch(images, labels_B, jnp.roll(labels_B, -1), shares)
+    return Batch(images, targets, jax.tree.map(lambda array: jnp.roll(array, -1, axis=0), targets), shares)
 
 
 def parts_of(state: TrainState, batch: Batch) -> list[Batch]:
@@ -139,7 +138,7 @@ def parts_of(state: TrainState, batch: Batch) -> list[Batch]:
 
 
 def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0) -> tuple[jax.Array, Any]:
-    """Return what a step minimises, and beside it the fraction of correct labels and the next batch statistics.
+    """Return what a step minimises, and beside it the task's logged metrics and the next batch statistics.
 
     Args:
         state: for all but the parameters.
@@ -147,22 +146,32 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
         batch: a batch, or one of the parts into which it is cut.
         part: the number of the part.
     """
-    logits, batch_stats = apply_for_training(state, params, batch.images, part)
-    losses = example_losses(state.hyperparameters, logits, batch.targets)
-    predicted = jnp.argmax(logits, -1)
-    correct = (predicted == batch.targets).astype(jnp.float32)
+    outputs, batch_stats = apply_for_training(state, params, batch.images, part)
+    task, constants = state.task, state.constants
+
+    def of(targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        statistics = task.statistics(constants, outputs, targets)
+        losses = task.losses(state.hyperparameters, constants, outputs, targets)
+        return losses, jax.tree.map(lambda array: array.astype(jnp.float32), statistics)
+
+    found = of(batch.targets)
     if batch.partners is not None and batch.shares is not None:
-        losses = batch.shares * losses + (1 - batch.shares) * example_losses(
-            state.hyperparameters, logits, batch.partners
-        )
-        correct = batch.shares * correct + (1 - batch.shares) * (predicted == batch.partners)
-    return losses.mean(), (correct.mean(), batch_stats)
+        of_batch = batch.shares
+
+        def mixed(own: jax.Array, other: jax.Array) -> jax.Array:
+            shares = of_batch.reshape(-1, *[1] * (own.ndim - 1))
+            return shares * own + (1 - shares) * other
+
+        found = jax.tree.map(mixed, found, of(batch.partners))
+    losses, statistics = found
+    measures = task.measures(jax.tree.map(lambda array: jnp.mean(array, axis=0), statistics), 1)
+    return losses.mean(), (measures, batch_stats)
 
 
 def apply_for_training(
     state: TrainState, params: Any, images_BHWC: jax.Array, part: jax.Array | int = 0, **options: Any
 ) -> tuple[jax.Array, Any]:
-    """Return the logits of float images as a step computes them, dropout included, and the next batch statistics.
+    """Return the outputs for float images as a step computes them, dropout included, and the next batch statistics.
 
     Args:
         state: for all but the parameters.
@@ -176,24 +185,24 @@ def apply_for_training(
         key = jax.random.fold_in(key, part)
     if state.hyperparameters.dropout is not None:
         options["dropout"] = state.hyperparameters.dropout
-    (logits, _), updated = state.model.apply(
+    (outputs, _), updated = state.model.apply(
         as_variables(params, state.batch_stats),
-        images_BHWC,
+        normalised(state.constants, images_BHWC),
         train=True,
         mutable=["batch_stats"],
         rngs={"dropout": key},
         **options,
     )
-    return logits, updated.get("batch_stats", state.batch_stats)
+    return outputs, updated.get("batch_stats", state.batch_stats)
 
 
-def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array, Any, Any]:
-    """Return loss, accuracy, gradients and the next batch statistics of a batch, computed in the state's parts."""
+def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Any, Any, Any]:
+    """Return loss, measures, gradients and the next batch statistics of a batch, computed in the state's parts."""
 
     def of_part(state: TrainState, batch: Batch, part: jax.Array | int) -> tuple[Any, Any]:
         value_and_grad = jax.value_and_grad(partial(loss_of, state, batch=batch, part=part), has_aux=True)
-        (loss, (accuracy, batch_stats)), gradients = value_and_grad(state.params)
-        return (loss, accuracy, gradients), batch_stats
+        (loss, (measures, batch_stats)), gradients = value_and_grad(state.params)
+        return (loss, measures, gradients), batch_stats
 
     if state.accumulate == 1:
         means, batch_stats = of_part(state, batch, 0)
@@ -205,7 +214,8 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array, A
         means, batch_stats = of_part(dataclasses.replace(state, batch_stats=batch_stats), numbered[1], numbered[0])
         return (jax.tree.map(jnp.add, sums, means), batch_stats), None
 
-    zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
+    nothing = {name: jnp.float32(0) for name in state.task.logged}
+    zeros = (jnp.float32(0), nothing, jax.tree.map(jnp.zeros_like, state.params))
     (sums, batch_stats), _ = lax.scan(one, (zeros, state.batch_stats), (jnp.arange(state.accumulate), parts))
     return *jax.tree.map(lambda total: total / state.accumulate, sums), batch_stats
 

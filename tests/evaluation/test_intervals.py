@@ -14,7 +14,7 @@ from flaxcnn.evaluation.intervals import (
     prediction_interval,
     resampled_counts,
 )
-from flaxcnn.evaluation.metrics import SCALARS, classification_metrics
+from flaxcnn.tasks.classification.metrics import SCALARS, classification_metrics
 
 
 def problem(examples, classes, seed, accuracy=0.8):

@@ -146,7 +146,7 @@ def test_a_step_that_checks_no_values_has_no_side_effects():
     """An effect in the program, and be it of a check that is dropped, takes half a millisecond of each dispatch."""
     labels = jnp.zeros(4, int)
     assert not jax.make_jaxpr(trained)(IMAGES, labels).effects
-    assert jax.make_jaxpr(partial(trained, check_labels=True))(IMAGES, labels).effects
+    assert jax.make_jaxpr(partial(trained, check_targets=True))(IMAGES, labels).effects
 
 
 FUNCTIONS = {"trained": trained, "evaluated": evaluated}  # by name, since a test's name must not hold an address
@@ -160,21 +160,21 @@ class ChexTest(chex.TestCase):
     def test_labels_in_range_pass(self, function):
         function = FUNCTIONS[function]
         labels = jnp.asarray([0, 1, 2, 0])
-        checked = chex.chexify(self.variant(partial(function, check_labels=True)), async_check=False)
+        checked = chex.chexify(self.variant(partial(function, check_targets=True)), async_check=False)
         chex.assert_trees_all_equal(checked(IMAGES, labels), self.variant(function)(IMAGES, labels))
 
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.product(function=("trained", "evaluated"), wrong=(-1, CLASSES))
     def test_a_label_out_of_range_is_named(self, function, wrong):
         function = FUNCTIONS[function]
-        checked = chex.chexify(self.variant(partial(function, check_labels=True)), async_check=False)
+        checked = chex.chexify(self.variant(partial(function, check_targets=True)), async_check=False)
         with pytest.raises(ValueError, match=f"labels: out of range; expected 0 to 2, found {wrong} "):
             checked(IMAGES, jnp.asarray([0, 1, wrong, 7]))
 
     @parameterized.parameters("trained", "evaluated")
     def test_chexify_tells_of_it_when_it_is_asked_to_wait(self, function):
         function = FUNCTIONS[function]
-        checked = chex.chexify(partial(function, check_labels=True))
+        checked = chex.chexify(partial(function, check_targets=True))
         checked(IMAGES, jnp.asarray([0, 1, 2, 3]))
         with pytest.raises(ValueError, match="labels: out of range; expected 0 to 2, found 3 "):
             checked.wait_checks()
@@ -183,13 +183,13 @@ class ChexTest(chex.TestCase):
     def test_checkify_and_eager_execution_find_it_too(self, function):
         function = FUNCTIONS[function]
         labels = jnp.asarray([0, 1, 2, -9])
-        error, _ = checkify.checkify(partial(function, check_labels=True))(IMAGES, labels)
+        error, _ = checkify.checkify(partial(function, check_targets=True))(IMAGES, labels)
         assert "found -9" in error.get()
         with jax.disable_jit(), pytest.raises(ValueError, match="found -9"):
-            function(IMAGES, labels, check_labels=True)
+            function(IMAGES, labels, check_targets=True)
 
     @parameterized.parameters("trained", "evaluated")
     def test_a_program_with_checks_that_nobody_reads_is_refused(self, function):
         function = FUNCTIONS[function]
         with pytest.raises(ValueError, match="checkify"):
-            function(IMAGES, jnp.zeros(4, int), check_labels=True)
+            function(IMAGES, jnp.zeros(4, int), check_targets=True)

@@ -409,8 +409,6 @@ def test_trials_that_another_program_adds_are_refused(study, url):
         ("postgresql+psycopg://me:secret@no.such.host.invalid/db", "no.such.host.invalid"),
         ("postgresql+nothing://me:secret@host/db", "unknown driver"),
         ("postgresql+pg8000://me:secret@host/db", "pip install 'psycopg[binary]'"),
-        ("mysql+pymysql://me:secret@host/db", "pip install pymysql"),
-        ("oracle://me:secret@host/db", "unknown database"),
         ("me:secret@host", "is not a URL"),
         ("postgresql://me:secret@host:port/db", "is not a URL"),
         ("study.db", "found study.db"),
@@ -423,6 +421,15 @@ def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(url, 
     line = refused(url, tmp_path)
     assert said in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "oracle"])
+def test_a_database_of_another_kind_is_refused_with_those_that_can_be_used(scheme, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        opened(f"{scheme}://me:secret@host/db", tmp_path)
+    error = caught.value
+    assert (error.where, error.found) == ("--storage", scheme)
+    assert error.expected == "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
 def test_a_file_that_is_no_database_is_one_line(url, tmp_path):

@@ -60,7 +60,7 @@ class Cohorts:
         self.compilations = 0  # of a training program, those for the choice included
         self._folder, self._how = folder, how
         self._programs: dict[Hashable, Program] = {}
-        self._images: dict[Hashable, tuple[jax.Array, jax.Array]] = {}
+        self._images: dict[Hashable, tuple[jax.Array, Any]] = {}
         self._met: set[Hashable] = set()
         self._alone: set[Hashable] = set()  # buckets of which memory does not hold several lanes
         self._tried: dict[Hashable, CohortLanes] = {}  # by bucket: the faster of both ways, until it is used
@@ -112,17 +112,18 @@ class Cohorts:
         if tried is not None and (tried.how, tried.count) == (how, count):
             return tried
         self._count_compilation()
-        images, labels = self._on_device(setup)
-        return CohortLanes(state, setup.plan.batch_size, images, labels, count, how, setup.placement)
+        images, targets = self._on_device(setup)
+        return CohortLanes(state, setup.plan.batch_size, images, targets, count, how, setup.placement)
 
     def _count_compilation(self) -> None:
         self.compilations += 1
 
-    def _on_device(self, setup: Setup) -> tuple[jax.Array, jax.Array]:
+    def _on_device(self, setup: Setup) -> tuple[jax.Array, Any]:
         key = data_of(setup.experiment)
         if key not in self._images:
             train, placement = setup.train, setup.placement
-            self._images = {key: (placement.put(np.asarray(train.images)), placement.put(train.targets))}
+            arrays = np.asarray(train.images), train.targets
+            self._images = {key: jax.tree.map(placement.put, arrays)}
         return self._images[key]
 
     def _chosen(self, setup: Setup) -> How:

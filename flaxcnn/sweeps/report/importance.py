@@ -4,11 +4,11 @@ Source: S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifyin
 Subspaces", IJCAI 2023.
 """
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flaxcnn.sweeps.distributions import distribution, quiet
 from flaxcnn.sweeps.space import Space
 from flaxcnn.sweeps.trials import Params, Status, Trial
 
@@ -53,18 +53,10 @@ def importances(equals: Equals, space: Space) -> dict[str, float]:
     """
     import optuna
 
-    from flaxcnn.sweeps.distributions import distribution
-
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(equals.scored)))
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a field is active in one trial alone
-            study = optuna.create_study(direction="maximize")
-            for params, score in equals.scored:
-                distributions = {path: distribution(space[path]) for path in params}
-                study.add_trial(optuna.create_trial(params=dict(params), distributions=distributions, value=score))
-            return optuna.importance.get_param_importances(study, evaluator=evaluator)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    with quiet():  # it warns of a field that is active in one trial alone
+        study = optuna.create_study(direction="maximize")
+        for params, score in equals.scored:
+            distributions = {path: distribution(space[path]) for path in params}
+            study.add_trial(optuna.create_trial(params=dict(params), distributions=distributions, value=score))
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)

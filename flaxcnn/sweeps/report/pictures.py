@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from flaxcnn.evaluation.pictures import DPI
-from flaxcnn.pictures import new_figure
+from flaxcnn.pictures import DPI, new_figure
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.report.results import best_of, measured, ranked, short_names, shown

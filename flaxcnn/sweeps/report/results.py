@@ -38,10 +38,11 @@ def best_of(trials: Iterable[Trial]) -> Trial | None:
 def measured(trial: Trial, metric: str) -> float | None:
     """Return the metric at the end of a trial's last rung; None where it ended none."""
     from flaxcnn.runs.choice import higher_is_better  # its package imports JAX
+    from flaxcnn.tasks import default_task
 
     if not trial.scores:
         return None
-    return trial.scores[-1] if higher_is_better(metric) else -trial.scores[-1]
+    return trial.scores[-1] if higher_is_better(default_task(), metric) else -trial.scores[-1]
 
 
 def steps_done(trial: Trial) -> int:

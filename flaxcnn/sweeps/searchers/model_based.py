@@ -7,9 +7,7 @@ attributes of the trials, which come back to it with the history.
 
 import abc
 import importlib.util
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import numpy as np
 from flaxcnn.config import Experiment
 from flaxcnn.config.checks import check_types, require
 from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.distributions import distribution, quiet
 from flaxcnn.sweeps.searchers.kept import cma_sampler, kept_of, require_kept
 from flaxcnn.sweeps.space import Domain, Float, Int, Space, fill
 from flaxcnn.sweeps.trials import Proposal, Status, Trial, Value
@@ -45,7 +44,7 @@ class _Sampled(abc.ABC):
         import optuna
 
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-        with _quiet():
+        with quiet():
             study = optuna.create_study(direction="maximize", sampler=self._sampler(own_seed))
             for trial in history:
                 require_kept(trial.attributes, space)
@@ -125,26 +124,9 @@ def _require(package: str, requirement: str) -> None:
         )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from reporting each trial, and from warning of what is chosen here on purpose."""
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
 def _as_optuna(space: Space, trial: Trial) -> "optuna.trial.FrozenTrial":
     """Return a trial as a sampler is to see it: what has a score and may get better ones counts as pruned."""
     import optuna
-
-    from flaxcnn.sweeps.distributions import distribution
 
     if trial.status is Status.COMPLETE:
         state = optuna.trial.TrialState.COMPLETE

@@ -21,14 +21,10 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from sqlalchemy import URL, Connection, Engine
 
-_EXPECTED = "sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE"
-_DRIVERS = {
-    "postgresql": "run pip install 'psycopg[binary]' and begin the URL with postgresql+psycopg://",
-    "mysql": "run pip install pymysql and begin the URL with mysql+pymysql://",
-}
-# Locks of a connection: the server frees them when the process at its other end dies.
-_LOCK = {"postgresql": "SELECT pg_try_advisory_lock(:key)", "mysql": "SELECT GET_LOCK(:key, 0)"}
-_UNLOCK = {"postgresql": "SELECT pg_advisory_unlock(:key)", "mysql": "SELECT RELEASE_LOCK(:key)"}
+_EXPECTED = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+_DRIVER = "run pip install 'psycopg[binary]' and begin the URL with postgresql+psycopg://"
+# PostgreSQL's lock of a connection: the server frees it when the process at its other end dies.
+_LOCK, _UNLOCK = "SELECT pg_try_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)"
 # A machine that lost its power says nothing; by itself PostgreSQL asks after two hours whether it is there.
 _KEEPALIVE = (
     "SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false), "
@@ -75,7 +71,7 @@ class Database:
     A process that was forked from this one makes connections of its own.
 
     Args:
-        url: SQLAlchemy's, as Optuna takes it: a SQLite file's, PostgreSQL's or MySQL's.
+        url: SQLAlchemy's, as Optuna takes it: a SQLite file's or PostgreSQL's.
 
     Raises:
         ConfigError: the URL says nothing known, or the driver isn't installed.
@@ -94,8 +90,7 @@ class Database:
         except NoSuchModuleError as error:
             raise ConfigError("unknown driver", where=self.shown, expected=_EXPECTED) from error
         except ImportError as error:
-            fix = _DRIVERS.get(self.backend, "install it")
-            raise ConfigError("its driver is not installed", where=self.shown, found=error, fix=fix) from error
+            raise ConfigError("its driver is not installed", where=self.shown, found=error, fix=_DRIVER) from error
         self._engines = [self.engine]
         path = Path(self._url.database or "")
         if self.backend == "sqlite" and path.exists() and not (path.is_file() or path.is_dir()):
@@ -227,19 +222,17 @@ class Database:
         from sqlalchemy.exc import SQLAlchemyError
 
         connection.execution_options(isolation_level="AUTOCOMMIT")  # waits outside of a transaction
-        if self.backend == "postgresql":
-            connection.execute(text(_KEEPALIVE))
-        # MySQL's locks are the server's, not the database's.
+        connection.execute(text(_KEEPALIVE))
         digest = hashlib.sha256(f"flaxcnn {self._url.database} {name}".encode()).digest()
         key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
         for _ in self._attempts():
-            if connection.execute(text(_LOCK[self.backend]), key).scalar():
+            if connection.execute(text(_LOCK), key).scalar():
                 break
         try:
             yield
         finally:
             with suppress(SQLAlchemyError):  # a connection that was lost holds no lock
-                connection.execute(text(_UNLOCK[self.backend]), key)
+                connection.execute(text(_UNLOCK), key)
 
     def _attempts(self) -> Iterator[None]:
         """Come back to try once more, at random intervals, so that one of many that wait is not always the last."""
@@ -281,7 +274,7 @@ def _parsed(url: str) -> "URL":
         shown = url.rpartition("@")[2]  # no password
         raise ConfigError("is not a URL", where="--storage", expected=_EXPECTED, found=shown) from error
     backend = parsed.get_backend_name()
-    if backend != "sqlite" and backend not in _LOCK:
+    if backend not in ("sqlite", "postgresql"):
         raise ConfigError("unknown database", where="--storage", expected=_EXPECTED, found=parsed.drivername)
     if backend == "sqlite" and (parsed.database or ":memory:") == ":memory:":
         raise ConfigError("a study in memory ends with its process", where="--storage", expected="sqlite:///FILE")

@@ -83,7 +83,7 @@ class Study:
         """Return the study of a name, which is made where there is none.
 
         Args:
-            url: of the database: `sqlite:///FILE`, or any that Optuna takes of PostgreSQL or MySQL.
+            url: of the database: `sqlite:///FILE`, or any of PostgreSQL that Optuna takes.
             name: of the study in it.
             fingerprint: what makes this sweep another than any other; JSON values.
             space: that its trials' params come from.

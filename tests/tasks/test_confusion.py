@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix as scikit_learns
 
-from flaxcnn.evaluation.confusion import confusion_matrix, most_confident_mistakes
+from flaxcnn.tasks.classification.confusion import confusion_matrix, most_confident_mistakes
 
 
 def test_the_matrix_is_scikit_learns():

@@ -17,9 +17,9 @@ from sklearn.metrics import (
 )
 
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.evaluation.confusion import confusion_matrix
 from flaxcnn.evaluation.intervals import bootstrap_intervals
-from flaxcnn.evaluation.metrics import SCALARS, CountedExamples, classification_metrics
+from flaxcnn.tasks.classification.confusion import confusion_matrix
+from flaxcnn.tasks.classification.metrics import SCALARS, CountedExamples, classification_metrics
 
 
 @st.composite

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flaxcnn.evaluation.metrics import fitting
+from flaxcnn.tasks.classification.metrics import fitting
 
 
 class Mistake(NamedTuple):

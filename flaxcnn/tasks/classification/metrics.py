@@ -6,30 +6,34 @@ all, which is what a bootstrap resample is. Running the model and intervals are 
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.evaluation.ranking import Ranking
+from flaxcnn.tasks.ranking import Ranking
+from flaxcnn.tasks.task import Metric
 
 TOP_K = 5
 CALIBRATION_BINS = 15
-SCALARS = (  # the fields of `ClassificationMetrics` that a bootstrap gives an interval for
-    "accuracy",
-    "top_k_accuracy",
-    "log_loss",
-    "brier_score",
-    "calibration_error",
-    "macro_precision",
-    "macro_recall",
-    "macro_f1",
-    "weighted_precision",
-    "weighted_recall",
-    "weighted_f1",
-    "macro_roc_auc",
-    "macro_average_precision",
-)
+_HIGHER, _LOWER = Metric(higher_is_better=True, fraction=True), Metric(higher_is_better=False, fraction=True)
+METRICS = {  # the fields of `ClassificationMetrics` that a bootstrap gives an interval for
+    "accuracy": _HIGHER,
+    "top_k_accuracy": _HIGHER,
+    "log_loss": Metric(higher_is_better=False, unit="nats"),
+    "brier_score": Metric(higher_is_better=False),
+    "calibration_error": _LOWER,
+    "macro_precision": _HIGHER,
+    "macro_recall": _HIGHER,
+    "macro_f1": _HIGHER,
+    "weighted_precision": _HIGHER,
+    "weighted_recall": _HIGHER,
+    "weighted_f1": _HIGHER,
+    "macro_roc_auc": _HIGHER,
+    "macro_average_precision": _HIGHER,
+}
+_RANKED = {"macro_roc_auc", "macro_average_precision", "roc_auc", "average_precision"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,11 +151,12 @@ class CountedExamples:
         self._overconfidence_NxM[np.arange(examples), bins_N] = confidence_N - self._correct_N
         self._rankings = [Ranking(own_NxK[:, k], probabilities_NxK[:, k]) for k in range(self.classes)]
 
-    def measure(self, counts_BxN: np.ndarray) -> dict[str, np.ndarray]:
+    def measure(self, counts_BxN: np.ndarray, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """Return each metric for each of B countings of the examples.
 
         Args:
             counts_BxN: how often each example counts, int32, at least one of a row more than 0; (B, N).
+            names: of the metrics that are wanted, None for all: those that rank examples take most of the time.
 
         Returns:
             The fields of `ClassificationMetrics` that depend on the counts, by name: (B,) for numbers, (B, K) for
@@ -168,10 +173,9 @@ class CountedExamples:
         recall = true_positive / np.maximum(support, 1)
         f1 = 2 * true_positive / np.maximum(predicted + support, 1)
         shares = support / total_B[:, None]
-        roc_auc, average_precision = np.stack([ranking.areas(counts_BxN) for ranking in self._rankings], -1)
         occurs = (support > 0) | (predicted > 0)
         ranked = (support > 0) & (support < total_B[:, None])
-        return {
+        measured = {
             "accuracy": accuracy,
             "top_k_accuracy": top_k_accuracy,
             "log_loss": log_loss,
@@ -183,17 +187,22 @@ class CountedExamples:
             "weighted_precision": (precision * shares).sum(-1),
             "weighted_recall": (recall * shares).sum(-1),
             "weighted_f1": (f1 * shares).sum(-1),
-            "macro_roc_auc": _mean_over(ranked, roc_auc),
-            "macro_average_precision": _mean_over(ranked, average_precision),
             "ranked_classes": ranked.sum(-1),
             "averaged_classes": occurs.sum(-1),
             "support": support.astype(np.int64),
             "precision": precision,
             "recall": recall,
             "f1": f1,
-            "roc_auc": roc_auc,
-            "average_precision": average_precision,
         }
+        if names is None or not _RANKED.isdisjoint(names):
+            roc_auc, average_precision = np.stack([ranking.areas(counts_BxN) for ranking in self._rankings], -1)
+            measured |= {
+                "macro_roc_auc": _mean_over(ranked, roc_auc),
+                "macro_average_precision": _mean_over(ranked, average_precision),
+                "roc_auc": roc_auc,
+                "average_precision": average_precision,
+            }
+        return measured
 
     def _by_class(self, classes_N: np.ndarray, weights_BxN: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(classes_N, weights_N, self.classes) for weights_N in weights_BxN])

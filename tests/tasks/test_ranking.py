@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from flaxcnn.evaluation.ranking import Ranking, average_precision, roc_auc
+from flaxcnn.tasks.ranking import Ranking, average_precision, roc_auc
 
 
 @settings(max_examples=200, deadline=None)

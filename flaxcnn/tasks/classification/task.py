@@ -1,0 +1,133 @@
+"""The task of telling classes apart: one class number for each image."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxcnn.data.dataset import check_class_range, holds_classes
+from flaxcnn.data.targets import described_targets
+from flaxcnn.errors import DataError
+from flaxcnn.layers.examples import check_labels, label_in_range_check, with_none_negative
+from flaxcnn.tasks.classification.comparison import mcnemar_lines
+from flaxcnn.tasks.classification.confusion import confusion_matrix, most_confident_mistakes
+from flaxcnn.tasks.classification.metrics import METRICS, CountedExamples, classification_metrics
+from flaxcnn.tasks.classification.pictures import draw_confusion, draw_mistakes
+from flaxcnn.tasks.task import Picture, Predicted, Task
+
+_MOST_MISTAKES = 30
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One class for each image. Targets are int32 (N,), each the index of a class."""
+
+    name = "classification"
+    metrics = METRICS
+    logged = ("accuracy",)
+    compared = ("accuracy", "log_loss")
+    uses = frozenset({"label_smoothing", "class_weights", "mixup"})
+    counted = MappingProxyType({"accuracy": "correct"})
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The accuracy; every other metric stands in `test_metrics.json`."""
+        return self.logged
+
+    def check(self, targets: Any, names: Any, where: str) -> None:
+        """Raise DataError where there is not one class number for each image."""
+        if not holds_classes(targets):
+            raise DataError(
+                "no class number for each image",
+                where=f"{where} targets",
+                expected="int32 (N,) for the task classification",
+                found=described_targets(targets),
+                fix="name the task that these targets are for, with --task.name",
+            )
+        check_class_range(targets[self.present(targets)], len(names), f"{where} targets")
+
+    def outputs(self, targets: Any, names: Any) -> int:
+        """Return the number of classes."""
+        return len(names)
+
+    def described(self, targets: Any, names: Any) -> str:
+        """Return "10 classes"."""
+        return f"{len(names)} classes"
+
+    def class_counts(self, train_targets: Any, outputs: int) -> np.ndarray:
+        """Return each class's training examples, (K,)."""
+        return np.bincount(train_targets, minlength=outputs)
+
+    def present(self, targets: Any) -> Any:
+        """Return which labels are not negative."""
+        return targets >= 0
+
+    def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
+        """Return softmax cross-entropy in nats with smoothed labels, weighted by class, float32 (B,).
+
+        A label's own class has the weight 1 - s + s / K and every other s / K, as `optax.smooth_labels` has it;
+        source: C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, section 7.
+        The mean over a batch divides by its examples, not by the sum of their class weights, so that means of parts of
+        a batch add up. The loss of a label that is out of range is NaN.
+
+        Raises:
+            DataError: the labels are not one integer for each row of logits, or the class weights not one for each
+                class.
+        """
+        check_labels(targets, outputs.shape[0])
+        classes = outputs.shape[-1]
+        logits, labels = outputs.astype(jnp.float32), with_none_negative(targets, classes)
+        of_label = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        if values is None:
+            return of_label
+        of_all = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+        share, weights = values.label_smoothing, values.class_weights
+        losses = (1 - share) * of_label + share * of_all
+        if weights is not None and weights.shape != (classes,):
+            raise DataError(
+                "not one weight for each class", where="class_weights", expected=(classes,), found=weights.shape
+            )
+        return losses if weights is None else losses * weights[labels]
+
+    def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
+        """Return which examples are classified correctly; a label that is out of range is not."""
+        return {"correct": jnp.argmax(outputs, -1) == targets}
+
+    def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
+        """Return the accuracy."""
+        return {"accuracy": sums["correct"] / examples}
+
+    def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
+        """Return the logits, float32 (B, K)."""
+        return {"logits": outputs}
+
+    def check_range(self, outputs: int, targets: Any) -> None:
+        """Check that labels are 0 to K - 1."""
+        label_in_range_check(targets, outputs)
+
+    def scores(self, predicted: Predicted) -> CountedExamples:
+        """Return the metrics of `CountedExamples`."""
+        return CountedExamples(predicted.targets, predicted.prediction("logits"))
+
+    def report(self, predicted: Predicted) -> dict[str, Any]:
+        """Return every metric, those of each class too."""
+        found = classification_metrics(predicted.targets, predicted.prediction("logits"))
+        return {"class_names": predicted.names, **found.to_json()}
+
+    def pictures(self, predicted: Predicted) -> Iterable[Picture]:
+        """Return the confusion matrix and the most confident mistakes."""
+        labels, names, logits = predicted.targets, predicted.names, predicted.prediction("logits")
+        yield Picture("confusion.png", partial(draw_confusion, confusion_matrix(labels, logits), names))
+        if predicted.images is not None:
+            mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
+            yield Picture("mistakes.png", partial(draw_mistakes, predicted.images, mistakes, names))
+
+    def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str]:
+        """Return what McNemar's exact test says of the two models' accuracies."""
+        return mcnemar_lines(a.targets, a.prediction("logits"), b.prediction("logits"), called)

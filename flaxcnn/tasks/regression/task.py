@@ -1,0 +1,158 @@
+"""The task of predicting numbers: one for each image, or several."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxcnn.data.targets import described_targets
+from flaxcnn.errors import DataError
+from flaxcnn.tasks.regression.pictures import draw_predicted, draw_residuals
+from flaxcnn.tasks.regression.scores import METRICS, RegressionScores
+from flaxcnn.tasks.task import Picture, Predicted, Task
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Numbers for each image. Targets are float32 (N,), or (N, T) for several.
+
+    The model predicts standardised targets: less the mean and over the deviation of those of the training images, which
+    travel with the weights. Predictions and errors are in the targets' own units.
+
+    Attributes:
+        loss: of a standardised target: the squared error, the absolute error, or the Huber loss.
+        huber_delta: the error from which on the Huber loss is a line.
+    """
+
+    loss: Literal["squared", "absolute", "huber"] = "squared"
+    huber_delta: float = 1.0
+
+    name = "regression"
+    metrics = METRICS
+    logged = ("r2", "rmse", "mae")
+    uses = frozenset({"mixup"})
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Every metric, R² first."""
+        return tuple(METRICS)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The usual three."""
+        return ("rmse", "mae", "r2")
+
+    def check(self, targets: Any, names: Any, where: str) -> None:
+        """Raise DataError where there are not finite numbers for each image."""
+        if not isinstance(targets, np.ndarray) or targets.dtype != np.float32 or targets.ndim not in (1, 2):
+            raise DataError(
+                "no numbers for each image",
+                where=f"{where} targets",
+                expected="float32 (N,) or (N, T) for the task regression",
+                found=described_targets(targets),
+            )
+        usable = targets[self.present(targets)]
+        if not len(usable):
+            raise DataError("no numbers to learn", where=f"{where} targets", expected="at least one", found="none")
+        if not np.isfinite(usable).all():
+            raise DataError("a number that is not finite", where=f"{where} targets", expected="finite numbers")
+
+    def outputs(self, targets: Any, names: Any) -> int:
+        """Return how many numbers an image has."""
+        return math.prod(targets.shape[1:])
+
+    def described(self, targets: Any, names: Any) -> str:
+        """Return "1 number an image"."""
+        count = self.outputs(targets, names)
+        return f"{count} {'number' if count == 1 else 'numbers'} an image"
+
+    def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
+        """Return the mean and the deviation of each number over the training images, float32 (T,)."""
+        numbers = train_targets.reshape(len(train_targets), -1).astype(np.float64)
+        deviation = numbers.std(0)
+        deviation[deviation == 0] = 1  # nothing to learn of a number that is always the same
+        return {"target_mean": numbers.mean(0).astype(np.float32), "target_deviation": deviation.astype(np.float32)}
+
+    def present(self, targets: Any) -> Any:
+        """Return for which examples all numbers are known: NaN stands for one that is not."""
+        numbers = targets.reshape(targets.shape[0], -1)
+        return (numbers == numbers).all(-1)
+
+    def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
+        """Return the loss of the standardised targets, the mean over an example's numbers, float32 (B,).
+
+        The Huber loss is half the squared error up to `huber_delta` (P. Huber, Annals of Mathematical Statistics 35,
+        1964).
+        """
+        errors = outputs - _standardised(constants, targets)
+        if self.loss == "absolute":
+            return jnp.abs(errors).mean(-1)
+        if self.loss == "huber":
+            return optax.losses.huber_loss(errors, delta=self.huber_delta).mean(-1)
+        return jnp.square(errors).mean(-1)
+
+    def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
+        """Return the errors and targets of which R², RMSE and MAE are made, (B, T) each.
+
+        They are those of standardised targets, whose sums of squares float32 holds well.
+        """
+        standardised = _standardised(constants, targets)
+        errors = outputs - standardised
+        deviation = jnp.broadcast_to(constants["target_deviation"], errors.shape)
+        return {
+            "squared": jnp.square(errors),
+            "absolute": deviation * jnp.abs(errors),
+            "scaled": jnp.square(deviation * errors),
+            "target": standardised,
+            "target_squared": jnp.square(standardised),
+        }
+
+    def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
+        """Return R², RMSE and MAE, the means over an example's numbers; R² is 0 where all targets are the same."""
+        spread = sums["target_squared"] - sums["target"] ** 2 / examples
+        known = spread > 1e-6 * sums["target_squared"]
+        r2 = known * (1 - sums["squared"] / (spread * known + (known == 0)))
+        return {
+            "r2": r2.mean(),
+            "rmse": ((sums["scaled"] / examples) ** 0.5).mean(),
+            "mae": (sums["absolute"] / examples).mean(),
+        }
+
+    def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
+        """Return the predicted numbers in their own units, float32 (B, T)."""
+        return {"numbers": outputs * constants["target_deviation"] + constants["target_mean"]}
+
+    def scores(self, predicted: Predicted) -> RegressionScores:
+        """Return the metrics of `RegressionScores`."""
+        return RegressionScores(predicted.targets, predicted.prediction("numbers"))
+
+    def report(self, predicted: Predicted) -> dict[str, Any]:
+        """Return every metric, and those of each number where there are several."""
+        found = self.scores(predicted).measure(np.ones((1, len(predicted.targets)), np.int32))
+        several = found["r2_of_each"].shape[1] > 1
+        values = {name: value[0].tolist() for name, value in found.items() if value.ndim == 1 or several}
+        return {"numbers": predicted.names, **{name: _as_json(value) for name, value in values.items()}}
+
+    def pictures(self, predicted: Predicted) -> Iterable[Picture]:
+        """Return the predictions against the truth, and the residuals."""
+        targets = np.asarray(predicted.targets).reshape(len(predicted.targets), -1)
+        arguments = targets, predicted.prediction("numbers"), predicted.names
+        yield Picture("predicted.png", partial(draw_predicted, *arguments))
+        yield Picture("residuals.png", partial(draw_residuals, *arguments))
+
+
+def _standardised(constants: Mapping[str, jax.Array], targets: jax.Array) -> jax.Array:
+    numbers = targets.reshape(targets.shape[0], -1)
+    return (numbers - constants["target_mean"]) / constants["target_deviation"]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    return value if math.isfinite(value) else None

@@ -1,0 +1,280 @@
+"""Several tasks for each image, learned together: named heads on one trunk.
+
+The heads are slices of the model's last layer: no output of one depends on another's weights.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxcnn.data.targets import choose_targets, described_targets
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.tasks.arithmetic import ratio
+from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task
+
+
+class Head(NamedTuple):
+    """One of several tasks.
+
+    Attributes:
+        name: of its target in the dictionary of targets.
+        task: what is learned.
+        weight: of its loss in the sum of all.
+        width: how many of the model's outputs are its own; 0 until the data are known.
+    """
+
+    name: str
+    task: Task
+    weight: float = 1.0
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class Several(Task):
+    """Named tasks on one trunk. Targets are a dictionary with an array for each.
+
+    An example may lack a target: a class number of -1, or a number that is NaN. It has no part in that head's loss and
+    metrics. The loss is the sum of the heads' losses, each times its weight. Metrics and predictions have the head's
+    name before their own: `species_accuracy`, `species.logits`.
+    """
+
+    heads: tuple[Head, ...]
+
+    name = "several"
+
+    @classmethod
+    def of(cls, heads: Collection[str], create: Callable[[str], Task]) -> "Several":
+        """Return the task of heads written as in a config: `species=classification`, `area=regression:0.5`.
+
+        Args:
+            heads: one or more.
+            create: makes a task from its name.
+
+        Raises:
+            ConfigError: there is none, or one is written in another way.
+        """
+        form = "NAME=TASK or NAME=TASK:WEIGHT for each, as species=classification area=regression:0.5"
+        if not heads:
+            raise ConfigError("no heads", where="task.heads", expected=form, found="none")
+        made: list[Head] = []
+        for written in heads:
+            name, equals, rest = written.partition("=")
+            kind, colon, weight = rest.rpartition(":") if rest.rpartition(":")[0] else (rest, "", "1")
+            if colon and not _is_number(weight):  # of a task of one's own, FILE.py:NAME
+                kind, weight = rest, "1"
+            if not equals or not name.isidentifier() or kind in ("", cls.name) or not float(weight) > 0:
+                raise ConfigError("not a head", where="task.heads", expected=form, found=repr(written))
+            if name in [head.name for head in made]:
+                raise ConfigError("two heads of one name", where="task.heads", found=name)
+            made.append(Head(name, create(kind), float(weight)))
+        return cls(tuple(made))
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Those of all heads."""
+        return {f"{head.name}_{name}": kind for head in self.heads for name, kind in head.task.metrics.items()}
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Those of all heads."""
+        return tuple(f"{head.name}_{name}" for head in self.heads for name in head.task.logged)
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Those of all heads."""
+        return tuple(f"{head.name}_{name}" for head in self.heads for name in head.task.reported)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The first one of each head."""
+        return tuple(f"{head.name}_{head.task.compared[0]}" for head in self.heads)
+
+    @property
+    def uses(self) -> frozenset[str]:  # type: ignore[override]
+        """MixUp where every head can be mixed, smoothing where any has labels; of which class, weights do not say."""
+        mixes = {"mixup"} if all("mixup" in head.task.uses for head in self.heads) else set()
+        smooths = {"label_smoothing"} if any("label_smoothing" in head.task.uses for head in self.heads) else set()
+        return frozenset(mixes | smooths)
+
+    def check(self, targets: Any, names: Any, where: str) -> None:
+        """Raise DataError where a head has no targets, or targets that do not fit its task."""
+        wanted = [head.name for head in self.heads]
+        if not isinstance(targets, Mapping) or set(targets) != set(wanted):
+            raise DataError(
+                "not the targets of these heads",
+                where=f"{where} targets",
+                expected=f"a dictionary of {', '.join(sorted(wanted))}",
+                found=described_targets(targets),
+                fix="name a head for each target with --task.heads",
+            )
+        for head in self.heads:
+            head.task.check(targets[head.name], _of(names, head.name), f"{where} {head.name}")
+
+    def outputs(self, targets: Any, names: Any) -> int:
+        """Return the outputs of all heads."""
+        return sum(head.task.outputs(targets[head.name], _of(names, head.name)) for head in self.heads)
+
+    def described(self, targets: Any, names: Any) -> str:
+        """Return what each head learns, and how many training images lack its target."""
+        parts = []
+        for head in self.heads:
+            own = targets[head.name]
+            lacking = int((~np.asarray(head.task.present(own))).sum())
+            without = f" ({lacking:,} images lack it)" if lacking else ""
+            parts.append(f"{head.name}: {head.task.described(own, _of(names, head.name))}{without}")
+        return ", ".join(parts)
+
+    def fitted(self, targets: Any, names: Any) -> "Several":
+        """Return the task with the width of each head."""
+        heads = []
+        for head in self.heads:
+            own, called = targets[head.name], _of(names, head.name)
+            width = head.task.outputs(own, called)
+            heads.append(head._replace(task=head.task.fitted(own, called), width=width))
+        return replace(self, heads=tuple(heads))
+
+    def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
+        """Return those of all heads, each of the examples that have its target."""
+        found: dict[str, Any] = {}
+        for head in self.heads:
+            own = train_targets[head.name]
+            own = choose_targets(own, np.asarray(head.task.present(own)))
+            found |= {f"{head.name}.{name}": value for name, value in head.task.constants(own).items()}
+        return found
+
+    def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
+        """Return the weighted sum of the heads' losses, float32 (B,); 0 for a target that an example lacks."""
+        total = jnp.zeros(outputs.shape[0], jnp.float32)
+        for head, own_outputs, own_targets, present in self._each(outputs, targets):
+            losses = head.task.losses(values, _own(constants, head), own_outputs, own_targets)
+            total = total + head.weight * jnp.where(present, losses, 0)
+        return total
+
+    def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
+        """Return those of all heads, and which examples have a head's target."""
+        found: dict[str, Any] = {}
+        for head, own_outputs, own_targets, present in self._each(outputs, targets):
+            found[f"{head.name}.present"] = present
+            for name, values in head.task.statistics(_own(constants, head), own_outputs, own_targets).items():
+                mask = present.reshape(-1, *[1] * (values.ndim - 1))
+                found[f"{head.name}.{name}"] = jnp.where(mask, values, jnp.zeros((), values.dtype))
+        return found
+
+    def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
+        """Return those of all heads, over the examples that have their targets."""
+        found: dict[str, Any] = {}
+        for head in self.heads:
+            own = _own(sums, head)
+            present = own.pop("present")
+            shares = {name: ratio(value, present) for name, value in own.items()}  # sums over present, divided
+            found |= {f"{head.name}_{name}": value for name, value in head.task.measures(shares, 1).items()}
+        return found
+
+    def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
+        """Return those of all heads, also for examples that lack their targets."""
+        found: dict[str, Any] = {}
+        for head, own_outputs in self._slices(outputs):
+            decoded = head.task.decode(_own(constants, head), own_outputs)
+            found |= {f"{head.name}.{name}": array for name, array in decoded.items()}
+        return found
+
+    def scores(self, predicted: Predicted) -> Scores:
+        """Return the metrics of all heads, each over the examples that have its target."""
+        return _SeveralScores(self, predicted)
+
+    def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
+        """Return the constants that the heads choose."""
+        found = dict(predicted.constants)
+        for head, own, _ in self.predicted(predicted):
+            found |= {f"{head.name}.{name}": value for name, value in head.task.tuned(own).items()}
+        return found
+
+    def report(self, predicted: Predicted) -> dict[str, Any]:
+        """Return each head's report, and how many test images have its target."""
+        return {
+            head.name: {"examples": int(present.sum()), **head.task.report(own)}
+            for head, own, present in self.predicted(predicted)
+        }
+
+    def pictures(self, predicted: Predicted) -> Iterable[Picture]:
+        """Return those of all heads, the head's name before each picture's."""
+        for head, own, _ in self.predicted(predicted):
+            for picture in head.task.pictures(own):
+                yield Picture(f"{head.name}_{picture.name}", picture.draw)
+
+    def predicted(self, predicted: Predicted) -> Iterator[tuple[Head, Predicted, np.ndarray]]:
+        """Yield each head with the predictions for the examples that have its target, and which those are."""
+        for head in self.heads:
+            if not isinstance(predicted.targets, Mapping) or head.name not in predicted.targets:
+                found = described_targets(predicted.targets)
+                raise DataError("predictions of another task", where="targets", expected=head.name, found=found)
+            targets = predicted.targets[head.name]
+            present = np.asarray(head.task.present(targets))
+            images = predicted.images
+            own = Predicted(
+                choose_targets(targets, present),
+                {name: array[present] for name, array in _own(predicted.predictions, head).items()},
+                _own(predicted.constants, head),
+                _of(predicted.names, head.name),
+                None if images is None else images if present.all() else images[np.flatnonzero(present)],
+            )
+            yield head, own, present
+
+    def _slices(self, outputs: jax.Array) -> Iterator[tuple[Head, jax.Array]]:
+        first = 0
+        for head in self.heads:
+            yield head, outputs[:, first : first + head.width]
+            first += head.width
+
+    def _each(self, outputs: jax.Array, targets: Any) -> Iterator[tuple[Head, jax.Array, Any, jax.Array]]:
+        """Yield each head with its outputs, its targets, 0 where they are lacking, and which examples have one."""
+        for head, own_outputs in self._slices(outputs):
+            present = jnp.asarray(head.task.present(targets[head.name]))
+
+            def filled(array: jax.Array, present: jax.Array = present) -> jax.Array:
+                return jnp.where(present.reshape(-1, *[1] * (array.ndim - 1)), array, jnp.zeros((), array.dtype))
+
+            yield head, own_outputs, jax.tree.map(filled, targets[head.name]), present
+
+
+class _SeveralScores:
+    """The metrics of all heads."""
+
+    def __init__(self, task: Several, predicted: Predicted):
+        self._heads = [(head, head.task.scores(own), present) for head, own, present in task.predicted(predicted)]
+
+    def measure(self, counts_BxN: np.ndarray, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """Return each metric, (B,); NaN for a counting in which no example has the head's target."""
+        found: dict[str, Any] = {}
+        for head, scores, present_N in self._heads:
+            prefix = f"{head.name}_"
+            own = None if names is None else [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            counts = counts_BxN[:, present_N]
+            empty_B = counts.sum(-1) == 0
+            usable = np.where(empty_B[:, None], 1, counts)
+            for name, values in scores.measure(usable, own).items():
+                if values.ndim == 1:
+                    found[prefix + name] = np.where(empty_B, np.nan, values)
+        return found
+
+
+def _own(tree: Mapping[str, Any], head: Head) -> dict[str, Any]:
+    """Return what stands under a head's name, by the rest of its name."""
+    prefix = f"{head.name}."
+    return {name.removeprefix(prefix): value for name, value in tree.items() if name.startswith(prefix)}
+
+
+def _of(names: Any, head: str) -> Any:
+    return names.get(head) if isinstance(names, Mapping) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
