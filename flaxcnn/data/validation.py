@@ -68,11 +68,12 @@ def _divide(
 ) -> tuple[Split, Split]:
     taken = int(np.count_nonzero(held_out))
     if taken in (0, len(examples)):
+        groups = "" if examples.groups is None else f", of {len(np.unique(examples.groups)):,} groups"
         raise DataError(
             "nothing left to train on" if taken else f"no images for {purpose}",
             where=where,
             expected=f"at least one image to train on and one for {purpose}",
-            found=f"{taken:,} of {len(examples):,} drawn for {purpose}",
+            found=f"{taken:,} of {len(examples):,} drawn for {purpose}{groups}",
             fix=f"choose a {'smaller' if taken else 'larger'} fraction",
         )
     training, other = (examples.choose(np.flatnonzero(side)) for side in (~held_out, held_out))

@@ -181,3 +181,9 @@ def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction, line):
     with pytest.raises(DataError) as refused:
         split_validation(Split(distinct_images(1200), np.zeros(1200, np.int32)), fraction)
     assert str(refused.value) == line
+
+
+def test_too_few_groups_for_a_fraction_are_counted_in_the_error():
+    with pytest.raises(DataError) as refused:
+        split_validation(Split(distinct_images(12), np.zeros(12, np.int32), np.arange(12, dtype=np.int32) % 3), 1e-9)
+    assert refused.value.found == "0 of 12 drawn for validation, of 3 groups"
