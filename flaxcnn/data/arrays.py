@@ -153,7 +153,11 @@ def channels_first(shape: tuple[int, ...]) -> bool:
 def _images(images: Any, where: str) -> Images:
     if isinstance(images, StoredImages):
         return images
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except ValueError as error:
+        expected = "images of one size, uint8 (N, H, W, C) or (N, H, W)"
+        raise DataError("no array of images", where=where, expected=expected, found=str(error)) from error
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8, copy=False)
     expected, found = "uint8 (N, H, W, C) or (N, H, W)", f"{array.dtype} {array.shape}"

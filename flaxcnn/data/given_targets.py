@@ -96,7 +96,8 @@ def _tree(parts: Sequence[Any], names: Any, wheres: Sequence[str], may_lack: boo
 
 
 def _leaf(parts: list[_Given], names: Any) -> tuple[list[Any], tuple[str, ...]]:
-    first = parts[0]
+    first = next((part for part in parts if not _all_lack(part)), parts[0])
+    parts = [_as(part, first) if _all_lack(part) else part for part in parts]
     for part in parts:
         if part.kind != first.kind:
             expected = f"{first.kind} as {first.where}"
@@ -156,6 +157,17 @@ def _given(values: Any, where: str, may_lack: bool) -> _Given:
             )
         array = _spread(array, lacking, kind)
     return _Given(kind, array, lacking, where)
+
+
+def _all_lack(part: _Given) -> bool:
+    return bool(len(part.lacking) and part.lacking.all())
+
+
+def _as(part: _Given, like: _Given) -> _Given:
+    """Return a part of which every example lacks the target as one of the same kind as another part."""
+    if like.kind == "labels":
+        return part
+    return part._replace(kind=like.kind, array=_spread(like.array[:0], part.lacking, like.kind))
 
 
 def _is_absent(value: Any) -> bool:

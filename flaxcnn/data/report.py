@@ -54,7 +54,7 @@ def describe_absent(splits: Mapping[str, Split], target_names: Any) -> str | Non
     counted: dict[str, tuple[str, Any, list[str]]] = {}
     for split_name, split in splits.items():
         for name, array, names in name_leaves(split.targets, target_names):
-            if is_classes(array) or (array.dtype == bool and array.ndim == 2):
+            if is_classes(array) or (array.dtype == bool and array.ndim <= 2):
                 _, _, parts = counted.setdefault(name, ("classes" if is_classes(array) else "labels", names, []))
                 if part := _absent(split_name, array, names, "" if parts else f" of {len(names):,} {counted[name][0]}"):
                     parts.append(part)
@@ -167,13 +167,15 @@ def _groups(dataset: Dataset) -> str | None:
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         if split.groups is not None:
             sizes = np.unique(split.groups, return_counts=True)[1]
-            parts.append(f"{len(sizes):,} in {name}, of {min(sizes):,} to {max(sizes):,} images")
+            least, most = np.min(sizes), np.max(sizes)
+            images = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            parts.append(f"{len(sizes):,} in {name}, of {images} {'image' if most == 1 else 'images'}")
     return f"groups   {'; '.join(parts)}" if parts else None
 
 
 def _rows_of(name: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the table of an array of the targets: of train and of test."""
-    if arrays[0].dtype == np.float32:
+    if not is_classes(arrays[0]) and arrays[0].dtype != bool:
         rows: list[tuple[str, ...]] = [(name or "number", "split", "least", "mean", "greatest", "missing")]
         for column, called in enumerate(names):
             for split, array in zip(("train", "test"), arrays, strict=True):
@@ -188,7 +190,7 @@ def _rows_of(name: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]
     return [*rows, ("all", *(f"{len(array):,}" for array in arrays))]
 
 
-def _spread(numbers: npt.NDArray[np.float32]) -> list[str]:
+def _spread(numbers: npt.NDArray[Any]) -> list[str]:
     """Return the least, the mean and the greatest of numbers, and how many are missing."""
     present = numbers[~np.isnan(numbers)].astype(np.float64)
     measured = (np.min(present), np.mean(present), np.max(present)) if len(present) else ()

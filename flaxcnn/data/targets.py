@@ -74,13 +74,18 @@ def row_text(row: Any, names: Any) -> str:
         return ", ".join(f"{key} {row_text(value, names[key])}" for key, value in row.items())
     if row is None:
         return "–"
-    if isinstance(row, int):
-        return str(names[row])
-    if isinstance(row, float):
-        return f"{row:.6g}"
-    if all(isinstance(value, bool) for value in row):
-        return " ".join(name for name, holds in zip(names, row, strict=True) if holds) or "none"
-    return " ".join("–" if value is None else f"{value:.6g}" if isinstance(value, float) else "…" for value in row)
+    if isinstance(row, bool) or (isinstance(row, list) and all(isinstance(value, bool) for value in row)):
+        holding = [name for name, holds in zip(names, [row] if isinstance(row, bool) else row, strict=True) if holds]
+        return " ".join(holding) or "none"
+    if isinstance(row, list):
+        return " ".join(map(_number_text, row))
+    return str(names[row]) if isinstance(row, int) else _number_text(row)
+
+
+def _number_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "…"
+    return "–" if value is None else f"{value:.6g}"
 
 
 def _without_nan(row: Any) -> Any:

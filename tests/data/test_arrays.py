@@ -100,6 +100,16 @@ def test_in_a_dictionary_an_example_may_lack_a_target():
     }
 
 
+def test_a_split_may_lack_a_target_altogether():
+    train = {"kind": ["ant", "bee"] * 4, "box": np.ones((8, 2)), "stage": [1, 2] * 4}
+    dataset = from_arrays(IMAGES[:8], train, test=(IMAGES[8:], dict.fromkeys(train, [None] * 4)))
+    assert dataset.test.targets["kind"].tolist() == [-1] * 4
+    assert dataset.test.targets["stage"].tolist() == [-1] * 4
+    assert np.isnan(dataset.test.targets["box"]).all()
+    assert dataset.test.targets["box"].shape == (4, 2)
+    assert dataset.target_names == {"kind": ("ant", "bee"), "box": ("0", "1"), "stage": ("0", "1", "2")}
+
+
 @pytest.mark.parametrize(
     ("targets", "where", "found"),
     [
@@ -159,11 +169,16 @@ def test_target_names_that_do_not_go_with_the_targets_are_refused(targets, names
         (IMAGES.reshape(COUNT, -1), "uint8 (12, 90)"),
         (IMAGES[0, 0, 0, 0], "uint8 ()"),
         (np.zeros((COUNT, 3, 8, 8), np.uint8), "uint8 (12, 3, 8, 8)"),
+        (["1.png", "2.png"], "<U5 (2,)"),
     ],
 )
 def test_images_of_another_kind_are_refused(images, found):
     error = refused([0] * COUNT, images=images)
     assert (error.where, error.found) == ("arrays images", found)
+
+
+def test_images_of_different_sizes_are_no_array():
+    assert refused([0, 0], images=[IMAGES[0], IMAGES[1, 1:]]).where == "arrays images"
 
 
 def test_gray_images_have_one_channel_and_whole_numbers_of_a_byte_are_taken():

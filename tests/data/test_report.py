@@ -12,6 +12,7 @@ from flaxcnn.data import (
     describe_absent,
     describe_duplicates,
     draw_examples,
+    find_duplicates,
     from_arrays,
     load,
 )
@@ -65,7 +66,7 @@ def test_each_array_of_a_dictionary_has_its_table_and_groups_are_counted():
         "source   arrays",
         "train    3 images 2×3×1 uint8, values 0 to 0, mean 0.00; targets marks bool 2, mg float32, species int32",
         "test     2 images 2×3×1 uint8, values 0 to 0, mean 0.00; targets marks bool 2, mg float32, species int32",
-        "groups   2 in train, of 1 to 2 images; 2 in test, of 1 to 1 images",
+        "groups   2 in train, of 1 to 2 images; 2 in test, of 1 image",
         "",
         "marks  train  test",
         "spots      2     1",
@@ -115,6 +116,29 @@ def test_labels_without_an_example_are_named_as_classes_are():
 def test_examples_with_any_targets_are_drawn(tmp_path, targets, names):
     draw_examples(several(targets, names), tmp_path / "examples.png")
     assert pixels(tmp_path / "examples.png").size
+
+
+@pytest.mark.parametrize(
+    ("targets", "names", "shown"),
+    [
+        (np.array([[1, -2], [3, 4]], np.int32), ("a", "b"), "1 -2"),
+        (np.array([True, False]), ("ripe",), "ripe"),
+        (np.zeros((2, 3, 4), np.float32), (), "… … …"),
+        (
+            {"box": np.zeros((2, 3, 4), np.float32), "n": np.zeros((2, 0), bool)},
+            {"box": (), "n": ()},
+            "box … … …, n none",
+        ),
+    ],
+)
+def test_targets_that_only_a_task_of_a_users_own_knows_are_reported_too(tmp_path, targets, names, shown):
+    # A picture and its copy of other tones.
+    images = np.stack([np.arange(100, 112), np.arange(140, 152)]).astype(np.uint8).reshape(2, 3, 4, 1)
+    dataset = Dataset("drawn", Split(images, targets), Split(images + 1, targets), names)
+    assert describe(dataset)[0] == "source   drawn"
+    assert describe_absent({"training": dataset.train}, names) is None
+    draw_examples(dataset, tmp_path / "examples.png")
+    assert f"test 0 ({shown})" in describe_duplicates(find_duplicates(dataset), names)[-2]
 
 
 def test_the_targets_of_near_duplicates_are_said_whatever_they_are():
