@@ -25,8 +25,9 @@ sweep: ## search a learning rate and a schedule for the paper's CNN (some 10 min
 	$(setup) sweep $(EXTRAS)
 	'$(VENV)/bin/python' -m flaxcnn sweep $(ARGS)
 
-# Two processes, a file of tests at a time: most of a test's time is compilation, on one core.
-PARALLEL = -n 2 --dist loadfile
+# Two processes, a file of tests at a time: most of a test's time is compilation, on one core. The files that take
+# longest come first (tests/conftest.py), so that neither process waits long for the other at the end.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 QUICK = 'not benchmarks and not devices and not faults and not sweeps'
 
 test: ## run the tests, but for those of the targets below
@@ -51,7 +52,7 @@ test-lowest: ## run the tests on Python 3.11 with the lowest versions that pypro
 
 test-faults: ## kill and damage runs, 30 random kills of each model, in every odd environment (some 10 minutes)
 	$(setup) test $(EXTRAS)
-	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest $(PARALLEL) tests/runs/test_faults.py tests/test_environment.py $(ARGS)
+	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest -n 2 --dist worksteal tests/runs/test_faults.py tests/test_environment.py $(ARGS)
 
 test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 5 minutes)
 	$(setup) test $(EXTRAS)
@@ -64,10 +65,10 @@ lint: ## check style, formatting, types and the direction of imports
 	'$(VENV)/bin/mypy'
 	'$(VENV)/bin/lint-imports' --no-logo
 
-bench: ## time every workload beside plain Flax, Keras and PyTorch, and rewrite the README's table (some 25 minutes)
+bench: ## time every workload beside plain Flax, Keras and PyTorch, and rewrite docs/performance.md (some 25 minutes)
 	$(setup) $(EXTRAS)
 	@sh scripts/bench_environment.sh
-	'$(VENV)/bin/python' -m benchmarks --json docs/benchmarks.json --picture docs/images/benchmarks.png --readme $(ARGS)
+	'$(VENV)/bin/python' -m benchmarks --json docs/benchmarks.json --picture docs/images/benchmarks.png --document $(ARGS)
 
 results: ## train every config over its seeds and rewrite docs/results.md (hours; ARGS=mnist_fast for one)
 	$(setup) $(EXTRAS)

@@ -1,6 +1,6 @@
 """Times this library beside its peers and the machine's limit, on CPU: `make bench`.
 
-    python -m benchmarks [--workloads a,b] [--rounds N] [--json FILE] [--picture FILE] [--readme [FILE]] [--check]
+    python -m benchmarks [--workloads a,b] [--rounds N] [--json FILE] [--picture FILE] [--document [FILE]] [--check]
 
 Within a row every program takes its turn in each round, so that a machine that grows slower meanwhile is slower for all
 of them. Programs of jobs are processes that compile, warm up and then wait: only the work is timed. Whole processes are
@@ -17,7 +17,7 @@ from benchmarks import measure, peers, picture, report
 from benchmarks.worker import ROOT
 from benchmarks.workloads import ROWS, WORKLOADS
 
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 
 
 def main() -> int:
@@ -27,11 +27,11 @@ def main() -> int:
     if unknown:
         print(f"error: no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
-    if options.readme:
+    if options.document:
         try:  # before the minutes that it takes
-            report.with_table(options.readme.read_text(encoding="utf-8"), "")
+            report.with_tables(options.document.read_text(encoding="utf-8"), "")
         except (OSError, report.MissingMarkersError) as error:
-            print(f"error: no place for the table in {options.readme}: {error}", file=sys.stderr)
+            print(f"error: no place for the tables in {options.document}: {error}", file=sys.stderr)
             return 2
     os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
     pythons, left_out = peers.pythons()
@@ -45,11 +45,11 @@ def main() -> int:
         options.json.write_text(json.dumps({**figures, "summary": summary}, indent=1) + "\n")
     if options.picture:
         picture.draw(figures, summary, options.picture)
-    if options.readme:
-        link = os.path.relpath(options.picture, options.readme.parent) if options.picture else None
-        text = options.readme.read_text(encoding="utf-8")
-        table = report.as_markdown(figures, summary, link)
-        options.readme.write_text(report.with_table(text, table), encoding="utf-8")
+    if options.document:
+        link = os.path.relpath(options.picture, options.document.parent) if options.picture else None
+        text = options.document.read_text(encoding="utf-8")
+        tables = report.as_markdown(figures, summary, link)
+        options.document.write_text(report.with_tables(text, tables), encoding="utf-8")
     held = summary["not_judged"] or all(target["met"] for target in summary["targets"])
     return 1 if options.check and not held else 0
 
@@ -68,7 +68,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios there")
     parser.add_argument(
-        "--readme", type=Path, nargs="?", const=README, metavar="FILE", help="rewrite the table there (README.md)"
+        "--document",
+        type=Path,
+        nargs="?",
+        const=DOCUMENT,
+        metavar="FILE",
+        help="rewrite the tables there (docs/performance.md)",
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed or not measured")
     return parser.parse_args()

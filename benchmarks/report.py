@@ -1,4 +1,4 @@
-"""From measurements to medians, ratios and targets, and these as text: on a terminal and as the README's table."""
+"""From measurements to medians, ratios and targets, and these as text: on a terminal, and as tables for the docs."""
 
 import statistics
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _CORES, _JAX = 2, 12  # that the targets are for
 
 
 class MissingMarkersError(ValueError):
-    """A text has no place for the table."""
+    """A text has no place for the tables."""
 
 
 def summarize(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,12 +131,12 @@ def _text_line(label: str, found: Mapping[str, float], written: Any, rest: str =
 
 
 def as_markdown(figures: Mapping[str, Any], summary: Mapping[str, Any], picture: str | None = None) -> str:
-    """Return the README's table.
+    """Return the tables of rows and of targets, for docs/performance.md.
 
     Args:
         figures: as `measure` returned them.
         summary: of them.
-        picture: link to the picture, from where the table stands.
+        picture: link to the picture, from where the tables stand.
     """
     shown = [program for program in PROGRAMS if any(program in row["programs"] for row in summary["rows"].values())]
     lines = [
@@ -168,8 +168,8 @@ def as_markdown(figures: Mapping[str, Any], summary: Mapping[str, Any], picture:
     return "\n".join(lines)
 
 
-def with_table(text: str, table: str) -> str:
-    """Return a text with the table between its two markers, in place of what stood there.
+def with_tables(text: str, tables: str) -> str:
+    """Return a text with the tables between its two markers, in place of what stood there.
 
     Raises:
         MissingMarkersError: there aren't exactly the two, in order.
@@ -178,7 +178,7 @@ def with_table(text: str, table: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in before + after:
         raise MissingMarkersError(f"expected one {BEGIN} and one {END} after it")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
 
 def _targets_as_markdown(figures: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flaxcnn import contracts, data, evaluation, layers, models, training
+    from flaxcnn.adapters import adapt
     from flaxcnn.contracts import Contract, assert_contract, derive_contract
     from flaxcnn.data import Dataset, Split, epoch_order
     from flaxcnn.evaluation.sums import Sums, evaluate
@@ -40,6 +41,7 @@ _HOME = {
     "TrainState": "flaxcnn.training",
     "adam": "flaxcnn.training",
     "adamw": "flaxcnn.training",
+    "adapt": "flaxcnn.adapters",
     "assert_contract": "flaxcnn.contracts",
     "convolution": "flaxcnn.layers.convolution",
     "create": "flaxcnn.models",
@@ -67,6 +69,7 @@ __all__ = [
     "TrainState",
     "adam",
     "adamw",
+    "adapt",
     "assert_contract",
     "contracts",
     "convolution",

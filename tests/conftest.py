@@ -19,6 +19,19 @@ CHECKOUT = Path(__file__).parents[1]
 TRAIN_EXAMPLES, TEST_EXAMPLES = 1000, 300
 
 
+# The files of tests that take longest, in order; of tests that run in several processes these begin.
+LONGEST = (
+    *("runs/test_faults.py", "test_pinned.py", "runs/test_reproduce.py", "training/test_practice.py"),
+    *("runs/test_practice.py", "runs/test_train.py", "test_compilation_cache.py", "layers/test_convolution.py"),
+    *("training/test_step.py", "layers/test_augmentation.py", "sweeps/test_decisions.py", "runs/test_steps.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+
+
 def mnist_file(name):
     return gzip.decompress(importlib.resources.files("flaxcnn").joinpath("data", "mnist", name).read_bytes())
 
@@ -74,6 +87,18 @@ def no_kept_programs(cache_settings):
         jax.config.update(name, value)
 
 
+@pytest.fixture(scope="module")
+def light_programs():
+    """Programs that XLA compiles in half the time, and that run slower: for tests of values that hold to rounding."""
+    import jax
+
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def command_environment(own_cache):
     """The environment of a command: the library of this checkout, one JAX device, a cache of the tests, no colours."""
@@ -96,25 +121,37 @@ def fork(command_environment):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(small_mnist, command_environment, tmp_path_factory):
+def commands(command_environment):
+    """What runs the real command in processes that are started fast: `commands.run(words, folder)`."""
+    from tests.commands import Commands
+
+    commands = Commands(command_environment)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(small_mnist, commands, tmp_path_factory):
     """The folder of a real run that ended: 12 steps, rows with every metric, checkpoints after 8 and 12."""
     folder = tmp_path_factory.mktemp("tiny-run") / "run"
     options = ("--data.source", f"idx:{small_mnist}", "--data.validation", "0.2", "--training.steps", "12")
     options += ("--logging.every", "4", "--logging.test_examples", "100", "--checkpoint.every", "4")
-    words = [sys.executable, "-m", "flaxcnn", "train", *options, "--out", str(folder)]
-    done = subprocess.run(words, env=command_environment, capture_output=True, text=True, timeout=300)
+    done = commands.run(["train", *options, "--out", folder], folder.parent)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.fixture
-def flaxcnn(command_environment, tmp_path):
+def flaxcnn(commands, command_environment, tmp_path):
     """Run the real command as a process in an empty folder: `flaxcnn("train", "--out", folder)`.
 
-    `first` is Python that the process runs before it becomes the command, to give up rights or room.
+    `first` is Python that the process runs before it becomes the command, to give up rights or room. With it, or with
+    options of `subprocess.run`, the process is an interpreter of its own, and otherwise a fork of one.
     """
 
     def run(*arguments, cwd=tmp_path, first="", **options):
+        if not first and not options:
+            return commands.run(arguments, cwd)
         words = [sys.executable, "-m", "flaxcnn", *map(str, arguments)]
         if first:
             words = [sys.executable, "-c", f"{first}\nimport os, sys\nos.execv(sys.executable, {words!r})"]

@@ -16,10 +16,16 @@ for words in json.load(sys.stdin):
 """
 
 
-def answers(environment, folder, commands):
-    """Run commands in a folder; return of each its words, exit code, and what it said on stderr and on stdout."""
+def answers(environment, folder, commands, first=""):
+    """Run commands in a folder; return of each its words, exit code, and what it said on stderr and on stdout.
+
+    `first` is Python that the process runs before it becomes the one of the commands.
+    """
+    words = [sys.executable, "-c", PROGRAM]
+    if first:
+        words = [sys.executable, "-c", f"{first}\nimport os, sys\nos.execv(sys.executable, {words!r})"]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        words,
         input=json.dumps(commands),
         env=environment,
         cwd=folder,

@@ -160,11 +160,9 @@ class Fork:
         self._until(lambda: all(f"at {name}\n" in each.out or each.code is not None for each in started), seconds)
         assert all(f"at {name}\n" in each.out for each in started), [each.out + each.err for each in started]
 
-    def wait(self, started: list[Started], seconds: float = 60) -> float:
-        """Return once all of the processes ended, and after how many seconds."""
-        begun = time.monotonic()
+    def wait(self, started: list[Started], seconds: float = 60) -> None:
+        """Return once all of the processes ended."""
         self._until(lambda: all(each.code is not None for each in started), seconds)
-        return time.monotonic() - begun
 
     def run(self, program: str, count: int, out: Path, **names: object) -> list[str]:
         """Run a program in so many processes that end without an error, and return what each printed."""

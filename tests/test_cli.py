@@ -1,6 +1,6 @@
 """A user's mistake through the real command: one line on stderr, exit code 2, nothing overwritten, no traceback."""
 
-import resource
+import json
 import shutil
 import struct
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flaxcnn import __version__
+from tests.many_commands import answers
 
 
 def refused(done, *parts):
@@ -21,20 +22,22 @@ def refused(done, *parts):
         assert str(part) in lines[0]
 
 
-def test_help_answers_in_under_a_second_of_the_processor(flaxcnn):
-    def seconds():
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    took = []
-    for _ in range(3):
-        before = seconds()
-        done = flaxcnn("--help")
-        took.append(seconds() - before)
-    assert done.returncode == 0
+def test_help_imports_nothing_that_takes_long(command_environment):
+    program = """
+import json, sys
+from flaxcnn.__main__ import main
+code = main(["--help"])
+print(json.dumps([code, *{name.partition(".")[0] for name in sys.modules}]), file=sys.stderr)
+"""
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, env=command_environment, capture_output=True, text=True, timeout=60)
+    code, *imported = json.loads(done.stderr)
+    assert code == 0
     assert {"train", "evaluate", "data", "contract"} <= set(done.stdout.split())
-    assert min(took) < 1
-    assert flaxcnn("help").stdout == done.stdout
+    heavy = {"jax", "flax", "optax", "orbax", "scipy", "matplotlib", "PIL", "optuna", "tensorflow_datasets", "rich"}
+    assert not heavy & set(imported)
+    (same,) = answers(command_environment, None, [["help"]])
+    assert same["printed"] == done.stdout
 
 
 def test_an_interrupt_that_the_garbage_collector_swallows_ends_the_command(command_environment, tmp_path):
@@ -207,20 +210,21 @@ def test_a_complete_run_where_nothing_may_be_written_is_advised_to_be_copied(fla
     assert "--out" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("train", "--out", "closed/run"),
-        ("train", "--batch-size", "auto", "--out", "closed/run"),
-        ("train", "closed/mine.py"),
-        ("lr-find", "closed/mine.py"),
-        ("evaluate", "closed/run"),
-        ("resume", "closed/run"),
-    ],
-)
-def test_a_folder_that_may_not_be_entered_is_named(words, flaxcnn, tmp_path):
+def test_a_folder_that_may_not_be_entered_is_named(command_environment, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o000)
-    refused(flaxcnn(*words, first=WITHOUT_ROOT_RIGHTS), "closed/", "ermission denied")
+    commands = [
+        ["train", "--out", "closed/run"],
+        ["train", "--batch-size", "auto", "--out", "closed/run"],
+        ["train", "closed/mine.py"],
+        ["lr-find", "closed/mine.py"],
+        ["evaluate", "closed/run"],
+        ["resume", "closed/run"],
+    ]
+    for each in answers(command_environment, tmp_path, commands, first=WITHOUT_ROOT_RIGHTS):
+        assert each["code"] == 2, each
+        (line,) = each["said"].splitlines()
+        assert line.startswith("flaxcnn: closed/"), line
+        assert "ermission denied" in line
 
 
 def test_no_room_for_a_file_is_named(flaxcnn, small_mnist, tmp_path):

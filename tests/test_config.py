@@ -161,7 +161,9 @@ def test_json_with_an_unknown_field_names_the_nearest():
     sections["training"]["epoch"] = 3
     with pytest.raises(ConfigError) as caught:
         from_json(sections, "config.json")
-    assert str(caught.value) == "config.json: training: unknown field 'epoch'. Did you mean 'epochs'?"
+    assert caught.value.where == "config.json: training"
+    assert "'epoch'" in caught.value.what
+    assert "'epochs'" in caught.value.fix
 
 
 @pytest.mark.parametrize(

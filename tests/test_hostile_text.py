@@ -5,7 +5,6 @@ one of these.
 """
 
 import contextlib
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 from flaxcnn.processes.options import split_address
 from flaxcnn.runs.profile import operations_of, parse_steps, place_of
 from flaxcnn.sweeps.execution.ray_cluster import require_listener
+from tests.answered import answered
 
 UNITS = [
     "1",
@@ -71,7 +71,5 @@ def test_a_long_text_is_answered_at_once(reader):
     for unit in UNITS:
         text = unit * (100_000 // len(unit))
         for each in (text, f"{text}x", f"mnist{text}!"):
-            started = time.perf_counter()
-            with contextlib.suppress(FlaxcnnError):
+            with answered(), contextlib.suppress(FlaxcnnError):
                 READERS[reader](each)
-            assert time.perf_counter() - started < 2, (unit, each[:9])

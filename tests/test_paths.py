@@ -40,21 +40,22 @@ TAKE_A_PATH = [
     ("contract", "--update", "{}"),
 ]
 
-UNUSABLE = {
-    "of a user who is not there": "~nosuchuser/x",
-    "with a name that is too long": "x" * 300,
-    "that is too long": "x/" * 3000,
-    "through a file": "file/x",
-    "through a link to itself": "loop/x",
-}
+UNUSABLE = [
+    "~nosuchuser/x",  # of a user who is not there
+    "x" * 300,
+    "x/" * 3000,
+    "file/x",  # through a file
+    "loop/x",  # through a link to itself
+]
 
 
-@pytest.mark.parametrize("path", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_path_that_cannot_be_is_one_line_in_every_command(path, command_environment, small_mnist, tmp_path):
+def test_a_path_that_cannot_be_is_one_line_in_every_command(command_environment, small_mnist, tmp_path):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "loop").symlink_to("loop")
     commands = [
-        [word.replace("{}", path).replace("SMALL", str(small_mnist)) for word in words] for words in TAKE_A_PATH
+        [word.replace("{}", path).replace("SMALL", str(small_mnist)) for word in words]
+        for path in UNUSABLE
+        for words in TAKE_A_PATH
     ]
     found = answers(command_environment, tmp_path, commands)
     assert len(found) == len(commands)

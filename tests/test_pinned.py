@@ -8,14 +8,13 @@ numbers are known to be right; a commit that moves a digest says why.
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.commands import Commands
 from tests.conftest import CHECKOUT, write_small_mnist
 from tests.runs.test_faults import MODELS
 from tests.sweeps.sweep_command import kept
@@ -78,23 +77,21 @@ def pinned_here(pins):
     return [exact] if exact else []
 
 
-def ran(name, folder, environment):
+def ran(name, folder, commands):
     """Train one of the runs in a folder that holds the small set; return its summary."""
-    command(folder, environment, "train", *RUNS[name], "--out", "run")
+    run(commands, folder, "train", *RUNS[name], "--out", "run")
     return json.loads((folder / "run" / "summary.json").read_text())
 
 
-def swept(folder, environment):
+def swept(folder, commands):
     """Search, and return the trials as the study has them."""
     (folder / "search.py").write_text(SWEEP)
-    command(folder, environment, "sweep", "search.py", "--out", "sweep")
+    run(commands, folder, "sweep", "search.py", "--out", "sweep")
     return json.loads(json.dumps(kept(folder / "sweep")))
 
 
-def command(folder, environment, *words):
-    done = subprocess.run(
-        [sys.executable, "-m", "flaxcnn", *words], cwd=folder, env=environment, capture_output=True, text=True
-    )
+def run(commands, folder, *words):
+    done = commands.run(words, folder, seconds=600)
     assert done.returncode == 0, done.stderr
 
 
@@ -109,9 +106,9 @@ def folder(small_mnist, tmp_path):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_pinned_run_ends_with_the_same_bits(name, folder, command_environment):
+def test_a_pinned_run_ends_with_the_same_bits(name, folder, commands):
     pins = json.loads(PINS.read_text())
-    summary = ran(name, folder, command_environment)
+    summary = ran(name, folder, commands)
     for here in pinned_here(pins):
         assert {each: summary[each] for each in DIGESTS} == here[name]
     for each, most in ROUNDING.items():
@@ -119,9 +116,9 @@ def test_a_pinned_run_ends_with_the_same_bits(name, folder, command_environment)
 
 
 @pytest.mark.sweeps
-def test_a_pinned_sweep_ends_with_the_same_trials(folder, command_environment):
+def test_a_pinned_sweep_ends_with_the_same_trials(folder, commands):
     pins = json.loads(PINS.read_text())
-    trials = swept(folder, command_environment)
+    trials = swept(folder, commands)
     for here in pinned_here(pins):
         assert digest(trials) == here["sweep"]
     assert [trial[2] for trial in trials] == pins["numbers"]["sweep"]  # proposed without regard to what is measured
@@ -130,16 +127,17 @@ def test_a_pinned_sweep_ends_with_the_same_trials(folder, command_environment):
 def pin():
     pins = json.loads(PINS.read_text()) if PINS.exists() else {"bits": {}, "numbers": {}}
     bits, numbers = {}, {}
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "JAX_PLATFORMS": "cpu"}
+    commands = Commands({**os.environ, "PYTHONPATH": str(CHECKOUT), "JAX_PLATFORMS": "cpu"})
     for name in RUNS:
         with tempfile.TemporaryDirectory() as folder:
             write_small(folder)
-            summary = ran(name, Path(folder), environment)
+            summary = ran(name, Path(folder), commands)
         bits[name] = {each: summary[each] for each in DIGESTS}
         numbers[name] = {each: summary[each] for each in ROUNDING}
     with tempfile.TemporaryDirectory() as folder:
         write_small(folder)
-        trials = swept(Path(folder), environment)
+        trials = swept(Path(folder), commands)
+    commands.close()
     bits["sweep"], numbers["sweep"] = digest(trials), [trial[2] for trial in trials]
     pins["bits"][f"{kind_of_processor()}, {generation()}"] = bits
     pins["numbers"] = numbers

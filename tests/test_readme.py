@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import functools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import flaxcnn
+from benchmarks import report
 from flaxcnn.cli import COMMANDS, main
 from flaxcnn.config import Experiment
 from flaxcnn.evaluation.table import LoggedRow
@@ -111,6 +113,12 @@ def test_the_recipe_as_a_file_is_the_recipe_of_the_command():
             assert in_file == type(in_file)(shown[option]), option
         else:
             assert in_file == default, option
+
+
+def test_the_tables_of_speed_are_those_of_the_figures_beside_them():
+    figures = json.loads((README.parent / "docs" / "benchmarks.json").read_text(encoding="utf-8"))
+    tables = report.as_markdown(figures, report.summarize(figures), "images/benchmarks.png")
+    assert report.with_tables(doc("performance.md"), tables) == doc("performance.md")
 
 
 def test_every_model_is_listed_with_its_number_of_parameters():

@@ -21,3 +21,11 @@ class MeshPlace:
     """As --mesh.data of train; None for what the run recorded."""
     model: int | None = None
     """As --mesh.model of train; None for what the run recorded."""
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Your own model, named again: a run's folder never makes a command import code."""
+
+    name: str | None = None
+    """FILE.py:NAME, as --model.name of train; its digest is checked. None for a model of the library."""

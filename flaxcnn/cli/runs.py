@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tyro.conf import Positional
 
 from flaxcnn.cli.computing import computing
-from flaxcnn.cli.places import DataPlace
+from flaxcnn.cli.places import DataPlace, ModelPlace
 from flaxcnn.command_line import parse
 from flaxcnn.errors import printable
 
@@ -19,6 +19,7 @@ class EvaluateOptions:
     run: Positional[str]
     """Folder of a run that ended."""
     data: DataPlace = field(default_factory=DataPlace)
+    model: ModelPlace = field(default_factory=ModelPlace)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -28,7 +29,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         from flaxcnn.runs.evaluate import evaluate_run
         from flaxcnn.runs.folder import open_run_folder
 
-        now, recorded, metrics = evaluate_run(open_run_folder(options.run), options.data.source, options.data.dir)
+        folder, data, named = open_run_folder(options.run), options.data, {"model.name": options.model.name}
+        now, recorded, metrics = evaluate_run(folder, data.source, data.dir, named)
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else printable(f"summary.json says {recorded[name]}")
         print(f"{name:26} {value}  ({same})")
@@ -82,6 +84,7 @@ class ReplayOptions:
     crash: Positional[str]
     """Folder that the run left: RUN/crash."""
     data: DataPlace = field(default_factory=DataPlace)
+    model: ModelPlace = field(default_factory=ModelPlace)
 
 
 def replay(arguments: Sequence[str]) -> int:
@@ -91,7 +94,8 @@ def replay(arguments: Sequence[str]) -> int:
         from flaxcnn.runs.crash import replay
         from flaxcnn.runs.folder import open_crash_folder
 
-        found = replay(open_crash_folder(options.crash), options.data.source, options.data.dir)
+        folder, data, named = open_crash_folder(options.crash), options.data, {"model.name": options.model.name}
+        found = replay(folder, data.source, data.dir, named)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):
         print(f"{kind:12} {'all finite' if first is None else f'{first} is the first that is not finite'}")

@@ -5,7 +5,16 @@ written in the file or on the command line is the default that stands here.
 """
 
 from flaxcnn.config.checks import type_name
-from flaxcnn.config.experiment import Experiment, from_json, to_json, with_data
+from flaxcnn.config.experiment import (
+    CODE_FIELDS,
+    Experiment,
+    field_of,
+    from_json,
+    outside_names,
+    to_json,
+    with_data,
+    with_names,
+)
 from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
 from flaxcnn.config.sections import (
     Augmentation,
@@ -21,6 +30,7 @@ from flaxcnn.config.sections import (
 )
 
 __all__ = [
+    "CODE_FIELDS",
     "Augmentation",
     "Checkpoint",
     "Data",
@@ -36,9 +46,12 @@ __all__ = [
     "Task",
     "Training",
     "experiments",
+    "field_of",
     "from_json",
     "load_experiment",
+    "outside_names",
     "to_json",
     "type_name",
     "with_data",
+    "with_names",
 ]

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from flaxcnn.config.experiment import Experiment
-from flaxcnn.config.neighbours import neighbours
+from flaxcnn.config.experiment import Experiment, with_code_beside
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
+from flaxcnn.files.neighbours import neighbours
+from flaxcnn.files.user_code import error_in
 
 Bound = TypeVar("Bound")
 Row = TypeVar("Row", "PublishedRow", "Expectation")
@@ -90,7 +91,7 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
     )
     expected = tuple(Expectation(row.metric, _as_float(row.at_least), _as_float(row.at_most)) for row in expected)
     _require_each(expected, _expectation_fault, "expected", path)
-    return ExperimentFile(path.stem, experiment, published, expected)
+    return ExperimentFile(path.stem, with_code_beside(experiment, path), published, expected)
 
 
 def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[str, Any]]:
@@ -122,12 +123,7 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
     except ConfigError as error:
         raise ConfigError(f"in this config file: {error}", where=path) from error
     except Exception as error:  # whatever the user's own Python raises
-        file, line = _place_of(error, path, beside)
-        raise ConfigError(
-            f"{f'line {line}: ' if line else ''}{type(error).__name__}: {error}",
-            where=file,
-            fix="correct the config file" if file == path else f"correct the file, which {path} imports",
-        ) from error
+        raise error_in(error, path, beside, "the config file") from error
 
 
 def bound_to(bound: Mapping[str, Any], name: str, kind: type[Bound], form: str, path: Path) -> Bound | None:
@@ -195,23 +191,3 @@ def _as_float(number: float) -> float:
         return float(number)
     except OverflowError:
         return math.inf if number > 0 else -math.inf
-
-
-def _place_of(error: Exception, path: Path, beside: Set[str]) -> tuple[Path, int | None]:
-    """Return the file and the line at which an error was raised, None for no line.
-
-    Args:
-        error: what the config file raised.
-        path: of the config file, which it is where no module beside it has raised the error.
-        beside: the names of those modules.
-    """
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        found = Path(error.filename)
-        return (path if found == path.resolve() else found), error.lineno
-    step, file, line = error.__traceback__, path, None
-    while step is not None:
-        code, module = step.tb_frame.f_code, str(step.tb_frame.f_globals.get("__name__", ""))
-        if code.co_filename == str(path) or module.partition(".")[0] in beside:
-            file, line = Path(code.co_filename), step.tb_lineno
-        step = step.tb_next
-    return file, line

@@ -76,7 +76,7 @@ class Model:
     """What is trained. How many outputs it has follows from the task and the data."""
 
     name: str = "paper_cnn"
-    """A model of the library."""
+    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX."""
     dropout: float | None = None
     """Rate of dropout; None for the model's own. Any number, 0 too, is a value at run time."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxcnn.adapters import FlaxModule, module_place
 from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file, read_contract
 from flaxcnn.contracts.derive import PROBES, derive_contract
 from flaxcnn.contracts.record import flat
@@ -18,7 +19,7 @@ from flaxcnn.contracts.shapes import Shape, at, shape_text, shapes_text
 from flaxcnn.errors import ContractError
 
 
-def assert_contract(module: nn.Module, contract: Contract | str | Path) -> None:
+def assert_contract(module: FlaxModule, contract: Contract | str | Path) -> None:
     """Assert in a test that a module keeps its contract.
 
     Args:
@@ -33,12 +34,12 @@ def assert_contract(module: nn.Module, contract: Contract | str | Path) -> None:
         try:
             text = read_contract(contract)
         except FileNotFoundError as error:
-            raise missing_file(contract, _command_name(module)) from error
+            raise missing_file(contract, module_place(module)) from error
         contract = Contract.parse(text, str(contract))
     check_contract(module, contract)
 
 
-def check_contract(module: nn.Module, contract: Contract) -> None:
+def check_contract(module: FlaxModule, contract: Contract) -> None:
     """Check a module against its contract, with several batch sizes and numbers of classes.
 
     Raises:
@@ -54,7 +55,7 @@ def check_contract(module: nn.Module, contract: Contract) -> None:
     fix = ""
     if contract.where:
         moved = sum(line.startswith("+") for line in diff(contract, derived))
-        fix = f"if that is meant, run `flaxcnn contract {_command_name(module)} --update {contract.where}`"
+        fix = f"if that is meant, run `flaxcnn contract {module_place(module)} --update {contract.where}`"
         fix = f"{moved} lines moved; {fix}" if moved > 1 else fix
     raise ContractError(
         drift.what, where=contract.place(drift.layer), expected=drift.declared, found=drift.found, fix=fix
@@ -182,7 +183,3 @@ def _line(layer: LayerContract) -> str:
 def _names(layer: LayerContract) -> tuple[str, ...]:
     """Return the path of a layer's variables in their collection: without the number of its call and its method."""
     return () if layer.path == "." else tuple(layer.path.partition("#")[0].partition(":")[0].split("/"))
-
-
-def _command_name(module: nn.Module) -> str:
-    return f"{type(module).__module__}:{type(module).__qualname__}"

@@ -1,8 +1,6 @@
 """What `flaxcnn contract` does: find a module, print its contract, write the file, rewrite it and say what moved."""
 
-import dataclasses
 import importlib
-import importlib.util
 import os
 import re
 import shutil
@@ -11,59 +9,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-import flax.linen as nn
-
+from flaxcnn.adapters import MODULE_KINDS, FlaxModule, LinenModel, adapt, is_flax_module
 from flaxcnn.contracts.contract import Contract, diff, missing_file, read_contract
 from flaxcnn.contracts.derive import derive_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import sync
+from flaxcnn.files.user_code import is_outside, load_outside
 
 
-def find_module(spec: str) -> nn.Module:
+def find_module(spec: str) -> FlaxModule:
     """Import and return the Flax module that a word of a command line names.
 
-    The folder of the file, or the current folder, is put on Python's path first, as `python FILE` and `python -m` do.
-
     Args:
-        spec: `path/to/file.py:Name` or `package.module:Name`; Name is a class of modules whose fields all have
-            defaults, or a module.
+        spec: `path/to/file.py:Name` or `package.module:Name`; Name is a class of Linen or NNX modules that can be made
+            without arguments (an NNX class with `rngs=` alone), or a Linen module. The current folder is put on
+            Python's path for the latter, as `python -m` does.
 
     Raises:
-        ConfigError: there is no such file or name, it is not a Flax module, or it has fields without a default. What
-            the imported file itself raises goes through.
+        ConfigError: there is no such file or name, it is not a Flax module, or it has fields without a default; or the
+            file fails to run. What an imported package itself raises goes through.
     """
     source, colon, name = spec.rpartition(":")
     if not (source and colon and name):
         raise ConfigError("not the place of a module", where=spec, expected="FILE.py:NAME or package.module:NAME")
-    namespace = vars(_import_file(source) if source.endswith(".py") else _import_module(source))
-    modules = [key for key, value in namespace.items() if _is_module(value)]
-    if name not in namespace:
-        raise ConfigError(f"no name '{name}'", where=source, fix=nearest(name, modules) if modules else "")
-    found = namespace[name]
-    if isinstance(found, nn.Module):
-        return found
-    if not _is_module(found):
-        raise ConfigError(
-            "not a Flax module",
-            where=spec,
-            expected="a flax.linen.Module or a class of them",
-            found=f"a {type(found).__name__}",
-            fix=nearest(name, modules) if modules else "",
-        )
-    needed = [
-        each.name
-        for each in dataclasses.fields(found)
-        if each.init and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-    ]
-    if needed:
-        raise ConfigError(
-            "module needs arguments",
-            where=spec,
-            expected="a default for each field",
-            found=f"none for {', '.join(needed)}",
-            fix=f"make one beside the class and name that: net = {name}({needed[0]}=...)",
-        )
-    return found()
+    if is_outside(spec):
+        found = load_outside(spec, spec, fits=is_flax_module, expected=MODULE_KINDS).object
+    else:
+        namespace = vars(_import_module(source))
+        modules = [key for key, value in namespace.items() if is_flax_module(value)]
+        hint = nearest(name, modules) if modules else ""
+        if name not in namespace:
+            raise ConfigError(f"no name '{name}'", where=source, fix=hint)
+        found = namespace[name]
+        if not is_flax_module(found):
+            kind = f"a {type(found).__name__}"
+            raise ConfigError("of another kind", where=spec, expected=MODULE_KINDS, found=kind, fix=hint)
+    adapted = adapt(found, spec)
+    return adapted.module if isinstance(adapted, LinenModel) else adapted
 
 
 def parse_input_shape(text: str) -> tuple[int, ...]:
@@ -78,12 +60,12 @@ def parse_input_shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def show(module: nn.Module, input_shape: Sequence[int]) -> str:
+def show(module: FlaxModule, input_shape: Sequence[int]) -> str:
     """Return the text of a module's contract."""
     return str(derive_contract(module, input_shape))
 
 
-def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Contract:
+def write(module: FlaxModule, input_shape: Sequence[int], path: str | Path) -> Contract:
     """Write a module's first contract and return it.
 
     Raises:
@@ -97,7 +79,7 @@ def write(module: nn.Module, input_shape: Sequence[int], path: str | Path) -> Co
     return contract
 
 
-def update(module: nn.Module, path: str | Path, input_shape: Sequence[int] | None = None) -> list[str]:
+def update(module: FlaxModule, path: str | Path, input_shape: Sequence[int] | None = None) -> list[str]:
     """Rewrite the contract of a module that changed, and return the lines that moved, as `diff` does.
 
     Comment lines at the beginning of the file stay. A file whose contract has not changed is left as it is.
@@ -145,32 +127,6 @@ def _write(path: Path, text: str) -> None:
     except (OSError, ValueError) as error:  # a null byte in the path
         found = getattr(error, "strerror", None) or error
         raise ConfigError("contract cannot be written", where=path, found=found) from error
-
-
-def _is_module(value: object) -> bool:
-    return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module))
-
-
-def _import_file(source: str) -> ModuleType:
-    if not os.path.isfile(source):  # False also for a name that is too long for the system
-        raise ConfigError("no such file", where=source)
-    path = Path(source).resolve()
-    _put_on_path(str(path.parent))
-    name = path.stem
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
-        name = f"_{name}"  # a file jax.py is not the library of that name
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None:
-        raise ConfigError("cannot be imported", where=source)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
-    try:
-        # As `python FILE`, not the loader's kept bytecode: that is told apart by size and second of the last change.
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
-    except BaseException:  # as an import statement that fails leaves nothing behind
-        sys.modules.pop(name, None)
-        raise
-    return module
 
 
 def _import_module(source: str) -> ModuleType:

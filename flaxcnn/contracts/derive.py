@@ -7,8 +7,7 @@ lengths of its axes follow them gives their B and K.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import flax.linen as nn
-
+from flaxcnn.adapters import FlaxModule, module_name
 from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, require_input_shape
 from flaxcnn.contracts.record import Lengths, Line, record
 from flaxcnn.contracts.shapes import Shape, fit
@@ -19,13 +18,13 @@ from flaxcnn.errors import ContractError
 PROBES = ((8, 3), (16, 3), (8, 5), (16, 5), (24, 9))
 
 
-def derive_contract(module: nn.Module, input_shape: Sequence[int], *, name: str | None = None) -> Contract:
+def derive_contract(module: FlaxModule, input_shape: Sequence[int], *, name: str | None = None) -> Contract:
     """Return the contract that a module keeps.
 
     Args:
         module: takes a batch of float32 images and returns its logits, or its logits and a dictionary of endpoints. It
-            is called with `train=False` if its `__call__` has that argument. If it has a field `classes`, that is the
-            number of classes.
+            is called as in evaluation, `train=False` if its `__call__` has that argument. If it has a field `classes`,
+            that is the number of classes. An NNX class is given as `flaxcnn.adapt(MyNet)`.
         input_shape: of one image, (H, W, C), without the batch.
         name: of the contract; the module's class by default.
 
@@ -37,20 +36,21 @@ def derive_contract(module: nn.Module, input_shape: Sequence[int], *, name: str 
             its axes follow neither the batch size nor the number of classes. What the module itself raises goes
             through.
 
+    >>> import flax.linen as nn
     >>> print(derive_contract(nn.Dense(4), (8,)))
     model     Dense  36 parameters
     input     (B, 8)
     .         (B, 8)    -> (B, 4)     kernel (8, 4)  bias (4)
     output              -> (B, 4)
     """
-    name = name or type(module).__name__
+    name = name or module_name(module)
     require_input_shape(input_shape, name)
     classes = getattr(module, "classes", None)
     has_classes = isinstance(classes, int) and not isinstance(classes, bool)
     probes = PROBES if has_classes else tuple((batch, 0) for batch in sorted({batch for batch, _ in PROBES}))
     recordings = {}
     for batch, count in probes:
-        counted = module.clone(classes=count) if has_classes else module
+        counted: FlaxModule = module.clone(classes=count) if has_classes else module
         recordings[batch, count] = record(counted, (batch, *input_shape))
     structures = [[_structure(line) for line in lines] for lines in recordings.values()]
     if any(each != structures[0] for each in structures):

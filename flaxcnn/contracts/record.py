@@ -6,16 +6,15 @@ Nothing is computed and no memory is taken, whatever the size of the images.
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.module import InterceptorContext
 
+from flaxcnn.adapters import Adapted, FlaxModule, intercepting, mode_options, module_name
 from flaxcnn.errors import ContractError
 
 # What JAX takes from its cache of traces, a nn.jit inside a module, calls no interceptor. Where that may have been, the
@@ -37,7 +36,7 @@ class Line(NamedTuple):
     variables: tuple[tuple[str, str, Lengths], ...]  # collection, name, shape
 
 
-def record(module: nn.Module, shape: Sequence[int]) -> list[Line]:
+def record(module: FlaxModule, shape: Sequence[int]) -> list[Line]:
     """Trace a module's `init` with images of a shape, (B, H, W, C), and return the lines of its contract."""
     lines, whole = _record(module, shape)
     if not whole:
@@ -46,27 +45,7 @@ def record(module: nn.Module, shape: Sequence[int]) -> list[Line]:
     return lines
 
 
-@contextmanager
-def intercepting(interceptor: Callable[..., Any]) -> Iterator[None]:
-    """Intercept methods while entered, also where Python optimises (`PYTHONOPTIMIZE`) and so leaves assertions out.
-
-    Flax takes an interceptor back in one; here it does nothing any more then.
-    """
-    entered = True
-
-    def intercept(
-        method: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], context: InterceptorContext
-    ) -> Any:
-        return interceptor(method, arguments, options, context) if entered else method(*arguments, **options)
-
-    try:
-        with nn.intercept_methods(intercept):
-            yield
-    finally:
-        entered = False
-
-
-def _record(module: nn.Module, shape: Sequence[int]) -> tuple[list[Line], bool]:
+def _record(module: FlaxModule, shape: Sequence[int]) -> tuple[list[Line], bool]:
     """Return the lines, and whether they are surely all."""
     options = _options(module)
     trace = _Trace()
@@ -84,24 +63,25 @@ def _record(module: nn.Module, shape: Sequence[int]) -> tuple[list[Line], bool]:
     return lines, all_owned and not trace.transformations
 
 
-def _options(module: nn.Module) -> dict[str, Any]:
-    """Return {"train": False} for a module whose `__call__` takes `train`; raise if it needs anything else."""
-    parameters = list(inspect.signature(type(module).__call__).parameters.values())[2:]
-    options = {"train": False} if any(each.name == "train" for each in parameters) else {}
+def _options(module: FlaxModule) -> dict[str, Any]:
+    """Return the arguments that tell a module not to train; raise if it needs anything but images and those."""
+    call = module.call if isinstance(module, Adapted) else type(module).__call__
+    parameters = list(inspect.signature(call).parameters.values())[2:]
+    options = mode_options(call, False)
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [
         each.name
         for each in parameters
-        if each.default is each.empty and each.kind not in variadic and each.name != "train"
+        if each.default is each.empty and each.kind not in variadic and each.name not in options
     ]
     if needed:
         raise ContractError(
             "module needs more than images",
-            where=type(module).__name__,
+            where=module_name(module),
             expected="__call__(images), with or without train",
             found=f"an argument without a default: {', '.join(needed)}",
         )
-    return options
+    return {} if isinstance(module, Adapted) else options  # an adapter gives them itself
 
 
 @dataclass(eq=False)
@@ -141,7 +121,7 @@ class _Trace:
         method: Callable[..., Any],
         arguments: tuple[Any, ...],
         options: dict[str, Any],
-        context: InterceptorContext,
+        context: Any,
     ) -> Any:
         """Run a method; record it if it is a layer's, called by another layer."""
         owner, name, caller = tuple(context.module.path), context.method_name, self._frames[-1]

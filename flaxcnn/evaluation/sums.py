@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.layers.examples import check_examples
 from flaxcnn.layers.pixels import normalised, split_constants, to_float
@@ -81,7 +81,7 @@ def sums_of(
 
 @partial(jax.jit, static_argnames=("model", "task", "batch_size", "sharding", "check_targets"))
 def evaluate(
-    model: nn.Module,
+    model: FlaxModule,
     variables: Any,
     images_NHWC: jax.Array,
     targets: Any,

@@ -1,16 +1,20 @@
 """The library's models by name: the one registry, and where each one's contract stands."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files.user_code import FORM, is_outside
+from flaxcnn.models.own import create_own, load_own, own_contract
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
@@ -23,39 +27,79 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Return a model of the library.
+class CheckedModel(NamedTuple):
+    """A model that keeps its contract.
+
+    Attributes:
+        module: the model.
+        contract: its contract; of a user's model, as it is derived for the images at hand.
+        contract_digest: SHA-256 of the contract's file; of a user's model, of the contract's text.
+        contract_place: the contract's file; of a user's model without one, the model's.
+        code_digest: SHA-256 of the user's code that it is made of; None for a model of the library.
+    """
+
+    module: FlaxModule
+    contract: Contract
+    contract_digest: str
+    contract_place: Path
+    code_digest: str | None = None
+
+
+def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModule:
+    """Return a model of the library, or a user's own.
 
     Its `init(key, images)` gives its variables and its `apply(variables, images, train=...)` the logits and the
     endpoints, its named activations. With `train=True` it takes a rate as `dropout=...`, which may be a traced scalar.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`, or FILE.py:NAME of a Flax module, Linen or NNX, which is imported.
         classes: number of classes, the last axis of the logits.
         dtype: what its layers compute in; parameters and logits are float32.
 
     Raises:
         ConfigError: there is no such model, or the number of classes is not positive.
     """
-    _known(name)
+    require_model(name)
     if classes < 1:
         raise ConfigError("number of classes out of range", where=name, expected="at least 1", found=classes)
+    if is_outside(name):
+        return create_own(name, classes, dtype)
     return MODELS[name](classes=classes, dtype=dtype)
 
 
-def create_checked(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """Return a model of the library after checking it against its contract; raises as `create` and `check_contract`."""
+def create_checked(
+    name: str, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
+) -> CheckedModel:
+    """Return a model after checking it against its contract.
+
+    Args:
+        name: as for `create`.
+        classes: as for `create`.
+        dtype: as for `create`.
+        image_shape: of one image, (H, W, C), with which a user's model is tried.
+
+    Raises:
+        ConfigError: as `create`; or a user's model cannot be trained.
+        ContractError: the model drifted from its contract.
+    """
     # Of the float32 model: a contract is about shapes, and what a cast to another dtype adds is no layer of the model.
-    check_contract(create(name, classes), Contract.load(contract_path(name)))
-    return create(name, classes, dtype)
+    model = create(name, classes, dtype)
+    if is_outside(name):
+        contract, place = own_contract(name, classes, image_shape)
+        digest = hashlib.sha256(str(contract).encode()).hexdigest()
+        return CheckedModel(model, contract, digest, place, load_own(name).digest)
+    place = contract_path(name)
+    contract = Contract.load(place)
+    check_contract(create(name, classes), contract)
+    return CheckedModel(model, contract, hashlib.sha256(place.read_bytes()).hexdigest(), place)
 
 
-def folded(model: nn.Module) -> nn.Module:
+def folded(model: FlaxModule) -> FlaxModule:
     """Return the smaller model that computes the same in evaluation; the model itself where there is none."""
     return model.folded() if isinstance(model, PaperCNN) else model
 
 
-def fold(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, Any]:
+def fold(model: FlaxModule, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return a trained model's variables as `folded(model)` takes them."""
     return model.fold(variables) if isinstance(model, PaperCNN) else dict(variables)
 
@@ -66,10 +110,17 @@ def contract_path(name: str) -> Path:
     Raises:
         ConfigError: there is no such model.
     """
-    _known(name)
+    _require_known(name)
     return Path(__file__).parent / f"{name}.contract"
 
 
-def _known(name: str) -> None:
+def require_model(name: str) -> None:
+    """Raise ConfigError where a name is neither a model of the library nor the place of a user's own."""
+    if not is_outside(name):
+        _require_known(name)
+
+
+def _require_known(name: str) -> None:
     if name not in MODELS:
-        raise ConfigError(f"unknown model '{name}'", where="model.name", fix=nearest(name, MODELS))
+        fix = f"for your own model write {FORM}" if name.endswith(".py") else nearest(name, MODELS)
+        raise ConfigError(f"unknown model '{name}'", where="model.name", fix=fix)

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from flaxcnn.adapters import FlaxModule, module_name
 from flaxcnn.errors import ContractError, nearest
 
 _Name = tuple[str, ...]  # collection, layer, ..., variable
 
 
 def replace_head(
-    model: nn.Module,
+    model: FlaxModule,
     variables: Mapping[str, Any],
     input_shape: Sequence[int],
     key: jax.Array,
@@ -54,7 +54,7 @@ def replace_head(
 
     if not any(map(in_head, declared)):
         layers = {"/".join(name[1:-1]) for name in declared}
-        raise ContractError(f"no layer '{head}'", where=type(model).__name__, fix=nearest(head, layers))
+        raise ContractError(f"no layer '{head}'", where=module_name(model), fix=nearest(head, layers))
     for name in (*declared, *trained):
         if not in_head(name) and _shape(declared, name) != _shape(trained, name):
             raise _trunk_differs(name, _shape(declared, name), _shape(trained, name))

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from flaxcnn import processes
-from flaxcnn.config import Experiment, Schedule
+from flaxcnn.config import Experiment, Schedule, outside_names
 from flaxcnn.errors import ConfigError
 from flaxcnn.files import user_path
 from flaxcnn.runs.environment import device_line
@@ -75,7 +75,7 @@ def auto_batch_size(experiment: Experiment, out: str | None = None) -> int:
             and there are several processes.
         FlaxcnnError: as `set_up` and `read_config`.
     """
-    recorded = processes.together(lambda: _recorded(out))
+    recorded = processes.together(lambda: _recorded(out, experiment))
     if recorded is not None:
         if processes.is_first():
             print(f"batch size {recorded:,}, as {out} recorded", flush=True)
@@ -210,10 +210,11 @@ def free_memory(setup: Setup) -> int:
     return host_memory() // len(local) - on_device  # a CPU, or several virtual ones of one
 
 
-def _recorded(out: str | None) -> int | None:
+def _recorded(out: str | None, experiment: Experiment) -> int | None:
     if out is None or not (user_path(out, "--out") / CONFIG).exists():
         return None
-    return read_config(RunFolder(user_path(out, "--out"))).file.experiment.training.batch_size
+    folder = RunFolder(user_path(out, "--out"))
+    return read_config(folder, outside_names(experiment)).file.experiment.training.batch_size
 
 
 def _smallest(experiment: Experiment) -> int:

@@ -112,12 +112,19 @@ class RunConsole:
         self._last_metric = "" if value is None else f"{_worded(self._columns.logged[0])} {value:.4f}  "
         self._say(self._line(self._columns.cells(number, row)))
 
-    def stopped(self, step: int, total_steps: int, folder: Path) -> None:
-        """Print where a signal stopped the run, what is saved, and how to go on."""
+    def stopped(self, step: int, total_steps: int, folder: Path, options: Sequence[str] = ()) -> None:
+        """Print where a signal stopped the run, what is saved, and how to go on.
+
+        Args:
+            step: how many steps are made.
+            total_steps: of how many.
+            folder: the run's.
+            options: with which it goes on.
+        """
         saved = f"the checkpoint of step {step:,}" if step else "nothing but the config: no step was made"
         self._say()
         self._say(f"stopped after step {step:,} of {total_steps:,}; saved {saved}")
-        self._say(f"go on with: {command('resume', folder)}")
+        self._say(f"go on with: {command('resume', folder, *options)}")
 
     def complete(self, step: int, total_steps: int, folder: Path) -> None:
         """Print that a run has nothing left to do."""

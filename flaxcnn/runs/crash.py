@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn.contracts.record import intercepting
+from flaxcnn.adapters import intercepting
 from flaxcnn.data.targets import choose_targets
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
@@ -17,6 +16,7 @@ from flaxcnn.processes import together
 from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import CRASH, RunFolder
 from flaxcnn.runs.kinds import STEP
+from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import flat
@@ -49,7 +49,7 @@ def leave_crash(
     path = folder.path / CRASH
     try:
         _write_crash(path, folder, state, metadata, loss, examples)
-        fix = f"see in which layer with: {command('replay', path)}"
+        fix = f"see in which layer with: {command('replay', path, *options_again(metadata.config))}"
     except RunFolderError as error:  # what went wrong first is what the user has to know
         fix = f"nothing was kept to look into: {error}"
     return TrainingError(
@@ -98,20 +98,21 @@ class Replay(NamedTuple):
     gradient: str | None  # the first parameter, going backward from the loss, whose gradient is not finite
 
 
-def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = None) -> Replay:
+def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = None, named: Named = NOTHING) -> Replay:
     """Repeat the step that a crash folder holds.
 
     Args:
         crash: the folder.
         source: where the data lie now; None for where they lay.
         data_dir: likewise, for TensorFlow data sets.
+        named: the user's own code of the run, by field, named again.
 
     Raises:
         RunFolderError: the folder is damaged.
         DataError: the data are no longer there, or changed.
     """
     step: _Step = crash.read_json(STEP, _Step)
-    setup = set_up(anywhere(read_config(crash).file.experiment, source, data_dir))
+    setup = set_up(anywhere(read_config(crash, named).file.experiment, source, data_dir))
     restored = CheckpointStore(crash.path, keep=1).restore_newest(setup.state_target())
     if restored is None:
         raise RunFolderError("no state in this crash folder", where=crash.path)
@@ -141,7 +142,7 @@ def _look_into(
     """Return loss, parameter, activation and gradient of a part of a batch, as in `Replay`, and the next statistics."""
     layers: list[tuple[str, bool]] = []  # path and whether its output is finite, in the order of execution
 
-    def record(method: Any, arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
+    def record(method: Any, arguments: Any, options: Any, context: Any) -> Any:
         result = method(*arguments, **options)
         if context.method_name == "__call__" and context.module.path:
             layers.append(("/".join(context.module.path), _finite(result)))

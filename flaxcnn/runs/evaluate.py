@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.contracts import derive_contract
 from flaxcnn.data import Split
 from flaxcnn.data.targets import choose_targets, map_targets
@@ -21,6 +21,7 @@ from flaxcnn.evaluation.predictions import Predictions
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.named import NOTHING, Named
 from flaxcnn.runs.record import read_config, read_summary, require_same_data
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
@@ -60,7 +61,7 @@ class Evaluator:
         timeline: of the devices, shared with what else they do; None for one of its own.
     """
 
-    def __init__(self, setup: Setup, model: nn.Module, variables: Any, timeline: Timeline | None = None):
+    def __init__(self, setup: Setup, model: FlaxModule, variables: Any, timeline: Timeline | None = None):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.seconds = self.compile_seconds = 0.0  # so far
         self._setup, self._model = setup, model
@@ -264,13 +265,16 @@ class Evaluated(NamedTuple):
     metrics: dict[str, tuple[float, tuple[float, float]]]  # of the test set, each with its 95 % bootstrap interval
 
 
-def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | None = None) -> Evaluated:
+def evaluate_run(
+    folder: RunFolder, source: str | None = None, data_dir: str | None = None, named: Named = NOTHING
+) -> Evaluated:
     """Evaluate the weights that a run saved, on the data that it was trained on and beside.
 
     Args:
         folder: the run's.
         source: where its data lie now; None for where they lay.
         data_dir: likewise, for TensorFlow data sets.
+        named: the user's own code of the run, by field, named again.
 
     Raises:
         RunFolderError: a file of the run is missing or damaged.
@@ -278,7 +282,7 @@ def evaluate_run(folder: RunFolder, source: str | None = None, data_dir: str | N
         ContractError: the weights do not fit the model.
     """
     recorded = read_summary(folder)
-    setup = set_up(anywhere(read_config(folder).file.experiment, source, data_dir))
+    setup = set_up(anywhere(read_config(folder, named).file.experiment, source, data_dir))
     require_same_data(folder, setup.dataset)
     variables = saved_variables(folder, setup)
     model = folded(setup.model)

@@ -9,9 +9,11 @@ from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.named import NOTHING, Named, with_named_code
 from flaxcnn.tasks import Task
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.json", "environment.json", "metrics.jsonl", "summary.json"
+LAYERS = "layers.contract"  # of a user's own model
 
 
 _NAME_BYTES = 255  # of a file, from which a config has its name
@@ -29,7 +31,7 @@ class RecordedChange(TypedDict):
 class RecordedConfig(NamedTuple):
     """What `config.json` says."""
 
-    file: ExperimentFile  # the experiment as its last session ran it
+    file: ExperimentFile  # the experiment as its last session ran it, with code of its user's own where it is named
     changes: list[RecordedChange]
 
 
@@ -37,6 +39,7 @@ class _ConfigFile(TypedDict):  # the experiment's sections besides
     name: str
     published: list[tuple[int, float | None, float | None]]
     changes: list[RecordedChange]
+    code: NotRequired[dict[str, str]]
 
 
 class _Line(TypedDict):  # of the log; besides, what the task measures
@@ -76,19 +79,33 @@ _COUNTS = ("parameters", "steps", "rows", "weights_step", "seed")
 _Measured = bool | int | float | str | None | list[float]  # a value of a summary
 
 
-def write_config(folder: RunFolder, file: ExperimentFile, changes: Sequence[RecordedChange] = ()) -> None:
-    """Write `config.json`; raises as `RunFolder.write` does."""
+def write_config(
+    folder: RunFolder, file: ExperimentFile, code: Mapping[str, str], changes: Sequence[RecordedChange] = ()
+) -> None:
+    """Write `config.json`; raises as `RunFolder.write` does.
+
+    Args:
+        folder: the run's.
+        file: what it ran.
+        code: SHA-256 of the user's code in it, by field.
+        changes: what later sessions changed.
+    """
     published = [list(row) for row in file.published]
     recorded = {"name": file.name, **to_json(file.experiment), "published": published, "changes": list(changes)}
-    folder.write_json(CONFIG, recorded)
+    folder.write_json(CONFIG, {**recorded, "code": dict(code)} if code else recorded)
 
 
-def read_config(folder: RunFolder) -> RecordedConfig:
+def read_config(folder: RunFolder, named: Named = NOTHING) -> RecordedConfig:
     """Read `config.json`.
+
+    Args:
+        folder: the run's.
+        named: the code that the user of the command named, by field. No other code is imported.
 
     Raises:
         RunFolderError: it is missing or damaged.
-        ConfigError: a field is unknown or out of its range.
+        ConfigError: a field is unknown or out of its range; or the run has code of its own, and it is not named, or
+            not the same.
     """
     where = folder.path / CONFIG
     if not where.exists():
@@ -99,8 +116,10 @@ def read_config(folder: RunFolder) -> RecordedConfig:
     name, changes, rows = (recorded.pop(each) for each in ("name", "changes", "published"))
     if not name.isprintable() or not 0 < len(name.encode(errors="replace")) <= _NAME_BYTES:
         raise RunFolderError("damaged at name", where=where, expected="the name of a config file", found=name)
+    code = recorded.pop("code", {})
     published = tuple(PublishedRow(*row) for row in rows)
-    return RecordedConfig(ExperimentFile(name, from_json(recorded, where), published), changes)
+    experiment = with_named_code(from_json(recorded, where), code, named, where)
+    return RecordedConfig(ExperimentFile(name, experiment, published), changes)
 
 
 def read_environment(folder: RunFolder) -> Environment:

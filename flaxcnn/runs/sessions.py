@@ -3,16 +3,14 @@
 What was logged after that checkpoint is taken back, so that the rows are those of a run that was never interrupted.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flaxcnn.config import ExperimentFile
+from flaxcnn.config import ExperimentFile, outside_names
 from flaxcnn.errors import ConfigError, ContractError, DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.files import refuse_links
 from flaxcnn.files.schema import MismatchError, conform
-from flaxcnn.models import contract_path
 from flaxcnn.processes import gather, together
 from flaxcnn.runs.changes import Change, allowed_changes
 from flaxcnn.runs.choice import higher_is_better
@@ -20,9 +18,11 @@ from flaxcnn.runs.environment import environment, hardware, versions
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import (
     ENVIRONMENT,
+    LAYERS,
     METRICS,
     SUMMARY,
     RecordedChange,
+    RecordedConfig,
     read_config,
     read_environment,
     read_rows,
@@ -61,7 +61,7 @@ class Session:
         self.folder, self.file, self.setup, self._warn = folder, file, setup, warn
         self.complete = False  # with nothing left to do, as `start` finds out
         self.times_before: Times = {"compile_seconds": 0.0, "total_seconds": 0.0, "eval_seconds": 0.0}
-        self._contract = hashlib.sha256(contract_path(file.experiment.model.name).read_bytes()).hexdigest()
+        self._contract = setup.checked.contract_digest
         keep, best = file.experiment.checkpoint.keep, file.experiment.checkpoint.keep_best
         self.store = CheckpointStore(
             folder.path / "checkpoints",
@@ -80,6 +80,9 @@ class Session:
         """
         if any(digests != dict(self.setup.dataset.digests) for digests in gather(dict(self.setup.dataset.digests))):
             raise DataError("not the same data in all processes", where=self.setup.dataset.source)
+        if any(code != self.setup.code for code in gather(self.setup.code)):
+            names = ", ".join(outside_names(self.file.experiment).values())
+            raise ConfigError("not the same code in all processes", where=names)
         together(lambda: refuse_links(self.store.folder, self.folder.path))
         if together(self._begin):
             return Progress(self.setup.first_state())
@@ -104,17 +107,23 @@ class Session:
         """Write what a new run begins with and return True, or check that it is this run that the folder holds."""
         if not (self.folder.path / "config.json").exists():
             self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
-            write_config(self.folder, self.file)
+            if self.setup.code:
+                self.folder.write_text(LAYERS, f"{self.setup.checked.contract}\n")
+            write_config(self.folder, self.file, self.setup.code)
             return True
-        allowed_changes(read_config(self.folder).file.experiment, self.file.experiment, self.folder.path)
+        allowed_changes(self._recorded().file.experiment, self.file.experiment, self.folder.path)
         require_same_data(self.folder, self.setup.dataset)
         return False
 
+    def _recorded(self) -> RecordedConfig:
+        """Return the recorded config; code of its user's own has to be the code that this session runs."""
+        return read_config(self.folder, outside_names(self.file.experiment))
+
     def _go_on(self, progress: Progress) -> None:
         """Record with what the run goes on, and take back the rows that were logged after the checkpoint."""
-        recorded = read_config(self.folder)
+        recorded = self._recorded()
         changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
-        write_config(self.folder, self.file, [*recorded.changes, *_as_json(changed, progress.step)])
+        write_config(self.folder, self.file, self.setup.code, [*recorded.changes, *_as_json(changed, progress.step)])
         self._record_environment(progress.step)
         self.folder.write_rows(METRICS, (row.to_json() for row in progress.rows))
 
@@ -175,7 +184,7 @@ class Session:
         if metadata.contract_digest != self._contract:
             raise ContractError(
                 "the model's contract changed since this run",
-                where=contract_path(self.file.experiment.model.name),
+                where=self.setup.checked.contract_place,
                 expected=f"SHA-256 {metadata.contract_digest}",
                 found=self._contract,
                 fix="go on with the version of the library that the run was trained with",

@@ -1,16 +1,15 @@
 """From an experiment to what trains it: the data, the plan of steps, the model and its first state."""
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from flaxcnn import config, data
+from flaxcnn.adapters import FlaxModule, module_name, takes
 from flaxcnn.config import Experiment, with_data
 from flaxcnn.data import Dataset, Split, channel_moments, split_validation
 from flaxcnn.errors import ConfigError, nearest
@@ -26,7 +25,7 @@ from flaxcnn.layers.augmentation import (
     RandomShear,
     RandomShift,
 )
-from flaxcnn.models import create_checked
+from flaxcnn.models import CheckedModel, create_checked
 from flaxcnn.processes import share
 from flaxcnn.tasks import Task, create_task, require_used
 from flaxcnn.training import TrainState, create_state
@@ -48,7 +47,7 @@ class Setup(NamedTuple):
     task: Task
     constants: Mapping[str, np.ndarray]  # what the training data fix: the task's, and those of the pixels
     plan: Plan
-    model: nn.Module
+    checked: CheckedModel
     placement: Placement
     device_bytes: int  # that the images of a split may take on each device
 
@@ -56,6 +55,17 @@ class Setup(NamedTuple):
     def outputs(self) -> int:
         """How many numbers the model's last layer gives."""
         return self.task.outputs(self.train.targets, self.dataset.target_names)
+
+    @property
+    def model(self) -> FlaxModule:
+        """What is trained."""
+        return self.checked.module
+
+    @property
+    def code(self) -> dict[str, str]:
+        """SHA-256 of the user's code that the experiment names, by the field that names it."""
+        digests = {"model.name": self.checked.code_digest}
+        return {field: digest for field, digest in digests.items() if digest is not None}
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -180,7 +190,11 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected=f"fewer than the run's {plan.total_steps:,} steps",
             found=plan.log_every,
         )
-    if experiment.model.dtype == "bfloat16" and jax.default_backend() == "cpu" and "wide" in experiment.model.name:
+    if (
+        experiment.model.dtype == "bfloat16"
+        and jax.default_backend() == "cpu"
+        and experiment.model.name.startswith("wide")
+    ):
         # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
         raise ConfigError(
             "a wide residual network cannot be trained in bfloat16 on a CPU",
@@ -188,16 +202,16 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             expected="float32",
             found="bfloat16",
         )
-    model = create_checked(experiment.model.name, outputs, experiment.model.dtype)
-    takes = inspect.signature(type(model).__call__).parameters
-    if experiment.model.dropout is not None and "dropout" not in takes:
-        fix = f"add `dropout=None` to the arguments of {type(model).__name__}.__call__"
+    chosen, shape = experiment.model, dataset.image_shape
+    checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=shape)
+    if experiment.model.dropout is not None and not takes(checked.module, "dropout"):
+        fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
     constants = {**_pixels(experiment.model.normalization, train), **task.constants(train.targets)}
-    setup = Setup(experiment, dataset, train, validation, task, constants, plan, model, placement, allowed)
+    setup = Setup(experiment, dataset, train, validation, task, constants, plan, checked, placement, allowed)
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if placement.model > 1 and not placement.divided(target.params):
         raise ConfigError(

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from flaxcnn.config import Experiment, ExperimentFile, Mesh, with_data
+from flaxcnn.config import Experiment, ExperimentFile, Mesh, to_json, with_data
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
@@ -29,6 +29,7 @@ from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.lock import locked
+from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.profile import Profiler, describe, parse_steps, read_operations
 from flaxcnn.runs.record import METRICS, SUMMARY, read_config
 from flaxcnn.runs.report import comparable, draw_first_batch, write_report
@@ -92,10 +93,11 @@ def resume(
     mesh_data: int | None,
     mesh_model: int | None,
     *,
+    named: Named = NOTHING,
     started: float,
 ) -> int:
     """Go on with a run as its folder says, its data or the devices others where that is said; as `train`."""
-    file = read_config(folder).file
+    file = read_config(folder, named).file
     before = file.experiment.mesh
     mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)
     file = file._replace(experiment=dataclasses.replace(with_data(file.experiment, source, data_dir), mesh=mesh))
@@ -164,7 +166,7 @@ def _run(session: Session, progress: Progress, console: RunConsole, started: flo
             examples = setup.plan.batch(experiment.training.seed, progress.step)
             raise leave_crash(folder, progress.state, metadata, diverged.loss, examples) from diverged
     if runner.stopping:
-        console.stopped(progress.step, setup.plan.total_steps, folder.path)
+        console.stopped(progress.step, setup.plan.total_steps, folder.path, options_again(to_json(experiment)))
         return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
     _finish(session, progress, console, evaluator, columns, times)
     if profiler is not None and is_first():

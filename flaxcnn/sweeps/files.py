@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxcnn.config import Experiment, experiments, to_json
+from flaxcnn.config import CODE_FIELDS, Experiment, experiments, outside_names, to_json
 from flaxcnn.config.checks import require
+from flaxcnn.config.experiment import with_code_beside
 from flaxcnn.config.files import bound_to, library_files, run_file
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files.user_code import is_outside, load_outside
 from flaxcnn.sweeps.schedulers import SCHEDULERS, Straight
 from flaxcnn.sweeps.searchers import SEARCHERS, Listed, Random, Searcher
-from flaxcnn.sweeps.space import Space
+from flaxcnn.sweeps.space import Space, domain_of
 from flaxcnn.sweeps.trials import Scheduler
 
 METRICS = ("validation_accuracy", "validation_loss")
@@ -102,6 +104,8 @@ def load_sweep_file(name_or_path: str) -> SweepFile:
     if experiment is None and sweep is None:
         expected = "sweep = Sweep(...), or experiment = Experiment(...)"
         raise ConfigError("nothing to do in this config file", where=path, expected=expected, found="neither")
+    if experiment is not None:
+        experiment = with_code_beside(experiment, path)
     return SweepFile(path.stem, experiment, sweep)
 
 
@@ -121,6 +125,13 @@ def fingerprint(sweep: Sweep, experiment: Experiment) -> dict[str, Any]:
         "seed": sweep.seed,
         "experiment": to_json(experiment),
     }
+    names = {path: [name] for path, name in outside_names(experiment).items()}
+    for path in set(CODE_FIELDS) & set(sweep.space):
+        options = getattr(domain_of(sweep.space[path]), "options", ())  # of a Choice
+        names.setdefault(path, []).extend(each for each in options if isinstance(each, str) and is_outside(each))
+    code = {name: load_outside(name, path).digest for path, every in names.items() for name in every}
+    if code:  # of the user's own, which may change between two sessions
+        values["code"] = code
     return json.loads(json.dumps(values))  # with lists for tuples, as it comes back from a file
 
 

@@ -66,10 +66,10 @@ def _check_setting(space: Space, experiment: Experiment, path: str, setting: Par
 
 
 def _require_model(name: str) -> None:
-    """Raise ConfigError where the library has no such model: a config may hold any name."""
-    from flaxcnn.models import contract_path  # with JAX
+    """Raise ConfigError where there is no such model: a config may hold any name."""
+    from flaxcnn.models import require_model  # with JAX
 
-    contract_path(name)
+    require_model(name)
 
 
 def _check_condition(space: Space, experiment: Experiment, path: str, when: When) -> None:

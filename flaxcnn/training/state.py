@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ContractError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import Augmentation, MixUp
@@ -51,7 +51,7 @@ class TrainState:
     mixup: MixUp | None
     average: Any
     constants: dict[str, jax.Array]
-    model: nn.Module = flax.struct.field(pytree_node=False)
+    model: FlaxModule = flax.struct.field(pytree_node=False)
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
     task: Task = flax.struct.field(pytree_node=False)
     accumulate: int = flax.struct.field(pytree_node=False, default=1)
@@ -69,7 +69,7 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
 
 
 def create_state(
-    model: nn.Module,
+    model: FlaxModule,
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     seed: int = 0,
@@ -128,7 +128,7 @@ def create_state(
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _initialize(
     seed: jax.Array,
-    model: nn.Module,
+    model: FlaxModule,
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
 ) -> tuple[Any, Any, optax.OptState]:

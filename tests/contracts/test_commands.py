@@ -74,11 +74,8 @@ def test_a_flax_layer_of_an_installed_package_is_found():
         ("a" * 5000 + ".py:Net", "no such file"),
         ("flaxcnn.nothing:Net", "flaxcnn.nothing: no module 'flaxcnn.nothing'"),
         ("my_models.py:Nett", r"my_models.py: no name 'Nett'. Did you mean 'Net'\?"),
-        (
-            "my_models.py:number",
-            "my_models.py:number: not a Flax module; expected .*, found a int. Known: Deep, Net, deep",
-        ),
-        ("my_models.py:make", "not a Flax module; .* found a function"),
+        ("my_models.py:number", "my_models.py:number: of another kind; .* found a int. Known: Deep, Net, deep"),
+        ("my_models.py:make", "my_models.py:make: of another kind; .* found a function"),
         ("my_models.py:Deep", r"needs arguments; .* none for depth, width. .* name that: net = Deep\(depth=...\)"),
     ],
 )
@@ -87,9 +84,11 @@ def test_a_module_that_cannot_be_had_says_why(folder, spec, message):
         find_module(spec)
 
 
-def test_a_mistake_in_the_users_file_goes_through(folder):
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+def test_a_mistake_in_the_users_file_is_one_line_and_in_an_installed_module_goes_through(folder):
+    with pytest.raises(ConfigError) as caught:
         find_module("broken.py:Net")
+    assert caught.value.where == folder / "broken.py"
+    assert caught.value.what.startswith("line 1: ModuleNotFoundError: ")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         find_module("broken:Net")
 

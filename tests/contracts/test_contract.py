@@ -1,7 +1,6 @@
 """A contract's text is read by people, parses back to the same contract, and says what is wrong in it."""
 
 import os
-import time
 
 import pytest
 from hypothesis import given
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from flaxcnn.contracts import Contract, Dimension, LayerContract, VariableContract, diff
 from flaxcnn.errors import ContractError
+from tests.answered import answered
 
 B, K = Dimension(batch=1), Dimension(classes=1)
 SMALL = """\
@@ -150,10 +150,8 @@ HEAD = "model N 0 parameters\ninput (B, 8, 8, 1)\n"
     ids=lambda text: text[:60],
 )
 def test_a_hostile_text_is_one_short_line_at_once(text, message):
-    started = time.perf_counter()
-    with pytest.raises(ContractError, match=message) as caught:
+    with answered(), pytest.raises(ContractError, match=message) as caught:
         Contract.parse(text, "c")
-    assert time.perf_counter() - started < 1
     assert len(str(caught.value)) < 500
 
 

@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 import struct
-import time
 import tracemalloc
 
 import numpy as np
@@ -16,10 +15,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.errors import DataError
+from tests.answered import answered
+from tests.error_fields import fields
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 images = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=5))
 labels = arrays(np.uint8, array_shapes(min_dims=1, max_dims=1, max_side=40))
+IDX = "an IDX file, raw or gzipped"
 
 
 def written(array):
@@ -40,15 +42,16 @@ def file(tmp_path):
 
 
 def refusal(path, rank=3):
+    """What a file that is refused should have held, and what it holds; its images on disk are refused alike."""
     with pytest.raises(DataError) as refused:
         read_idx(path, rank)
-    line = str(refused.value)
-    assert line.startswith(f"{path}: ")
+    told = fields(refused.value)
+    assert told[0] == str(path)
     if rank == 3:
-        with pytest.raises(DataError) as refused:
+        with pytest.raises(DataError) as refused_on_disk:
             read_idx_images(path, in_memory=0)
-        assert str(refused.value) == line
-    return line.removeprefix(f"{path}: ")
+        assert str(refused_on_disk.value) == str(refused.value)
+    return told[1:]
 
 
 @many
@@ -113,40 +116,40 @@ def test_any_bytes_at_all_are_read_by_the_format_or_refused(file, content, rank)
 
 @pytest.mark.parametrize("gzipped", [False, True])
 @pytest.mark.parametrize(
-    ("content", "line"),
+    ("content", "told"),
     [
         (
             b"\x89PNG\r\n\x1a\n and more bytes",
-            "not an IDX file; expected magic number 00000803 (unsigned bytes, rank 3), found 89504e47",
+            ("magic number 00000803 (unsigned bytes, rank 3)", "89504e47"),
         ),
-        (b"", "not an IDX file; expected magic number 00000803 (unsigned bytes, rank 3), found an empty file"),
+        (b"", ("magic number 00000803 (unsigned bytes, rank 3)", "an empty file")),
         (
             struct.pack(">4I", 0x0D03, 1, 1, 1) + bytes(4),
-            "not an IDX file of unsigned bytes; expected 00000803 (unsigned bytes, rank 3), found 00000d03",
+            ("00000803 (unsigned bytes, rank 3)", "00000d03"),
         ),
         (
             struct.pack(">2I", 0x0801, 3) + bytes(3),
-            "an IDX file of another rank; expected 00000803 (unsigned bytes, rank 3), found 00000801 (rank 1)",
+            ("00000803 (unsigned bytes, rank 3)", "00000801 (rank 1)"),
         ),
-        (struct.pack(">3I", 0x0803, 1, 1), "truncated in the header; expected 16 bytes of header, found 12"),
+        (struct.pack(">3I", 0x0803, 1, 1), ("16 bytes of header", "12")),
         (
             struct.pack(">4I", 0x0803, 0, 28, 28),
-            "a dimension of 0; expected every dimension at least 1, found 0×28×28",
+            ("every dimension at least 1", "0×28×28"),
         ),
         (
             struct.pack(">4I", 0x0803, 2, 3, 2) + bytes(11),
-            "truncated; expected 28 bytes (16 of header and 2×3×2), found 27 bytes",
+            ("28 bytes (16 of header and 2×3×2)", "27 bytes"),
         ),
     ],
 )
-def test_a_file_that_is_something_else_is_refused_with_both_sides(file, gzipped, content, line):
-    assert refusal(file(gzip.compress(content) if gzipped else content)) == line
+def test_a_file_that_is_something_else_is_refused_with_both_sides(file, gzipped, content, told):
+    assert refusal(file(gzip.compress(content) if gzipped else content)) == told
 
 
 def test_trailing_bytes_are_counted_where_the_length_is_known(file):
     content = struct.pack(">4I", 0x0803, 2, 3, 2) + bytes(13)
-    assert refusal(file(content)) == "trailing bytes; expected 28 bytes (16 of header and 2×3×2), found 29 bytes"
-    assert refusal(file(gzip.compress(content))).startswith("trailing bytes; expected 28 bytes")
+    assert refusal(file(content)) == ("28 bytes (16 of header and 2×3×2)", "29 bytes")
+    assert refusal(file(gzip.compress(content)))[0] == "28 bytes (16 of header and 2×3×2)"
 
 
 @pytest.mark.parametrize(
@@ -161,10 +164,8 @@ def test_trailing_bytes_are_counted_where_the_length_is_known(file):
 def test_dimensions_that_overflow_are_refused(file, shape):
     content = struct.pack(">4I", 0x0803, *shape) + bytes(100)
     declared = f"{16 + math.prod(shape)} bytes (16 of header and {'×'.join(map(str, shape))})"
-    assert refusal(file(content)) == f"truncated; expected {declared}, found 116 bytes"
-    assert refusal(file(gzip.compress(content))) == (
-        f"the header declares too much; expected at most {8 * 2**30} bytes, found {declared}"
-    )
+    assert refusal(file(content)) == (declared, "116 bytes")
+    assert refusal(file(gzip.compress(content))) == (f"at most {8 * 2**30} bytes", declared)
 
 
 @pytest.mark.parametrize("gzipped", [False, True])
@@ -172,10 +173,10 @@ def test_no_memory_is_taken_on_the_word_of_a_header(file, gzipped):
     content = struct.pack(">4I", 0x0803, 2**20, 2**6, 2**6) + bytes(100)  # declares 4 GiB
     path = file(gzip.compress(content) if gzipped else content)
     tracemalloc.start()
-    line = refusal(path)
+    told = refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert line.startswith("truncated; ")
+    assert told[0] == f"{16 + 2**32} bytes (16 of header and {2**20}×{2**6}×{2**6})"
     assert peak < 2**25
 
 
@@ -183,10 +184,10 @@ def test_a_gzip_bomb_is_not_inflated(file):
     bomb = gzip.compress(struct.pack(">4I", 0x0803, 1, 1, 1) + bytes(2**28), compresslevel=1)
     path = file(bomb)
     tracemalloc.start()
-    line = refusal(path)
+    told = refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert line == "trailing bytes; expected 17 bytes (16 of header and 1×1×1), found more"
+    assert told == ("17 bytes (16 of header and 1×1×1)", "more")
     assert peak < 2**24
 
 
@@ -201,10 +202,10 @@ def test_a_content_about_as_long_as_a_piece_that_is_inflated_is_read(file, extra
 def test_damaged_gzip_says_so(file):
     content = gzip.compress(written(np.arange(27, dtype=np.uint8).reshape(3, 3, 3)))
     wrong_crc = content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
-    line = "damaged gzip; expected whole gzip members and nothing after them, found "
-    assert refusal(file(wrong_crc)).startswith(line + "Error -3 while decompressing data: incorrect data check")
-    assert refusal(file(content[:-1])) == line + "the stream ends early. Copy it again"
-    assert refusal(file(content + b"\0")) == line + "bytes after the end of the stream. Copy it again"
+    whole = "whole gzip members and nothing after them"
+    assert refusal(file(wrong_crc)) == (whole, "Error -3 while decompressing data: incorrect data check")
+    assert refusal(file(content[:-1])) == (whole, "the stream ends early")
+    assert refusal(file(content + b"\0")) == (whole, "bytes after the end of the stream")
 
 
 def test_a_gzip_header_with_a_name_a_comment_and_a_time_is_read(file):
@@ -225,46 +226,44 @@ def test_a_file_of_several_gzip_members_is_their_contents_one_after_another(file
     packed = b"".join(map(gzip.compress, pieces))
     assert gzip.decompress(packed) == content
     np.testing.assert_array_equal(read_idx(file(packed), 3).array, array)
-    assert "damaged gzip" in refusal(file(packed[:-1]))
+    assert refusal(file(packed[:-1]))[0] == "whole gzip members and nothing after them"
 
 
 def test_a_member_more_than_the_header_declares_is_not_inflated(file):
     bomb = gzip.compress(struct.pack(">4I", 0x0803, 1, 1, 1) + b"x") + gzip.compress(bytes(2**28), compresslevel=1)
     path = file(bomb)
     tracemalloc.start()
-    line = refusal(path)
+    told = refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert line == "trailing bytes; expected 17 bytes (16 of header and 1×1×1), found more"
+    assert told == ("17 bytes (16 of header and 1×1×1)", "more")
     assert peak < 2**24
 
 
 def test_fifty_thousand_empty_members_take_seconds_at_most(file):
     content = written(np.zeros((2, 2, 2), np.uint8))
     packed = gzip.compress(b"") * 50_000 + gzip.compress(content)  # 1 MB
-    start = time.process_time()
-    assert read_idx(file(packed), 3).array.shape == (2, 2, 2)
-    assert time.process_time() - start < 5
+    with answered():
+        assert read_idx(file(packed), 3).array.shape == (2, 2, 2)
 
 
 def test_what_cannot_be_opened_is_an_error_that_says_why(tmp_path):
-    assert refusal(tmp_path / "nothing") == (
-        "cannot read the file; expected an IDX file, raw or gzipped, found no such file or directory"
-    )
-    assert refusal(tmp_path) == "not a regular file; expected an IDX file, raw or gzipped, found a folder"
+    assert refusal(tmp_path / "nothing") == (IDX, "no such file or directory")
+    assert refusal(tmp_path) == (IDX, "a folder")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert refusal(tmp_path / "loop") == (
-        "cannot read: Too many levels of symbolic links; expected an IDX file, raw or gzipped"
-    )
+    with pytest.raises(DataError) as refused:
+        read_idx(tmp_path / "loop", 3)
+    assert (refused.value.where, refused.value.expected) == (tmp_path / "loop", IDX)
+    assert "Too many levels of symbolic links" in refused.value.what
 
 
 def test_a_device_or_a_pipe_is_not_a_file(tmp_path):
-    assert refusal("/dev/zero") == "not a regular file; expected an IDX file, raw or gzipped, found a device"
+    assert refusal("/dev/zero") == (IDX, "a device")
     os.mkfifo(tmp_path / "pipe")
-    assert refusal(tmp_path / "pipe") == "not a regular file; expected an IDX file, raw or gzipped, found a pipe"
+    assert refusal(tmp_path / "pipe") == (IDX, "a pipe")
 
 
 def test_labels_by_the_gigabyte_are_refused_before_they_are_read(file):
     path = file(struct.pack(">2I", 0x0801, 2**31))
     os.truncate(path, 8 + 2**31)  # a sparse file takes no room on the disk, and would take 2 GiB of memory
-    assert refusal(path, rank=1) == "too many labels; expected at most 134,217,728, found 2,147,483,648"
+    assert refusal(path, rank=1) == ("at most 134,217,728", "2,147,483,648")

@@ -19,6 +19,7 @@ from flaxcnn.data import Loader, epoch_order
 from flaxcnn.data.idx import read_idx_images
 from flaxcnn.data.images import Rows
 from flaxcnn.errors import ConfigError, DataError
+from tests.error_fields import fields
 
 COUNT, BATCH, SEED = 103, 10, 7  # 10 steps an epoch; 3 images of each epoch are in none
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 5, 4, 1), np.uint8)
@@ -177,22 +178,17 @@ def test_nothing_is_left_behind(stored):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_is_killed_is_one_error_at_once(stored, number):
+def test_a_worker_that_is_killed_is_one_error_within_ten_chunks(stored, number):
     others = children(os.getpid())
     with load(stored, total_steps=1000, workers=2) as loader:
         loader.next()
         victim = max(set(children(os.getpid())) - set(others))
         os.kill(victim, number)
-        started = time.monotonic()
         with pytest.raises(DataError) as refused:  # noqa: PT012
             for _ in range(10):
                 loader.next()
-        assert time.monotonic() - started < 5
-        assert str(refused.value) == (
-            f"loading worker 2 of 2 (process {victim}): ended before its images were read; "
-            f"found killed by {number.name}. If memory was short, as the system's log tells, use fewer workers or "
-            "shorter chunks; then start again"
-        )
+        assert fields(refused.value) == (f"loading worker 2 of 2 (process {victim})", None, f"killed by {number.name}")
+        assert "memory" in refused.value.fix
         assert children(os.getpid()) == others
         with pytest.raises(ValueError, match="the loader is closed"):
             loader.next()
@@ -232,10 +228,18 @@ def test_the_error_of_an_image_is_the_workers_own(tmp_path):
     os.truncate(path, 16 + 20 * 50)
     with load(images, workers=2) as loader, pytest.raises(DataError) as refused:
         loader.next()
-    assert str(refused.value) == (
-        f"{path}: changed since the data set was loaded; expected the same file until the end, "
-        "found another size or time of change. Start again once nothing writes to it"
-    )
+    assert fields(refused.value) == (str(path), "the same file until the end", "another size or time of change")
+
+
+IDLE = "(pathlib.Path(__file__).parent / 'reads').touch()"
+BUSY = f"{IDLE}; time.sleep(10**6)"
+
+
+def wait_for(path, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -244,7 +248,7 @@ def faulty(tmp_path, monkeypatch):
 
     def make(code):
         source = f"""
-            import os, sys, time
+            import os, pathlib, sys, time
             from flaxcnn.data import StoredImages
 
             class Faulty(StoredImages):
@@ -262,34 +266,20 @@ def faulty(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("code", "line"),
+    ("code", "found", "fix"),
     [
-        (
-            "raise ZeroDivisionError('by zero')",
-            "cannot read images; found ZeroDivisionError: by zero. "
-            "Start again; if it comes back, report it with the traceback that --debug shows",
-        ),
-        (
-            "raise MemoryError",
-            "cannot read images; found MemoryError. Use fewer workers or shorter chunks",
-        ),
-        (
-            "print('all is lost', file=sys.stderr); os._exit(3)",
-            "ended before its images were read; found exit code 3: all is lost. Start again once that is fixed",
-        ),
-        (
-            "os._exit(0)",
-            "ended before its images were read; found exit code 0: it printed nothing. Start again once that is fixed",
-        ),
+        ("raise ZeroDivisionError('by zero')", "ZeroDivisionError: by zero", "--debug"),
+        ("raise MemoryError", "MemoryError", "fewer workers"),
+        ("print('all is lost', file=sys.stderr); os._exit(3)", "exit code 3: all is lost", "once that is fixed"),
+        ("os._exit(0)", "exit code 0: it printed nothing", "once that is fixed"),
     ],
 )
-def test_a_worker_that_fails_says_which_what_and_what_to_do(faulty, code, line):
+def test_a_worker_that_fails_says_which_what_and_what_to_do(faulty, code, found, fix):
     with load(faulty(code), workers=1) as loader, pytest.raises(DataError) as refused:
         loader.next()
-    said, where, message = str(refused.value).partition("): ")
-    assert said.startswith("loading worker 1 of 1 (process ")
-    assert where
-    assert message == line
+    assert refused.value.where.startswith("loading worker 1 of 1 (process ")
+    assert refused.value.found == found
+    assert fix in refused.value.fix
     assert ("ZeroDivisionError: by zero\n" in "".join(getattr(refused.value, "__notes__", []))) == ("Zero" in code)
 
 
@@ -299,17 +289,15 @@ def test_what_a_decoder_prints_does_no_harm(faulty):
         assert (loader.next().images == 5).all()
 
 
-def test_a_worker_that_is_busy_ends_with_the_loader(faulty):
+def test_a_worker_that_is_busy_ends_with_the_loader(faulty, tmp_path):
     others = children(os.getpid())
-    started = time.monotonic()
-    with load(faulty("time.sleep(60)"), workers=2):
-        time.sleep(0.5)
+    with load(faulty(BUSY), workers=2):
+        wait_for(tmp_path / "reads")
     assert children(os.getpid()) == others
-    assert time.monotonic() - started < 5
 
 
 PARENT = """
-import signal, sys, time
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 import numpy as np
 from flaxcnn.data import Loader
@@ -317,13 +305,13 @@ from faulty_images import Faulty
 loader = Loader(
     Faulty((50, 2, 2, 1)), np.zeros(50, np.int32), seed=0, batch_size=5, first_step=0, total_steps=99, chunk_steps=9
 )
-time.sleep(1)  # the workers are at work, or idle
 print("ready", flush=True)
-time.sleep(60)
+while True:
+    signal.pause()
 """
 
 
-@pytest.mark.parametrize("code", ["pass", "time.sleep(60)"])
+@pytest.mark.parametrize("code", [IDLE, BUSY], ids=["idle", "busy"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
     tmp_path, faulty, command_environment, number, code
@@ -334,10 +322,11 @@ def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
     parent = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with parent:
         assert parent.stdout.readline() == b"ready\n"
+        wait_for(tmp_path / "reads")
         workers = children(parent.pid)
         assert len(workers) == 2
         parent.send_signal(number)
-    assert gone(workers, seconds=5) == []
+    assert gone(workers, seconds=60) == []
 
 
 def test_a_worker_imports_no_jax(command_environment):
@@ -410,9 +399,7 @@ def test_chunks_that_no_memory_holds_are_refused_before_anything_starts(stored):
     others = children(os.getpid())
     with pytest.raises(DataError) as refused:
         load(stored, total_steps=10**15, chunk_steps=10**14, workers=1)
-    line = str(refused.value)
-    assert line.startswith("loader: more memory for chunks than there is; expected at most ")
-    assert line.endswith("found 112,000,000,000,000,000. Take shorter chunks, or fewer ahead")  # 4 × 10**15 × (20 + 8)
+    assert (refused.value.where, refused.value.found) == ("loader", "112,000,000,000,000,000")  # 4 × 10**15 × (20 + 8)
     assert children(os.getpid()) == others
 
 
@@ -422,26 +409,24 @@ def test_workers_that_cannot_be_started_leave_nothing_behind(stored, monkeypatch
     monkeypatch.setattr(sys, "executable", "/nothing/python")
     with pytest.raises(DataError) as refused:
         load(stored, workers=2)
-    assert str(refused.value) == (
-        "2 loading workers: cannot start the workers; found No such file or directory. Use fewer, or shorter chunks"
-    )
+    assert fields(refused.value) == ("2 loading workers", None, "No such file or directory")
     assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize(
-    ("option", "line"),
+    ("option", "told"),
     [
-        ({"batch_size": 104}, "loader batch_size: out of range; expected 1 to 103, found 104"),
-        ({"first_step": 26}, "loader first_step: out of range; expected 0 to 25, found 26"),
-        ({"chunk_steps": 0}, "loader chunk_steps: out of range; expected at least 1, found 0"),
-        ({"part": (3, 3)}, "loader part[1]: out of range; expected 4 to 10, found 3"),
-        ({"part": (0, 11)}, "loader part[1]: out of range; expected 1 to 10, found 11"),
-        ({"workers": -1}, "loader workers: out of range; expected at least 0, found -1"),
-        ({"ahead": 0}, "loader ahead: out of range; expected at least 1, found 0"),
-        ({"seed": -1}, f"seed: out of range; expected 0 to {2**63 - 1}, found -1"),
+        ({"batch_size": 104}, ("loader batch_size", "1 to 103", "104")),
+        ({"first_step": 26}, ("loader first_step", "0 to 25", "26")),
+        ({"chunk_steps": 0}, ("loader chunk_steps", "at least 1", "0")),
+        ({"part": (3, 3)}, ("loader part[1]", "4 to 10", "3")),
+        ({"part": (0, 11)}, ("loader part[1]", "1 to 10", "11")),
+        ({"workers": -1}, ("loader workers", "at least 0", "-1")),
+        ({"ahead": 0}, ("loader ahead", "at least 1", "0")),
+        ({"seed": -1}, ("seed", f"0 to {2**63 - 1}", "-1")),
     ],
 )
-def test_arguments_out_of_range_are_refused_before_anything_is_left(stored, option, line):
+def test_arguments_out_of_range_are_refused_before_anything_is_left(stored, option, told):
     others = children(os.getpid())
     plan = {
         "seed": 0,
@@ -454,7 +439,7 @@ def test_arguments_out_of_range_are_refused_before_anything_is_left(stored, opti
     }
     with pytest.raises(ConfigError) as refused:
         Loader(stored, LABELS, **plan)
-    assert str(refused.value) == line
+    assert fields(refused.value) == told
     assert children(os.getpid()) == others
 
 

@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 
 from flaxcnn.data import epoch_order
 from flaxcnn.errors import ConfigError
+from tests.error_fields import fields
 
 positions = st.integers(0, 2**63 - 1)
 
@@ -94,16 +95,16 @@ def test_another_process_finds_the_same_order(command_environment):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "told"),
     [
-        ((-1, 0, 5), "seed: out of range; expected 0 to 9223372036854775807, found -1"),
-        ((2**63, 0, 5), "seed: out of range; expected 0 to 9223372036854775807, found 9223372036854775808"),
-        ((0, -1, 5), "epoch: out of range; expected 0 to 9223372036854775807, found -1"),
-        ((0, 0, -1), "examples: out of range; expected 0 to 2147483648, found -1"),
-        ((0, 0, 2**31 + 1), "examples: out of range; expected 0 to 2147483648, found 2147483649"),
+        ((-1, 0, 5), ("seed", "0 to 9223372036854775807", "-1")),
+        ((2**63, 0, 5), ("seed", "0 to 9223372036854775807", "9223372036854775808")),
+        ((0, -1, 5), ("epoch", "0 to 9223372036854775807", "-1")),
+        ((0, 0, -1), ("examples", "0 to 2147483648", "-1")),
+        ((0, 0, 2**31 + 1), ("examples", "0 to 2147483648", "2147483649")),
     ],
 )
-def test_numbers_out_of_range_are_refused(arguments, line):
+def test_numbers_out_of_range_are_refused(arguments, told):
     with pytest.raises(ConfigError) as refused:
         epoch_order(*arguments)
-    assert str(refused.value) == line
+    assert fields(refused.value) == told

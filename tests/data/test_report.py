@@ -18,6 +18,7 @@ from flaxcnn.data import (
 )
 from flaxcnn.data.duplicates import Pair, Repeats
 from flaxcnn.errors import DataError
+from tests.error_fields import fields
 
 
 def dataset(images, labels, names=("cat", "a long-haired dog", "owl")):
@@ -207,7 +208,7 @@ def test_a_picture_that_cannot_be_written_is_an_error_with_its_path(tmp_path):
     path = tmp_path / "no" / "examples.png"
     with pytest.raises(DataError) as refused:
         draw_examples(dataset(np.zeros((1, 4, 4, 1)), [0]), path)
-    assert str(refused.value) == f"{path}: cannot write the picture of examples; found no such file or directory"
+    assert fields(refused.value) == (str(path), None, "no such file or directory")
 
 
 def test_the_lines_about_duplicates_count_copies_and_show_the_nearest_pairs():

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from flaxcnn.data import Loader, array_digest, epoch_order, load
 from flaxcnn.errors import ConfigError, DataError
 from tests.data.prepared_sets import NAMES, Configured, as_examples, drawings, encoded, features, prepare
+from tests.error_fields import fields
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +102,12 @@ def test_a_data_set_that_is_damaged_or_prepared_anew_meanwhile_is_an_error(gray,
     next(version.glob("drawn-train.array_record-*")).write_bytes(b"something else")
     with pytest.raises(DataError) as refused:
         images[3]
-    assert str(refused.value).startswith(
-        f"{version} split 'train': cannot read the examples; expected whole array_record files, found "
-    )
+    assert fields(refused.value)[:2] == (f"{version} split 'train'", "whole array_record files")
     shutil.rmtree(version)
     prepare(folder, dict.fromkeys(("train", "test"), as_examples(drawings(49, (6, 5), 3))), features())
     with pytest.raises(DataError) as refused:
         other[3]
-    assert str(refused.value) == (
-        f"{version} split 'train': changed since the data set was loaded; expected 50 examples, found 49"
-    )
+    assert fields(refused.value) == (f"{version} split 'train'", "50 examples", "49")
 
 
 def test_the_folder_of_tfds_is_the_one_its_variable_names(gray, monkeypatch):

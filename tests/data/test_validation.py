@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from flaxcnn.data import Split, load, split_validation, validation_mask
 from flaxcnn.errors import ConfigError, DataError
+from tests.error_fields import fields
 
 images = arrays(np.uint8, array_shapes(min_dims=4, max_dims=4, max_side=4))
 fractions = st.floats(0, 1, exclude_min=True, exclude_max=True)
@@ -159,28 +160,34 @@ def test_a_large_group_is_as_likely_for_validation_as_a_small_one():
 def test_a_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(ConfigError) as refused:
         split_validation(Split(distinct_images(9), np.zeros(9, np.int32)), fraction)
-    assert str(refused.value) == f"fraction: out of range; expected more than 0 and less than 1, found {fraction}"
+    assert fields(refused.value) == ("fraction", "more than 0 and less than 1", str(fraction))
 
 
 @pytest.mark.parametrize(
-    ("fraction", "line"),
+    ("fraction", "told"),
     [
         (
             1e-9,
-            "data.validation 1e-09: no images for validation; expected at least one image to train on and one for "
-            "validation, found 0 of 1,200 drawn for validation. Choose a larger fraction",
+            (
+                "data.validation 1e-09",
+                "at least one image to train on and one for validation",
+                "0 of 1,200 drawn for validation",
+            ),
         ),
         (
             1 - 1e-9,
-            "data.validation 0.999999999: nothing left to train on; expected at least one image to train on and one "
-            "for validation, found 1,200 of 1,200 drawn for validation. Choose a smaller fraction",
+            (
+                "data.validation 0.999999999",
+                "at least one image to train on and one for validation",
+                "1,200 of 1,200 drawn for validation",
+            ),
         ),
     ],
 )
-def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction, line):
+def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction, told):
     with pytest.raises(DataError) as refused:
         split_validation(Split(distinct_images(1200), np.zeros(1200, np.int32)), fraction)
-    assert str(refused.value) == line
+    assert fields(refused.value) == told
 
 
 def test_too_few_groups_for_a_fraction_are_counted_in_the_error():

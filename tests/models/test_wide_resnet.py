@@ -10,6 +10,8 @@ from flaxcnn.contracts import Contract, assert_contract
 from flaxcnn.models import contract_path, create
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 
 @pytest.mark.parametrize(
     ("depth", "width", "millions"),

@@ -78,8 +78,24 @@ def start(small_mnist, command_environment, tmp_path):
     return run
 
 
+@pytest.fixture
+def ends(small_mnist, commands, tmp_path):
+    """As `start`, where nothing happens to the process: run it, and return its exit code and what it printed."""
+
+    def run(out, *options, command="train", data=small_mnist):
+        words = ["train", "--data.source", f"idx:{data}", "--out"] if command == "train" else [command]
+        done = commands.run([*words, tmp_path / out, *options], tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
 def ended_well(started):
-    code, printed, errors = started.end()
+    return well(started.end())
+
+
+def well(ended):
+    code, printed, errors = ended
     assert code == 0, errors
     return printed, errors
 
@@ -100,15 +116,16 @@ def same_bits(folder, reference):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_mnist, command_environment, tmp_path_factory):
+def uninterrupted(small_mnist, commands, tmp_path_factory):
     """The folder of a run that nothing interrupted, for given options; made once for all tests."""
     made = {}
 
     def run(*options):
         if options not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}"]
-            ended_well(Started([*words, "--out", str(folder), *map(str, options)], command_environment))
+            words = ("train", "--data.source", f"idx:{small_mnist}", "--out", folder, *options)
+            done = commands.run(words, folder.parent)
+            assert done.returncode == 0, done.stderr
             made[options] = folder
         return made[options]
 
@@ -164,7 +181,6 @@ def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_
 ):
     started = start("run", *STEPS)
     started.wait_for(r"^ +1 +50 ")
-    time.sleep(0.1)
     started.process.send_signal(number)
     code, printed, errors = started.end()
     assert (code, errors) == (
@@ -264,22 +280,22 @@ def other_schema(path):
 
 
 @pytest.fixture(scope="module")
-def half(small_mnist, command_environment, tmp_path_factory):
+def half(small_mnist, commands, tmp_path_factory):
     """A run stopped after 200 of its 400 steps, with two checkpoints."""
     folder = tmp_path_factory.mktemp("half") / "run"
-    words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}", "--out", str(folder)]
-    shorter = [str(each) if each != 400 else "200" for each in STEPS]
-    ended_well(Started([*words, *shorter], command_environment))
+    shorter = [each if each != 400 else 200 for each in STEPS]
+    done = commands.run(["train", "--data.source", f"idx:{small_mnist}", "--out", folder, *shorter], folder.parent)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.parametrize(
     "damage", [flip, *(pytest.param(each, marks=pytest.mark.faults) for each in (truncate, remove, other_schema))]
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, start, uninterrupted, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, ends, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     named = damage(tmp_path / "run" / "checkpoints" / "step-00000200")
-    printed, errors = ended_well(start("run", *STEPS))
+    printed, errors = well(ends("run", *STEPS))
     assert "resumes after step 150" in printed
     (line,) = errors.splitlines()
     assert "warning: checkpoint not used" in line
@@ -288,11 +304,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, 
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
-def test_no_intact_checkpoint_is_an_error_that_says_why_for_each(half, start, tmp_path):
+def test_no_intact_checkpoint_is_an_error_that_says_why_for_each(half, ends, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     flip(tmp_path / "run" / "checkpoints" / "step-00000200")
     truncate(tmp_path / "run" / "checkpoints" / "step-00000150")
-    code, _, errors = start("run", *STEPS).end()
+    code, _, errors = ends("run", *STEPS)
     assert code == 2
     (line,) = errors.splitlines()
     for part in ("no intact checkpoint", "step-00000200", "SHA-256", "step-00000150", "metadata.json"):
@@ -340,10 +356,10 @@ def test_a_second_process_is_refused_while_the_first_lives_and_not_after_it_died
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
-def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(start, command_environment, tmp_path):
+def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(ends, command_environment, tmp_path):
     options = (*STEPS, "--optimizer.learning_rate", "1e12")
     for _ in range(2):  # going on comes to the same end
-        code, printed, errors = start("run", *options).end()
+        code, printed, errors = ends("run", *options)
         assert code == 1
         found = re.search(r"step (\d+), epoch 0: training diverged; expected finite numbers", errors)
         assert found, errors
@@ -353,63 +369,62 @@ def test_numbers_that_are_not_finite_stop_the_run_and_are_explained(start, comma
     order = epoch_order(0, 0, 1000)
     assert step["examples"] == order[50 * step["step"] : 50 * (step["step"] + 1)].tolist()
     assert not (tmp_path / "run" / "summary.json").exists()
-    code, printed, errors = start("run/crash", command="replay").end()
+    code, printed, errors = ends("run/crash", command="replay")
     assert code == 0, errors
     assert f"step         {step['step']}, epoch 0: loss {float(step['loss'])}" in printed
     assert re.search(r"^(activation|gradient) +(conv1|conv2|head)\S* is the first that is not finite", printed, re.M)
     (tmp_path / "run" / "crash" / "step.json").write_text(json.dumps({**step, "examples": [1000] * 50}))
-    code, _, errors = start("run/crash", command="replay").end()
+    code, _, errors = ends("run/crash", command="replay")
     assert code == 2
     assert "crash/step.json: damaged at examples; expected 50 indices of 1,000 examples" in errors
 
 
 @pytest.mark.faults
-def test_more_epochs_go_on_from_the_end_and_are_recorded(half, start, uninterrupted, tmp_path):
+def test_more_epochs_go_on_from_the_end_and_are_recorded(half, ends, uninterrupted, tmp_path):
     shutil.copytree(half, tmp_path / "run")
-    ended_well(start("run", *STEPS))
+    well(ends("run", *STEPS))
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
     changes = json.loads((tmp_path / "run" / "config.json").read_text())["changes"]
     assert changes == [{"step": 200, "field": "training.steps", "before": 200, "now": 400}]
     assert json.loads((tmp_path / "run" / "summary-step-200.json").read_text())["steps"] == 200
 
 
-def test_a_last_update_after_which_nothing_is_finite_ends_in_one_line(start, tmp_path):
+def test_a_last_update_after_which_nothing_is_finite_ends_in_one_line(ends, tmp_path):
     options = ("--training.steps", 1, "--optimizer.learning_rate", "1e12")
     for _ in range(2):
-        code, _, errors = start("run", *options).end()
+        code, _, errors = ends("run", *options)
         assert code == 1
         (line,) = errors.splitlines()
         assert "test loss" in line
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_fewer_steps_than_were_made_are_refused(half, start, tmp_path):
+def test_fewer_steps_than_were_made_are_refused(half, ends, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
-    code, _, errors = start("run", *STEPS, "--training.steps", 120).end()
+    code, _, errors = ends("run", *STEPS, "--training.steps", 120)
     assert code == 2
     assert "this run has made more steps; expected at least 200, found 120" in errors
 
 
-def test_a_complete_run_without_its_checkpoints_is_left_as_it_is(half, start, tmp_path):
+def test_a_complete_run_without_its_checkpoints_is_left_as_it_is(half, ends, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     before = (tmp_path / "run" / "summary.json").read_text()
-    printed, _ = ended_well(start("run", *STEPS, "--training.steps", 200))
+    printed, _ = well(ends("run", *STEPS, "--training.steps", 200))
     assert "is complete" in printed
-    code, _, errors = start("run", *STEPS).end()
+    code, _, errors = ends("run", *STEPS)
     assert code == 2
     assert "no checkpoint to go on from" in errors
     assert (tmp_path / "run" / "summary.json").read_text() == before
 
 
-def test_changed_data_are_refused(half, small_mnist, command_environment, tmp_path):
+def test_changed_data_are_refused(half, small_mnist, ends, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     data = shutil.copytree(small_mnist, tmp_path / "data")
     images = bytearray((data / "train-images-idx3-ubyte").read_bytes())
     images[5000] ^= 1
     (data / "train-images-idx3-ubyte").write_bytes(images)
-    words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{data}", "--out", str(tmp_path / "run")]
-    code, _, errors = Started([*words, *map(str, STEPS)], command_environment).end()
+    code, _, errors = ends("run", *STEPS, data=data)
     assert code == 2
     assert "train-images-idx3-ubyte: the data changed since this run" in errors

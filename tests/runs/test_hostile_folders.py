@@ -6,8 +6,6 @@ The commands run in this process, one after the other, on copies of a folder tha
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -280,11 +278,10 @@ def test_a_lock_that_is_a_pipe_is_not_waited_for(copy, refused):
 
 
 @pytest.fixture(scope="module")
-def crash(small_mnist, command_environment, tmp_path_factory):
+def crash(small_mnist, commands, tmp_path_factory):
     folder = tmp_path_factory.mktemp("diverged") / "run"
     options = ("--data.source", f"idx:{small_mnist}", "--optimizer.name", "sgd", "--optimizer.learning_rate", "1e8")
-    words = [sys.executable, "-m", "flaxcnn", "train", *options, "--training.steps", "6", "--out", str(folder)]
-    done = subprocess.run(words, env=command_environment, capture_output=True, text=True, timeout=300)
+    done = commands.run(["train", *options, "--training.steps", 6, "--out", folder], folder.parent)
     assert done.returncode == 1, done.stderr
     return folder / "crash"
 

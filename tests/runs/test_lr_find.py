@@ -259,13 +259,17 @@ def test_where_nothing_can_be_written_nothing_is_tested_and_a_mistake_leaves_no_
     assert {each.name for each in tmp_path.iterdir()} == left
 
 
-def test_an_interrupt_ends_the_test_between_two_steps_and_writes_nothing(command_environment, tmp_path):
+def test_an_interrupt_ends_the_test_between_two_steps_and_writes_nothing(
+    command_environment, tmp_path, tmp_path_factory
+):
     words = [sys.executable, "-m", "flaxcnn", "lr-find", "--steps", "100000", "--high", "1e-3"]
+    cache = tmp_path_factory.mktemp("cache")
+    environment = {**command_environment, "XDG_CACHE_HOME": str(cache)}
     with subprocess.Popen(
-        words, cwd=tmp_path, env=command_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        process.stdout.readline()
-        time.sleep(8)
+        while process.poll() is None and not list(cache.rglob("jit_train_block-*")):
+            time.sleep(0.02)  # until the steps are compiled, and begin
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert "Traceback" not in process.stderr.read()

@@ -28,14 +28,10 @@ def summary_of(folder):
 
 
 @pytest.fixture(scope="module")
-def recipe_run(small_mnist, command_environment, tmp_path_factory):
-    import subprocess
-    import sys
-
+def recipe_run(small_mnist, commands, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe") / "run"
     words = (*("train", "--data.source", f"idx:{small_mnist}", "--out", folder), *RECIPE)
-    command = [sys.executable, "-m", "flaxcnn", *map(str, words)]
-    done = subprocess.run(command, env=command_environment, capture_output=True, text=True, timeout=300)
+    done = commands.run(words, folder.parent)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 

@@ -32,13 +32,22 @@ def config(small_mnist, tmp_path):
     return write
 
 
-def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again(config, flaxcnn, tmp_path):
-    done = flaxcnn("reproduce", config(0.3), "--seeds", 2, "--out", "both")
+@pytest.fixture(scope="module")
+def two_seeds(small_mnist, commands, tmp_path_factory):
+    """The folder `both` of two seeds, to be copied, and what the command printed."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    (folder / "mine.py").write_text(CONFIG.format(data=small_mnist, least=0.3))
+    done = commands.run(["reproduce", folder / "mine.py", "--seeds", 2, "--out", "both"], folder)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "both", done.stdout
+
+
+def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again(two_seeds, config, flaxcnn, tmp_path):
+    shutil.copytree(two_seeds[0], tmp_path / "both")
     report = (tmp_path / "both" / "reproduce.md").read_text()
     assert "Everything is as expected." in report
     assert "Of the 2 numbers on record from the paper, " in report
-    assert report in done.stdout
+    assert report in two_seeds[1]
     summaries = [json.loads((tmp_path / "both" / f"seed-00{s}" / "summary.json").read_text()) for s in (0, 1)]
     assert [each["seed"] for each in summaries] == [0, 1]
     mean = sum(each["test_accuracy"] for each in summaries) / 2
@@ -96,12 +105,12 @@ def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcn
     assert (same.returncode, "nan" in same.stdout) == (0, False)
 
 
-def test_compare_says_whether_two_runs_differ(config, flaxcnn, tmp_path):
-    assert flaxcnn("reproduce", config(0.0), "--seeds", 2, "--out", "both").returncode == 0
-    same = flaxcnn("compare", "both/seed-000", "both/seed-000")
+def test_compare_says_whether_two_runs_differ(two_seeds, flaxcnn):
+    first, second = (two_seeds[0] / name for name in ("seed-000", "seed-001"))
+    same = flaxcnn("compare", first, first)
     assert same.returncode == 0, same.stderr
     assert "p = 1" in same.stdout
-    other = flaxcnn("compare", "both/seed-000", "both/seed-001")
+    other = flaxcnn("compare", first, second)
     assert "McNemar" in other.stdout
 
 
@@ -140,15 +149,13 @@ def test_a_misspelt_expectation_shows_after_the_first_seed(config, flaxcnn, tmp_
     assert not (tmp_path / "both" / "seed-001").exists()
 
 
-def test_runs_with_other_test_images_are_not_compared(config, small_mnist, flaxcnn, tmp_path):
+def test_runs_with_other_test_images_are_not_compared(tiny_run, small_mnist, flaxcnn, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(small_mnist, other)
     images = bytearray((other / "t10k-images-idx3-ubyte").read_bytes())
     images[-1] ^= 1
     (other / "t10k-images-idx3-ubyte").write_bytes(images)
-    for name, source in (("a", small_mnist), ("b", other)):
-        words = ("train", "--data.source", f"idx:{source}", "--out", name, "--training.steps", 2)
-        assert flaxcnn(*words).returncode == 0
-    done = flaxcnn("compare", "a", "b")
+    assert flaxcnn("train", "--data.source", f"idx:{other}", "--out", "b", "--training.steps", 2).returncode == 0
+    done = flaxcnn("compare", tiny_run, "b")
     assert done.returncode == 2
     assert "b: these runs have other test images" in done.stderr

@@ -134,9 +134,7 @@ def test_one_of_four_is_killed_and_the_others_end_and_the_run_goes_on_with_fewer
     processes = start(4, *words)
     wait_for_row(folder, 3)
     processes[lost].send_signal(signal.SIGKILL)
-    killed = time.monotonic()
     codes, _, complaints = ended(processes, SECONDS)
-    assert time.monotonic() - killed < SECONDS
     assert codes.pop(lost) == -signal.SIGKILL
     assert 0 not in codes
     complaints.pop(lost)
@@ -157,9 +155,7 @@ def test_a_signal_to_one_stops_all_and_one_alone_goes_on(start, tmp_path):
     processes = start(2, "train", "--out", "run", epochs=400)
     wait_for_row(tmp_path / "run", 3)
     processes[1].send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     codes, printed, _ = ended(processes, SECONDS)
-    assert time.monotonic() - asked < SECONDS
     assert codes == [143, 143]
     assert "go on with" in printed[0]
     done = len(rows(tmp_path / "run"))

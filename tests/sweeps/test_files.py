@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flaxcnn.config import Data, Experiment, Training
+from flaxcnn.config import Data, Experiment, Model, Training
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.files import Sweep, fingerprint, load_sweep_file, sweeps
 from flaxcnn.sweeps.schedulers import ASHA, PopulationBased, Straight
@@ -138,6 +138,20 @@ def test_a_fingerprint_comes_back_from_json_as_it_was():
         "values": ["sgd"],
         "domain": {"kind": "Float", "low": 0.5, "high": 0.9, "log": False},
     }
+
+
+def test_a_sweep_of_a_users_own_models_is_another_once_their_code_changes(tmp_path):
+    names = [f"{tmp_path / name}.py:Net" for name in ("searched", "set")]
+    space = {"model.name": When("optimizer.name", "adam", Choice("paper_cnn", names[0]))}
+    sweep, experiment = replace(SWEEP, space=space), replace(EXPERIMENT, model=Model(names[1]))
+    marks = []
+    for changed in ("", *names):
+        for name in names:
+            (tmp_path / name.removesuffix(":Net")).write_text(f"Net = {name == changed}")
+        marks.append(fingerprint(sweep, experiment))
+    assert marks[0]["code"].keys() == set(names)
+    assert marks[0] != marks[1] != marks[2] != marks[0]
+    assert "code" not in fingerprint(SWEEP, EXPERIMENT)
 
 
 @pytest.mark.parametrize(

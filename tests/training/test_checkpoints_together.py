@@ -143,7 +143,7 @@ def test_one_process_that_cannot_write_is_the_same_error_in_all(fork, copied, tm
         "raise failed",
     )
     started = fork.start("import signal\n" + program(*lines), 2, tmp_path / "out", folder=folder, limited=limited)
-    print(fork.wait(started))
+    fork.wait(started)
     assert [each.code for each in started] == [2, 2], [each.err for each in started]
     for each in started:
         (line,) = each.err.splitlines()
@@ -157,7 +157,7 @@ def test_one_process_that_cannot_write_is_the_same_error_in_all(fork, copied, tm
 def test_a_folder_that_only_the_first_process_sees_is_told(fork, tmp_path):
     lines = ("own = CheckpointStore(Path(folder) / str(index))", "own.save(state_of(1), metadata_of(1))")
     started = fork.start(program(*lines), 2, tmp_path / "out", folder=str(tmp_path))
-    assert fork.wait(started) < 30
+    fork.wait(started)
     for each in started:
         assert each.code == 2
         assert "process 1 does not see this folder of process 0. Use a folder on a disk that all" in each.err
@@ -175,7 +175,7 @@ def test_a_process_killed_at_any_instant_of_a_save_leaves_the_earlier_checkpoint
     print(f"seed {seed}: killed after {delay:.3f} s")
     time.sleep(delay)
     started[lost].kill()
-    assert fork.wait(started) < 30
+    fork.wait(started)
     other = started[1 - lost]
     assert other.code == 1
     (line,) = other.err.splitlines()

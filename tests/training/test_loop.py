@@ -14,6 +14,7 @@ from flaxcnn.training.feed import ResidentFeeder
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
 from flaxcnn.training.placement import single_device
 from flaxcnn.training.plan import Plan
+from tests.error_fields import fields
 
 
 def test_the_papers_plan_has_1200_steps_and_24_rows():
@@ -30,9 +31,7 @@ def test_steps_end_a_run_only_before_its_epochs_do():
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ConfigError) as caught:
         Plan.of(1000, batch_size=1001, epochs=1, steps=None, log_every=50, save_every=1000)
-    assert str(caught.value) == (
-        "training.batch_size: batch larger than the data; expected at most the 1,000 training images, found 1001"
-    )
+    assert fields(caught.value) == ("training.batch_size", "at most the 1,000 training images", "1001")
 
 
 @given(

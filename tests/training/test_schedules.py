@@ -10,6 +10,7 @@ from jax import lax
 
 from flaxcnn.errors import ConfigError
 from flaxcnn.training.schedules import Schedule
+from tests.error_fields import fields
 
 
 def factors(schedule, steps):
@@ -203,53 +204,50 @@ def test_schedules_of_the_same_numbers_are_one_key_and_one_compilation():
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("values", "told"),
     [
-        ({"kind": "cosin"}, "schedule.kind: no such schedule; found 'cosin'. Did you mean 'cosine'?"),
-        ({"kind": "linear"}, "schedule.total_steps: out of range; expected 1 to 2,147,483,647, found 0"),
+        ({"kind": "cosin"}, ("schedule.kind", None, "'cosin'")),
+        ({"kind": "linear"}, ("schedule.total_steps", "1 to 2,147,483,647", "0")),
         (
             {"kind": "step", "total_steps": 2**31, "decay_steps": 9},
-            "schedule.total_steps: out of range; expected 1 to 2,147,483,647, found 2147483648",
+            ("schedule.total_steps", "1 to 2,147,483,647", "2147483648"),
         ),
         (
             {"kind": "one_cycle", "total_steps": 3},
-            "schedule.total_steps: out of range; expected 4 to 2,147,483,647, found 3",
+            ("schedule.total_steps", "4 to 2,147,483,647", "3"),
         ),
-        ({"warmup_steps": -1}, "schedule.warmup_steps: out of range; expected 0 to 2,147,483,647, found -1"),
+        ({"warmup_steps": -1}, ("schedule.warmup_steps", "0 to 2,147,483,647", "-1")),
         (
             {"kind": "cosine", "total_steps": 5, "warmup_steps": 5},
-            "schedule.warmup_steps: out of range; expected fewer than the 5 steps in all, found 5",
+            ("schedule.warmup_steps", "fewer than the 5 steps in all", "5"),
         ),
         (
             {"kind": "linear", "total_steps": 5, "final": 1.5},
-            "schedule.final: out of range; expected 0 to 1, found 1.5",
+            ("schedule.final", "0 to 1", "1.5"),
         ),
         (
             {"kind": "one_cycle", "total_steps": 5, "warmup_steps": 1},
-            "schedule.warmup_steps: out of range; expected 0, since one_cycle rises by itself, found 1",
+            ("schedule.warmup_steps", "0, since one_cycle rises by itself", "1"),
         ),
         (
             {"kind": "step", "total_steps": 5},
-            "schedule.decay_steps: out of range; expected at least 1 and fewer than the 5 steps in all, or there is no "
-            "drop, found 0",
+            ("schedule.decay_steps", "at least 1 and fewer than the 5 steps in all, or there is no drop", "0"),
         ),
         (
             {"kind": "step", "total_steps": 5, "decay_steps": 5},
-            "schedule.decay_steps: out of range; expected at least 1 and fewer than the 5 steps in all, or there is no "
-            "drop, found 5",
+            ("schedule.decay_steps", "at least 1 and fewer than the 5 steps in all, or there is no drop", "5"),
         ),
         (
             {"kind": "step", "total_steps": 5, "decay_steps": 2, "decay_rate": 0.0},
-            "schedule.decay_rate: out of range; expected 0 < rate <= 1, found 0.0",
+            ("schedule.decay_rate", "0 < rate <= 1", "0.0"),
         ),
         (
             {"kind": "step", "total_steps": 9, "decay_steps": 2, "warmup_steps": 3},
-            "schedule.warmup_steps: out of range; expected at most decay_steps, 2, or it would drop while it rises, "
-            "found 3",
+            ("schedule.warmup_steps", "at most decay_steps, 2, or it would drop while it rises", "3"),
         ),
     ],
 )
-def test_what_makes_no_schedule_is_said_in_one_line(fields, message):
+def test_what_makes_no_schedule_is_said_in_one_line(values, told):
     with pytest.raises(ConfigError) as raised:
-        Schedule(**fields)
-    assert str(raised.value) == message
+        Schedule(**values)
+    assert fields(raised.value) == told

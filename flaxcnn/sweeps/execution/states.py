@@ -1,6 +1,5 @@
 """The states of a sweep's trials on the disk: where each goes on, and where its copies begin."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, refuse_links, remove
 from flaxcnn.files.schema import MismatchError, conform
-from flaxcnn.models import contract_path
 from flaxcnn.runs.environment import versions
 from flaxcnn.runs.setup import Setup
 from flaxcnn.training import TrainState
@@ -92,7 +90,7 @@ class TrialStates:
             step=step,
             epoch=setup.plan.epoch(step),
             config=_as_json(experiment),
-            contract_digest=hashlib.sha256(contract_path(experiment.model.name).read_bytes()).hexdigest(),
+            contract_digest=setup.checked.contract_digest,
             data_digests=dict(setup.dataset.digests),
             versions=versions(),
             rows=0,

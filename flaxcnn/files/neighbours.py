@@ -1,4 +1,4 @@
-"""What stands beside a config file can be imported by it, as beside a program that `python FILE` runs.
+"""What stands beside a user's file can be imported by it, as beside a program that `python FILE` runs.
 
 Nothing of it stays: Python's path is never changed, and the modules are forgotten once the file has run, so that files
 of two folders may each have a neighbour of the same name.

@@ -1,0 +1,78 @@
+"""From what a user names to a module with the library's interface."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+from flax import nnx
+
+from flaxcnn.adapters.adapted import Adapted, class_of, parameters_of
+from flaxcnn.adapters.linen import LinenModel
+from flaxcnn.adapters.nnx import NnxModel
+from flaxcnn.errors import ConfigError
+
+MODULE_KINDS = "a class of flax.linen.Module or flax.nnx.Module, or a Linen module"
+
+
+def is_flax_module(value: object) -> bool:
+    """Return whether `adapt` takes it: a Linen module, a class of Linen's or NNX's, or a partial of one."""
+    value = class_of(value)
+    return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module | nnx.Module))
+
+
+def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
+    """Return a user's module behind the library's interface.
+
+    `flaxcnn.adapt(MyNet, classes=10)` is a model as `flaxcnn.create` gives one.
+
+    Args:
+        given: as `is_flax_module` says.
+        where: how the user named it, for errors; None for its class's name.
+        arguments: with which it is made, of those that it takes.
+
+    Raises:
+        ConfigError: it needs other arguments, or cannot be told apart from another (no hash).
+    """
+    if not is_flax_module(given):
+        raise ConfigError("not a Flax module", where=where, expected=MODULE_KINDS, found=f"a {type(given).__name__}")
+    kind = class_of(given)
+    where = getattr(kind, "__name__", type(kind).__name__) if where is None else where
+    if isinstance(given, nn.Module):
+        known = {each.name for each in dataclasses.fields(given)}
+        return _hashable(LinenModel(given.clone(**{key: arguments[key] for key in arguments if key in known})), where)
+    taken = parameters_of(given)
+    arguments = {key: value for key, value in arguments.items() if key in taken}
+    needed = [
+        key for key, each in taken.items() if each.default is each.empty and key not in arguments and key != "rngs"
+    ]
+    if needed:
+        made = f"{kind.__name__}({needed[0]}=...)"
+        if not issubclass(kind, nn.Module):
+            made = f"functools.partial({kind.__name__}, {needed[0]}=...)"
+        raise ConfigError(
+            "module needs arguments",
+            where=where,
+            expected="a default for each field",
+            found=f"none for {', '.join(needed)}",
+            fix=f"make one beside the class and name that: net = {made}",
+        )
+    if issubclass(kind, nn.Module):
+        return _hashable(LinenModel(given(**arguments)), where)
+    return _hashable(NnxModel(given, tuple(sorted(arguments.items()))), where)
+
+
+def takes_argument(given: Any, name: str) -> bool:
+    """Return whether what `adapt` is given can be made with an argument of this name."""
+    if isinstance(given, nn.Module):
+        return name in {each.name for each in dataclasses.fields(given)}
+    return name in parameters_of(given)
+
+
+def _hashable(adapted: Adapted, where: object) -> Adapted:
+    try:
+        hash(adapted)
+    except TypeError as error:
+        raise ConfigError(
+            "a field that cannot be compared", where=where, expected="hashable values", found=error, fix="use tuples"
+        ) from error
+    return adapted

@@ -1,0 +1,83 @@
+"""A run with a user's own code: its folder never makes a command import that code.
+
+The user names the file again, and its digest has to be the recorded one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxcnn.config import CODE_FIELDS, Experiment, field_of, outside_names, with_names
+from flaxcnn.errors import ConfigError, RunFolderError
+from flaxcnn.files.user_code import is_outside, load_outside, outside_parts
+
+Named = Mapping[str, str | None]  # what the user named, by field: {"model.name": "my_net.py:MyNet"}
+NOTHING: Named = {}
+
+
+def with_named_code(experiment: Experiment, digests: Mapping[str, str], named: Named, where: Path) -> Experiment:
+    """Return a recorded experiment with its code where the user named it.
+
+    Args:
+        experiment: as a run's folder recorded it.
+        digests: of its code, by field, as the folder recorded them.
+        named: what the user named; a field may be None or missing.
+        where: the file that recorded it.
+
+    Raises:
+        ConfigError: the run has code of its user's own that is not named again, or it is named but another; or a file
+            that is named cannot be loaded.
+        RunFolderError: no digest is recorded.
+    """
+    recorded = outside_names(experiment)
+    again = {}
+    for field in CODE_FIELDS:
+        given = named.get(field)
+        if field in recorded:
+            again[field] = _checked(field, recorded[field], digests.get(field), given, where)
+        elif given is not None and given != field_of(experiment, field):
+            before = field_of(experiment, field)
+            raise ConfigError("not what this run has", where=f"--{field}", expected=before, found=given)
+    return with_names(experiment, again)
+
+
+def options_again(sections: Mapping[str, Any]) -> list[str]:
+    """Return the options that name a run's own code again, for the command that a message proposes.
+
+    Args:
+        sections: the run's experiment, as `to_json` gives it.
+    """
+    words = []
+    for field in CODE_FIELDS:
+        section, _, name = field.partition(".")
+        if is_outside(sections[section][name]):
+            words += [f"--{field}", sections[section][name]]
+    return words
+
+
+def _checked(field: str, recorded: str, digest: str | None, given: str | None, where: Path) -> str:
+    """Return the name that the user gave, if it is of the code that the run recorded."""
+    if digest is None:
+        raise RunFolderError("damaged at code", where=where, expected=f"the digest of {field}", found="nothing")
+    if given is None:
+        raise ConfigError(
+            "this run has code of its own, which no run folder makes a command import",
+            where=f"{where}: {field}",
+            expected="the file named again",
+            found=recorded,
+            fix=f"if you trust it, add --{field} {recorded}",
+        )
+    _, name = outside_parts(recorded, f"{where}: {field}")
+    file, other = outside_parts(given, f"--{field}")
+    if other != name:
+        raise ConfigError("not what this run has", where=f"--{field}", expected=f"{file}:{name}", found=given)
+    now = load_outside(given, f"--{field}").digest
+    if now != digest:
+        raise ConfigError(
+            "the code changed since this run",
+            where=file,
+            expected=f"SHA-256 {digest}",
+            found=now,
+            fix="restore the file, and the modules beside it that it imports, as the run had them",
+        )
+    return given
