@@ -18,6 +18,7 @@ from flaxcnn.errors import DataError
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.predictions import Predictions
+from flaxcnn.evaluation.table import measured_columns
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
@@ -88,7 +89,10 @@ class Evaluator:
         """Wait for a row's evaluation, and return its numbers by its fields' names."""
         test, validation = jax.device_get((started.test, started.validation))
         self.seconds += self._timeline.lap(started.at)
-        found: dict[str, float | None] = {}
+        columns = measured_columns(
+            self._setup.task.logged, tested=True, validated=True
+        )  # of every log, measured or not
+        found: dict[str, float | None] = dict.fromkeys(columns)
         for kind, sums in (("test", test), ("validation", validation)):
             if sums is not None:
                 found |= {f"{kind}_{name}": value for name, value in sums.measures.items()}
