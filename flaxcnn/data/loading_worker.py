@@ -18,7 +18,7 @@ from threading import Thread
 
 from flaxcnn.data.images import StoredImages
 from flaxcnn.data.slots import Slots
-from flaxcnn.errors import FlaxcnnError
+from flaxcnn.errors import DataError, FlaxcnnError
 
 
 def main() -> None:
@@ -50,7 +50,16 @@ def _set_up(file: int) -> tuple[StoredImages, Slots]:
         stream = io.BytesIO(content)
     os.close(file)
     sys.path[:] = pickle.load(stream)
-    images, memory, *shape = pickle.load(stream)
+    try:
+        images, memory, *shape = pickle.load(stream)
+    except Exception as error:
+        raise DataError(
+            "a loading worker cannot unpickle the images' source",
+            where="data.workers",
+            expected="a source that another process can import and open",
+            found="".join(traceback.format_exception_only(error)).strip(),
+            fix="define its class in a module that can be imported, or set data.workers to 0",
+        ) from error
     slots = Slots(memory, *shape)
     os.close(memory)
     return images, slots
