@@ -6,6 +6,8 @@ import functools
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def test_the_examples_of_the_docs_run_as_printed(name, at_least):
     result = doctest.testfile(str(README.parent / "docs" / name), module_relative=False)
     assert result.attempted >= at_least
     assert result.failed == 0
+
+
+def test_the_python_blocks_of_the_library_page_run_in_order_in_an_empty_folder(tmp_path, command_environment):
+    blocks = re.findall(r"^```python\n(.*?)^```", doc("library.md"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 5
+    words = [sys.executable, "-c", "\n".join(blocks)]
+    done = subprocess.run(words, cwd=tmp_path, env=command_environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_library_example_is_at_most_25_lines():
