@@ -65,7 +65,7 @@ def test_rows_are_logged_at_the_first_step_and_every_fifth(quick_run):
     rows = rows_of(quick_run[0])
     assert [row["step"] for row in rows] == [0, 5, 10, 15]
     assert list(rows[0]) == [
-        *("step", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "validation_loss"),
+        *("step", "epoch", "train_loss", "test_accuracy"),
         *("learning_rate", "gradient_norm", "update_ratio", "images_per_second"),
     ]
     assert all(row["learning_rate"] == pytest.approx(0.001) for row in rows)
