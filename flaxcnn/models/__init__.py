@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from flaxcnn.contracts import Contract, check_contract
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.layers.pixels import CONSTANTS, split_constants
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
@@ -56,8 +57,11 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def fold(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trained model's variables as `folded(model)` takes them."""
-    return model.fold(variables) if isinstance(model, PaperCNN) else dict(variables)
+    """Return a trained model's variables as `folded(model)` takes them, with what stands beside them as it is."""
+    learned, constants = split_constants(variables)
+    if isinstance(model, PaperCNN):
+        learned = model.fold(learned)
+    return {**learned, CONSTANTS: constants} if constants else learned
 
 
 def contract_path(name: str) -> Path:
