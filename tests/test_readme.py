@@ -15,9 +15,10 @@ import pytest
 import flaxcnn
 from benchmarks import report
 from flaxcnn.cli import COMMANDS, main
-from flaxcnn.config import Experiment
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.config import Experiment, Task
+from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.models import MODELS, contract_path
+from flaxcnn.tasks import TASKS, create_task
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = sorted((README.parent / "docs").glob("*.md"))
@@ -148,7 +149,9 @@ def test_every_part_of_a_recipe_is_described():
 
 
 def test_every_field_of_a_logged_row_is_described():
-    for name in LoggedRow._fields:
+    logged = [name for task in TASKS for name in create_task(Task(task)).logged]
+    measured = measured_columns(logged, tested=True, validated=True)
+    for name in [*(each for each in LoggedRow._fields if each != "measured"), *measured]:
         assert f"`{name}`" in doc("runs.md"), name
 
 

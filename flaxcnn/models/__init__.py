@@ -15,6 +15,7 @@ from flaxcnn.config import refuse_given
 from flaxcnn.contracts import Contract, check_contract, derive_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
+from flaxcnn.layers.pixels import CONSTANTS, split_constants
 from flaxcnn.models.own import create_own, load_own, own_contract, require_trainable
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
@@ -127,8 +128,11 @@ def folded(model: FlaxModule) -> FlaxModule:
 
 
 def fold(model: FlaxModule, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trained model's variables as `folded(model)` takes them."""
-    return model.fold(variables) if isinstance(model, PaperCNN) else dict(variables)
+    """Return a trained model's variables as `folded(model)` takes them, with what stands beside them as it is."""
+    learned, constants = split_constants(variables)
+    if isinstance(model, PaperCNN):
+        learned = model.fold(learned)
+    return {**learned, CONSTANTS: constants} if constants else learned
 
 
 def contract_path(name: str) -> Path:

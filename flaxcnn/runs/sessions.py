@@ -229,11 +229,16 @@ class Session:
         tested, validated = self.file.experiment.logging.test_examples > 0, self.setup.validation is not None
         measured = measured_columns(self.setup.task.logged, tested=tested, validated=validated)
         for number, row in enumerate(rows, 1):
+            where = f"{self.folder.path / METRICS}, line {number}"
             missing = [name for name in measured if row.number(name) is None]
+            unknown = [name for name, value in row.measured.items() if value is not None and name not in measured]
+            if unknown:
+                expected = f"of what is measured: {', '.join(measured) or 'nothing'}"
+                raise RunFolderError(f"damaged at {unknown[0]}", where=where, expected=expected, found="a number")
             if missing or row.step >= metadata.step:
                 raise RunFolderError(
                     f"damaged at {missing[0] if missing else 'step'}",
-                    where=f"{self.folder.path / METRICS}, line {number}",
+                    where=where,
                     expected="a number" if missing else f"less than {metadata.step}, the checkpoint's",
                     found="null" if missing else row.step,
                 )

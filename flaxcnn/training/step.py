@@ -156,8 +156,8 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
     task, constants = state.task, state.constants
 
     def of(targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        losses = task.losses(state.hyperparameters, constants, outputs, targets)  # first: it says what does not fit
         statistics = task.statistics(constants, outputs, targets)
-        losses = task.losses(state.hyperparameters, constants, outputs, targets)
         return losses, jax.tree.map(lambda array: array.astype(jnp.float32), statistics)
 
     found = of(batch.targets)
