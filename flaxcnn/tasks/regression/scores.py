@@ -66,14 +66,17 @@ class RegressionScores:
 
 def fitting(targets: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both as float64 (N, T); raises DataError as `RegressionScores`."""
-    targets, predicted = np.asarray(targets, np.float64), np.asarray(predicted, np.float64)
-    targets = targets.reshape(len(targets), -1)
-    if targets.shape != predicted.shape or not targets.size:
+    targets, predicted = np.asarray(targets), np.asarray(predicted)
+    if targets.ndim == 1:
+        targets = targets[:, None]
+    kinds = {array.dtype.kind for array in (targets, predicted)}
+    if not kinds <= set("fiu") or targets.ndim != 2 or targets.shape != predicted.shape or not targets.size:
         raise DataError(
             "targets and predictions do not fit",
-            expected="targets (N, T) and predictions (N, T), N and T at least 1",
-            found=f"{targets.shape} and {predicted.shape}",
+            expected="numbers (N, T) and (N, T), N and T at least 1",
+            found=f"{targets.dtype} {targets.shape} and {predicted.dtype} {predicted.shape}",
         )
+    targets, predicted = targets.astype(np.float64), predicted.astype(np.float64)
     for what, array in (("target", targets), ("prediction", predicted)):
         unusable = np.argwhere(~np.isfinite(array))
         if unusable.size:
