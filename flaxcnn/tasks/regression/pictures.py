@@ -21,10 +21,11 @@ def draw_predicted(
         true, said = targets_NxT[:, number], predicted_NxT[:, number]
         ends = min(true.min(), said.min()), max(true.max(), said.max())
         axes.plot(ends, ends, "--", color=_TRUTH, linewidth=1, label="predicted = true")
-        axes.plot(true, said, ".", color=_OURS, alpha=0.5, label=f"{len(true):,} test images")
+        axes.plot(
+            true, said, ".", color=_OURS, alpha=0.5, label=f"{len(true):,} test image{'' if len(true) == 1 else 's'}"
+        )
         axes.set(xlabel="true", ylabel="predicted", title=_name(names, number))
-        if number == 0:
-            axes.legend(loc="upper left")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(file, dpi=DPI)
 
 
@@ -45,7 +46,7 @@ def _panels(numbers: int) -> tuple[Any, list[tuple[Any, int]]]:
     shown = min(numbers, _MOST)
     columns = min(shown, 3)
     rows = -(-shown // columns)
-    figure = new_figure(4.6 * columns, 4.2 * rows)
+    figure = new_figure(4.6 * columns, 4.2 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.grid(alpha=0.3)
