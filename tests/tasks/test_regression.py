@@ -60,6 +60,12 @@ def test_resampled_examples_count_as_scikit_learn_counts_copies(numbers):
             assert found[name][row] == pytest.approx(value, rel=1e-10), name
 
 
+def test_only_the_wanted_metrics_find_medians():
+    targets, predicted = drawn(1)
+    found = RegressionScores(targets, predicted).measure(np.ones((1, len(targets)), np.int32), ["rmse"])
+    assert set(METRICS) - set(found) == {"median_absolute_error", "median_relative_error"}
+
+
 @pytest.mark.parametrize("targets", [[5.0], [5.0, 5.0, 5.0], [0.1, 0.1, 0.1]])
 def test_r2_is_not_defined_where_all_targets_are_the_same(targets):
     found = RegressionScores(np.float32(targets), np.ones((len(targets), 1))).measure(np.ones((1, len(targets)), int))
