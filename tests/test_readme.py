@@ -39,7 +39,9 @@ def test_the_library_example_runs_as_printed():
     assert result.failed == 0
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("data.md", 15), ("training.md", 8), ("evaluation.md", 6)])
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("data.md", 15), ("training.md", 8), ("evaluation.md", 6), ("tasks.md", 8)]
+)
 def test_the_examples_of_the_docs_run_as_printed(name, at_least):
     result = doctest.testfile(str(README.parent / "docs" / name), module_relative=False)
     assert result.attempted >= at_least

@@ -121,7 +121,9 @@ class Evaluator:
         validated = None
         if self._validation is not None and setup.validation is not None:
             validated, said = self._numbers(variables, self._validation)
-            variables = self._tuned(variables, setup.validation, said)
+            tuned = self._tuned(variables, setup.validation, said)
+            if tuned is not variables:
+                variables, validated = tuned, self._sums(tuned, self._validation)
         test, said = self._numbers(variables, self._test or self._place(setup.dataset.test))
         of_test = setup.dataset.test
         constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}

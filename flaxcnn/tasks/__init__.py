@@ -19,7 +19,7 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "classification": lambda chosen: Classification(),
     "multilabel": lambda chosen: Multilabel(),
     "regression": lambda chosen: Regression(chosen.loss, chosen.huber_delta),
-    "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name))),
+    "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name), "task.heads")),
 }
 
 __all__ = [
@@ -45,13 +45,13 @@ def default_task() -> Task:
     return Classification()
 
 
-def create_task(chosen: TaskConfig) -> Task:
-    """Return the task that a config names.
+def create_task(chosen: TaskConfig, where: str = "task.name") -> Task:
+    """Return the task that a config names; `where` is the field that names it.
 
     Raises:
         ConfigError: there is no such task.
     """
     refuse_given(chosen.name, "task.name")
     if chosen.name not in TASKS:
-        raise ConfigError(f"unknown task '{chosen.name}'", where="task.name", fix=nearest(chosen.name, TASKS))
+        raise ConfigError(f"unknown task '{chosen.name}'", where=where, fix=nearest(chosen.name, TASKS))
     return TASKS[chosen.name](chosen)
