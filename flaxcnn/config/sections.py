@@ -23,7 +23,8 @@ class Data:
     """Where the images come from."""
 
     source: str = "mnist"
-    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format) or `tfds:NAME` (a prepared TensorFlow data set)."""
+    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
+    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one."""
     dir: str | None = None
     """Folder of prepared TensorFlow data sets; None for TFDS's own default."""
     validation: float = 0.0
@@ -56,7 +57,7 @@ class Task:
     """What is learned from an image."""
 
     name: str = "classification"
-    """classification, multilabel, regression or several."""
+    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task."""
     loss: Literal["squared", "absolute", "huber"] = "squared"
     """regression: of the standardised targets."""
     huber_delta: float = 1.0

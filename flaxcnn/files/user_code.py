@@ -19,7 +19,7 @@ from flaxcnn.files.neighbours import neighbours
 from flaxcnn.files.paths import user_path
 
 FORM = "FILE.py:NAME"
-_NAME = re.compile(r"(?s)(?P<file>.*\.py):(?P<name>[^:/\\]*)")
+_NAME = re.compile(r"(?s)(?![A-Za-z_]\w*:)(?P<file>.*\.py):(?P<name>[^:/\\]*)")  # "idx:x.py:y" is a folder of data
 
 
 class Outside(NamedTuple):
@@ -50,7 +50,7 @@ _loaded: dict[Path, _Loaded] = {}
 def is_outside(name: str) -> bool:
     """Return whether a name says where a user's own code is, `FILE.py:NAME`; nothing is read.
 
-    >>> is_outside("nets/my_net.py:MyNet"), is_outside("paper_cnn"), is_outside("idx:folder.py")
+    >>> is_outside("nets/my_net.py:MyNet"), is_outside("paper_cnn"), is_outside("idx:folder.py:odd")
     (True, False, False)
     """
     return _NAME.fullmatch(name) is not None
@@ -98,6 +98,13 @@ def load_outside(
         kind = "class" if isinstance(found, type) else type(found).__name__
         raise ConfigError("of another kind", where=name, expected=expected, found=f"a {kind}", fix=hint)
     return Outside(found, loaded.digest, file.resolve(), bound)
+
+
+def loaded_digest(name: str, where: object) -> str:
+    """Return the digest of the file that `name` names, as this process ran it last; raises as `load_outside`."""
+    file, _ = outside_parts(name, where)
+    known = _loaded.get(file.resolve())
+    return load_outside(name, where).digest if known is None else known.digest
 
 
 def place_of(error: BaseException, path: Path, beside: Set[str]) -> tuple[Path, int | None]:
