@@ -4,6 +4,7 @@ Only a name that a user gave reaches this module. A name that a run's folder rec
 `flaxcnn.runs.named`.
 """
 
+import functools
 import hashlib
 import importlib.util
 import re
@@ -105,6 +106,16 @@ def loaded_digest(name: str, where: object) -> str:
     file, _ = outside_parts(name, where)
     known = _loaded.get(file.resolve())
     return load_outside(name, where).digest if known is None else known.digest
+
+
+def outside_files() -> dict[str, Path]:
+    """Return the users' files that this process ran, by the names that their modules have in it."""
+    return {loaded.module.__name__: path for path, loaded in _loaded.items()}
+
+
+def object_in(path: Path, qualified_name: str) -> Any:
+    """Return what a user's file binds to a name such as "Outer.Inner"; raises as `load_outside` and AttributeError."""
+    return functools.reduce(getattr, qualified_name.split("."), _load(path).module)
 
 
 def place_of(error: BaseException, path: Path, beside: Set[str]) -> tuple[Path, int | None]:

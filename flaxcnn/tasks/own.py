@@ -1,8 +1,8 @@
 """A user's own task, named as `FILE.py:NAME`: made, and tried before anything is trained."""
 
 import inspect
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -26,7 +26,13 @@ def create_own(name: str) -> Task:
         ConfigError: as `load_outside`; or the object is no task, or one that lacks what a task needs.
     """
     code = load_outside(name, WHERE, fits=_is_task, expected=_KIND)
-    task = _made(code.object, name) if isinstance(code.object, type) else code.object
+    task = code.object
+    if isinstance(task, type):
+        _require_whole(task, name)
+        try:
+            task = _made(task)
+        except Exception as error:  # whatever the user's own Python raises
+            raise error_in(error, code.path, frozenset(), "the task") from error
     try:
         hash(task)
     except TypeError as error:
@@ -41,7 +47,12 @@ def create_own(name: str) -> Task:
 
 
 @cache  # one instance of a class: what JAX compiled for it serves the next training too
-def _made(kind: type[Task], name: str) -> Task:
+def _made(kind: type[Task]) -> Task:
+    return kind()
+
+
+def _require_whole(kind: type[Task], name: str) -> None:
+    """Raise ConfigError where a class lacks methods of a task, or needs arguments."""
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
         found = f"none of {', '.join(missing)}" if len(missing) > 1 else f"no {missing[0]}"
         raise ConfigError("a task that is not whole", where=name, expected="all methods of a task", found=found)
@@ -58,7 +69,6 @@ def _made(kind: type[Task], name: str) -> Task:
             found=f"none for {', '.join(needed)}",
             fix=f"make one beside the class and name that: task = {kind.__name__}({needed[0]}=...)",
         )
-    return kind()
 
 
 def _is_task(value: object) -> bool:
@@ -96,32 +106,31 @@ def require_computable(task: Task, name: str, constants: Mapping[str, np.ndarray
     """
     code = load_outside(name, WHERE)
 
-    def shaped(array: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((_BATCH, *array.shape[1:]), array.dtype)
+    def shapes(compute: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return jax.eval_shape(compute, *arguments)
+        except FlaxcnnError:
+            raise
+        except Exception as error:  # whatever the user's own Python raises
+            raise error_in(error, code.path, frozenset(), "the task") from error
 
-    def compute(constants: Any, outputs_BxK: Any, targets: Any) -> tuple[Any, ...]:
-        statistics = task.statistics(constants, outputs_BxK, targets)
-        means = {key: jnp.mean(value, axis=0) for key, value in statistics.items()}
-        losses = task.losses(None, constants, outputs_BxK, targets)
-        return losses, statistics, task.measures(means, 1), task.decode(constants, outputs_BxK)
-
-    try:
-        losses, statistics, measures, decoded = jax.eval_shape(
-            compute,
-            jax.tree.map(jnp.asarray, dict(constants)),
-            jax.ShapeDtypeStruct((_BATCH, outputs), jnp.float32),
-            map_targets(shaped, targets),
-        )
-    except FlaxcnnError:
-        raise
-    except Exception as error:  # whatever the user's own Python raises
-        raise error_in(error, code.path, frozenset(), "the task") from error
-    _require(code, "losses", "float32 (B,)", losses, losses.shape == (_BATCH,) and losses.dtype == jnp.float32)
+    outputs_BxK = jax.ShapeDtypeStruct((_BATCH, outputs), jnp.float32)
+    batch = map_targets(lambda array: jax.ShapeDtypeStruct((_BATCH, *array.shape[1:]), array.dtype), targets)
+    given = jax.tree.map(jnp.asarray, dict(constants))
+    losses = shapes(partial(task.losses, None), given, outputs_BxK, batch)
+    statistics, decoded = shapes(task.statistics, given, outputs_BxK, batch), shapes(task.decode, given, outputs_BxK)
+    of_losses = (getattr(losses, "shape", None), getattr(losses, "dtype", None))
+    _require(code, "losses", "float32 (B,)", losses, of_losses == ((_BATCH,), jnp.float32))
     for part, arrays in (("statistics", statistics), ("decode", decoded)):
+        _require(code, part, "a dictionary of arrays", arrays, isinstance(arrays, dict))
         for key, array in arrays.items():
             _require(code, f"{part} {key}", "(B, ...)", array, array.shape[:1] == (_BATCH,))
+    means = {key: jax.ShapeDtypeStruct(array.shape[1:], jnp.float32) for key, array in statistics.items()}
+    measures = shapes(task.measures, means, jnp.float32(1))
+    _require(code, "measures", "a dictionary of numbers", measures, isinstance(measures, dict))
     for key in task.logged:
-        _require(code, f"measures {key}", "one number", measures.get(key), np.shape(measures.get(key, [0])) == ())
+        found = measures.get(key)
+        _require(code, f"measures {key}", "one number", found, getattr(found, "shape", None) == ())
 
 
 def _require(code: Outside, part: str, expected: str, found: Any, holds: bool) -> None:
