@@ -5,19 +5,9 @@ written in the file or on the command line is the default that stands here.
 """
 
 from flaxcnn.config.checks import type_name
-from flaxcnn.config.experiment import (
-    CODE_FIELDS,
-    GIVEN,
-    Experiment,
-    field_of,
-    from_json,
-    outside_names,
-    refuse_given,
-    to_json,
-    with_data,
-    with_names,
-)
+from flaxcnn.config.experiment import GIVEN, Experiment, from_json, refuse_given, to_json, with_data
 from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
+from flaxcnn.config.own_code import CODE_FIELDS, field_of, outside_names, with_names
 from flaxcnn.config.sections import (
     Augmentation,
     Checkpoint,

@@ -16,7 +16,7 @@ from flaxcnn.contracts import Contract, check_contract, derive_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
 from flaxcnn.layers.pixels import CONSTANTS, split_constants
-from flaxcnn.models.own import create_own, load_own, own_contract, require_trainable
+from flaxcnn.models.own import create_own, own_contract, require_trainable
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
@@ -37,14 +37,12 @@ class CheckedModel(NamedTuple):
         contract: its contract; of a user's model, as it is derived for the images at hand.
         contract_digest: SHA-256 of the contract's file; of a user's model, of the contract's text.
         contract_place: the contract's file; of a user's model without one, the model's.
-        code_digest: SHA-256 of the user's code that it is made of; None for a model of the library.
     """
 
     module: FlaxModule
     contract: Contract
     contract_digest: str
     contract_place: Path
-    code_digest: str | None = None
 
 
 def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModule:
@@ -89,7 +87,7 @@ def create_checked(
     if is_outside(name):
         contract, place = own_contract(name, classes, image_shape)
         digest = hashlib.sha256(str(contract).encode()).hexdigest()
-        return CheckedModel(model, contract, digest, place, load_own(name).digest)
+        return CheckedModel(model, contract, digest, place)
     place = contract_path(name)
     contract = Contract.load(place)
     check_contract(create(name, classes), contract)

@@ -10,9 +10,10 @@ import numpy as np
 
 from flaxcnn import config, data
 from flaxcnn.adapters import FlaxModule, module_name, takes
-from flaxcnn.config import GIVEN, Experiment, refuse_given, with_data
+from flaxcnn.config import GIVEN, Experiment, outside_names, refuse_given, with_data
 from flaxcnn.data import Dataset, Split, channel_moments, split_validation
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.layers.augmentation import (
     Augmentation,
     Cutout,
@@ -27,7 +28,7 @@ from flaxcnn.layers.augmentation import (
 )
 from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
 from flaxcnn.processes import share
-from flaxcnn.tasks import Task, create_task, require_used
+from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -64,9 +65,8 @@ class Setup(NamedTuple):
 
     @property
     def code(self) -> dict[str, str]:
-        """SHA-256 of the user's code that the experiment names, by the field that names it."""
-        digests = {"model.name": self.checked.code_digest}
-        return {field: digest for field, digest in digests.items() if digest is not None}
+        """SHA-256 of the user's code that the experiment names, as it was run, by the field that names it."""
+        return {field: loaded_digest(name, field) for field, name in outside_names(self.experiment).items()}
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -248,7 +248,11 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
-    constants = {**_pixels(experiment.model.normalization, train), **task.constants(train.targets)}
+    learned = task.constants(train.targets)
+    for field, name in outside_names(experiment).items():
+        if field.startswith("task."):
+            require_computable(task, name, learned, train.targets, outputs)
+    constants = {**_pixels(experiment.model.normalization, train), **learned}
     setup = Setup(
         experiment, dataset, train, validation, task, constants, plan, checked, placement, allowed, given.variables
     )

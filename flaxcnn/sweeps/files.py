@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from flaxcnn.config import CODE_FIELDS, Experiment, experiments, outside_names, to_json
 from flaxcnn.config.checks import require
-from flaxcnn.config.experiment import with_code_beside
 from flaxcnn.config.files import bound_to, library_files, run_file
+from flaxcnn.config.own_code import with_code_beside
 from flaxcnn.errors import ConfigError
 from flaxcnn.files.user_code import is_outside, load_outside
 from flaxcnn.sweeps.metric import RankedBy
