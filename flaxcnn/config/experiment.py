@@ -44,6 +44,11 @@ class Experiment:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     mesh: Mesh = field(default_factory=Mesh)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether something is chosen by the logged rows: the best checkpoint, or when to stop."""
+        return self.checkpoint.keep_best is not None or self.training.patience is not None
+
     def __post_init__(self) -> None:
         check_types("experiment", self)
         for where, asks in (
@@ -76,6 +81,19 @@ class Experiment:
                 found=schedule.decay_epochs,
                 fix="drop sooner, train for more epochs, or take --schedule.name constant",
             )
+
+
+GIVEN = "given:"
+"""How the name of data, a model or a task begins that was given to `flaxcnn.train` in memory."""
+
+
+def refuse_given(name: str, where: str) -> None:
+    """Raise ConfigError where a name is of what was given in memory, which no command can load."""
+    if name.startswith(GIVEN):
+        what = "the data were" if where.startswith("data") else f"the {where.partition('.')[0]} was"
+        raise ConfigError(
+            f"{what} given in memory", where=where, found=name, fix="go on in Python, with flaxcnn.train(..., out=RUN)"
+        )
 
 
 def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:

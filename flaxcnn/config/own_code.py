@@ -35,7 +35,7 @@ def parse_head(written: str) -> WrittenHead:
     task, _, weight = rest.rpartition(":")
     if not task or not _is_number(weight):  # no weight: a colon may be that of FILE.py:NAME
         task, weight = rest, ""
-    if not equals or not name.isidentifier() or not task or (weight and not float(weight) > 0):
+    if not equals or not name.isidentifier() or not task or (weight and not 0 < float(weight) < 3.4e38):
         raise ConfigError("not a head", where=HEADS, expected=HEAD_FORM, found=repr(written))
     return WrittenHead(name, task, weight)
 

@@ -1,7 +1,7 @@
 """The rows that a run logs, and their table beside the values that a paper printed."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from flaxcnn.config import PublishedRow
@@ -10,6 +10,9 @@ _BEFORE, _AFTER = (
     ("step", "epoch", "train_loss"),
     ("learning_rate", "gradient_norm", "update_ratio", "images_per_second"),
 )
+
+_LARGE = 1e6  # from here on, a number is written with an exponent
+_NARROWEST = 6  # characters of a column: "0.9876"
 
 
 class LoggedRow(NamedTuple):
@@ -84,6 +87,22 @@ class Columns:
         papers = ("paper's loss", f"paper's {self.logged[0]}") if self.published else ()
         return ("row", "step", "train loss", *(name.replace("_", " ") for name in self._measured), *papers)
 
+    def fitting(self, width: int) -> tuple["Columns", list[tuple[str, ...]]]:
+        """Return those columns of which a table of so many characters has room, and the lines of its head.
+
+        Metrics that are logged first stay longest. A head has two lines where more metrics have room then. The one
+        metric of a task that logs no other is always shown, in one line.
+        """
+        for count in range(len(self.logged), 0, -1):
+            columns = replace(self, logged=self.logged[:count])
+            headings = columns.headings()
+            if len(self.logged) == 1 or _width([headings]) <= width:
+                return columns, [headings]
+            lines = list(zip(*map(_in_two, headings), strict=True))
+            if _width(lines) <= width or count == 1:
+                return columns, lines
+        raise AssertionError("a task logs a metric")
+
     def cells(self, number: int, row: LoggedRow) -> tuple[str, ...]:
         """Return a row's cells; "–" where nothing was measured or the paper printed nothing for this step."""
         paper = next((each for each in self.published if each.step == row.step), PublishedRow(row.step, None, None))
@@ -115,4 +134,22 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _decimals(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}" if abs(value) < _LARGE else f"{value:.{digits}e}"
+
+
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    """Return how wide a line is, two spaces between columns."""
+    return sum(map(max, zip(*(column_widths(line) for line in lines), strict=True))) + 2 * (len(lines[0]) - 1)
+
+
+def column_widths(line: Sequence[str]) -> tuple[int, ...]:
+    """Return how many characters each column of a head takes, with room for a number."""
+    return tuple(max(len(text), _NARROWEST) for text in line)
+
+
+def _in_two(heading: str) -> tuple[str, str]:
+    """Return a heading in two lines: "validation", "amount r2"."""
+    first, _, rest = heading.partition(" ")
+    return (first, rest) if rest else ("", heading)

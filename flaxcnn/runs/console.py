@@ -13,9 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flaxcnn.config import ExperimentFile
 from flaxcnn.errors import printable
-from flaxcnn.evaluation.table import Columns, LoggedRow
+from flaxcnn.evaluation.table import Columns, LoggedRow, column_widths
 from flaxcnn.runs.setup import Setup
-from flaxcnn.tasks import Task
+from flaxcnn.tasks import Metric, Task
+
+_TABLE_WIDTH = 100  # of the table, where a task has more metrics than one
 
 
 def command(*words: object) -> str:
@@ -85,10 +87,11 @@ class RunConsole:
     @contextmanager
     def training(self, total_steps: int, columns: Columns) -> Iterator[None]:
         """Print the table's head; while entered, keep a progress bar below it on a terminal."""
-        self._columns, names = columns, columns.headings()
-        self._widths = tuple(max(len(name), 6) for name in names)
+        self._columns, heads = columns.fitting(_TABLE_WIDTH)
+        self._widths = tuple(map(max, zip(*map(column_widths, heads), strict=True)))
         self._say()
-        self._say(self._line(names))
+        for head in heads:
+            self._say(self._line(head))
         if not self._console.is_terminal or not self._speaks:
             yield
             return
@@ -136,33 +139,8 @@ class RunConsole:
         self._say()
         if summary["stopped_early"]:
             self._say(f"stopped early, after step {summary['steps']:,}: validation did not get better")
-        if summary["weights_step"] != summary["steps"]:
-            self._say(f"weights        of step {summary['weights_step']:,}, the best one")
-        first_metric, *others = dict.fromkeys((*task.reported, *task.logged))
-        of_all = f"on all {summary['test_examples']:,}, each exactly once"
-        self._say(f"{_head('test ' + first_metric)}{_with_interval(summary, task, first_metric, of_all)}")
-        if first and first_metric in task.logged:
-            shown = summary[f"test_{first_metric}_first_{first}"]
-            self._say(f"{_head('')}{shown:.4f} on the first {first:,}")
-        for name in others:
-            self._say(f"{_head('test ' + name)}{_with_interval(summary, task, name, '')}")
-        logged = task.logged[0]
-        if f"validation_{logged}" in summary:
-            examples = summary["validation_examples"]
-            shown = summary[f"validation_{logged}"]
-            named = "" if logged == first_metric else f"{_worded(logged)} "
-            self._say(f"{_head('validation')}{named}{shown:.4f} on {examples:,} images never trained on")
-        named = "" if logged == first_metric else f"{_worded(logged)} "
-        self._say(
-            f"{_head('training')}{named}{summary[f'train_{logged}']:.4f} on the first {summary['train_examples']:,}: "
-            f"generalization gap {summary['generalization_gap']:.4f}"
-        )
-        self._say(f"test loss      {summary['test_loss']:.4f}")
-        self._say(
-            f"time           {summary['total_seconds']:.1f} s: steps {summary['train_seconds']:.1f}, "
-            f"evaluation {summary['eval_seconds']:.1f}, compilation {summary['compile_seconds']:.1f}"
-        )
-        self._say(f"folder         {folder}")
+        for head, text in (lines := _final_lines(summary, task, first, folder)):
+            self._say(f"{head:<{max(14, *(len(head) for head, _ in lines))}} {text}")
 
     def _line(self, texts: Sequence[str]) -> str:
         return "  ".join(map(str.rjust, texts, self._widths))
@@ -171,22 +149,47 @@ class RunConsole:
         self._console.print(printable(line), markup=False)
 
 
-def _head(name: str) -> str:
-    """Return what a line of the end begins with: a name, and room up to the numbers' column."""
-    return f"{_worded(name):<14} "
+def _final_lines(summary: Mapping[str, Any], task: Task, first: int, folder: Path) -> list[tuple[str, str]]:
+    """Return the lines of the end, what each begins with and the rest."""
+    lines = []
+    if summary["weights_step"] != summary["steps"]:
+        lines.append(("weights", f"of step {summary['weights_step']:,}, the best one"))
+    first_metric, *others = dict.fromkeys((*task.reported, *task.logged))
+    of_all = f"on all {summary['test_examples']:,}, each exactly once"
+    lines.append((f"test {_worded(first_metric)}", _with_interval(summary, task, first_metric, of_all)))
+    if first and first_metric in task.logged:
+        value = summary[f"test_{first_metric}_first_{first}"]
+        lines.append(("", f"{_shown(value, task.metrics[first_metric])} on the first {first:,}"))
+    lines += [(f"test {_worded(name)}", _with_interval(summary, task, name, "")) for name in others]
+    logged = task.logged[0]
+    kind, named = task.metrics[logged], f" {_worded(logged)}" if others else ""
+    if f"validation_{logged}" in summary:
+        shown = _shown(summary[f"validation_{logged}"], kind)
+        lines.append((f"validation{named}", f"{shown} on {summary['validation_examples']:,} images never trained on"))
+    shown, gap = (_shown(summary[name], kind) for name in (f"train_{logged}", "generalization_gap"))
+    lines.append((f"training{named}", f"{shown} on the first {summary['train_examples']:,}: generalization gap {gap}"))
+    times = (
+        f"{summary['total_seconds']:.1f} s: steps {summary['train_seconds']:.1f}, "
+        f"evaluation {summary['eval_seconds']:.1f}, compilation {summary['compile_seconds']:.1f}"
+    )
+    return [*lines, ("test loss", f"{summary['test_loss']:.4f}"), ("time", times), ("folder", str(folder))]
 
 
 def _worded(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _shown(value: float, kind: Metric) -> str:
+    """Return a metric's value: four decimals, and four digits of what is too small or too large for them."""
+    return f"{value:.4f}" if kind.fraction or value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
 def _with_interval(summary: Mapping[str, Any], task: Task, name: str, of_all: str) -> str:
     """Return a metric of the test images, its unit and its interval."""
-    unit, interval = task.metrics[name].unit, summary.get(f"test_{name}_interval_95")
-    shown = "not defined" if summary[f"test_{name}"] is None else f"{summary[f'test_{name}']:.4f}"
-    words = [shown, unit, of_all]
+    kind, value, interval = task.metrics[name], summary[f"test_{name}"], summary.get(f"test_{name}_interval_95")
+    words = ["not defined" if value is None else _shown(value, kind), kind.unit, of_all]
     if interval is not None:
-        low, high = interval
+        low, high = (_shown(end, kind) for end in interval)
         over = " over groups" if summary.get("test_groups") else ""
-        words.append(f"(95 % interval{over} {low:.4f} to {high:.4f})")
+        words.append(f"(95 % interval{over} {low} to {high})")
     return " ".join(word for word in words if word)

@@ -5,6 +5,7 @@ The heads are slices of the model's last layer: no output of one depends on anot
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from flaxcnn.config.own_code import HEAD_FORM, HEADS, parse_head
 from flaxcnn.data.targets import choose_targets, described_targets
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.tasks.arithmetic import ratio
-from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task
+from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task, leaf
 
 
 class Head(NamedTuple):
@@ -68,6 +69,10 @@ class Several(Task):
             if head.name in [other.name for other in made]:
                 raise ConfigError("two heads of one name", where=HEADS, found=head.name)
             made.append(Head(head.name, create(head.task), float(head.weight or 1)))
+        for position, of_heads in enumerate(made):
+            taken = {f"{other.name}_{name}" for other in made[:position] for name in other.task.metrics}
+            if same := taken.intersection(f"{of_heads.name}_{name}" for name in of_heads.task.metrics):
+                raise ConfigError("two metrics of one name", where=HEADS, found=min(same), fix="rename a head")
         return cls(tuple(made))
 
     @property
@@ -77,8 +82,9 @@ class Several(Task):
 
     @property
     def logged(self) -> tuple[str, ...]:
-        """Those of all heads."""
-        return tuple(f"{head.name}_{name}" for head in self.heads for name in head.task.logged)
+        """Those of all heads, the first one of each before any second one."""
+        ranks = zip_longest(*([f"{head.name}_{name}" for name in head.task.logged] for head in self.heads))
+        return tuple(name for rank in ranks for name in rank if name is not None)
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -108,8 +114,8 @@ class Several(Task):
                 found=described_targets(targets),
                 fix="name a head for each target with --task.heads",
             )
-        for head in self.heads:
-            head.task.check(targets[head.name], _of(names, head.name), f"{where} {head.name}")
+        for head, own, _ in self._filled(targets):
+            head.task.check(own, _of(names, head.name), f"{where} {head.name}")
 
     def outputs(self, targets: Any, names: Any) -> int:
         """Return the outputs of all heads."""
@@ -139,7 +145,11 @@ class Several(Task):
         found: dict[str, Any] = {}
         for head in self.heads:
             own = train_targets[head.name]
-            own = choose_targets(own, np.asarray(head.task.present(own)))
+            present = np.asarray(head.task.present(own))
+            if not present.any():
+                where = f"training targets {head.name}"
+                raise DataError("nothing to learn", where=where, expected="a target of an image", found="none")
+            own = choose_targets(own, present)
             found |= {f"{head.name}.{name}": value for name, value in head.task.constants(own).items()}
         return found
 
@@ -179,28 +189,34 @@ class Several(Task):
             found |= {f"{head.name}.{name}": array for name, array in decoded.items()}
         return found
 
+    def check_range(self, outputs: int, targets: Any) -> None:
+        """Check those of the targets that examples have."""
+        for head, own, _ in self._filled(targets):
+            head.task.check_range(head.width, own)
+
     def scores(self, predicted: Predicted) -> Scores:
         """Return the metrics of all heads, each over the examples that have its target."""
         return _SeveralScores(self, predicted)
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
-        """Return the constants that the heads choose."""
+        """Return the constants that the heads choose, each where an example has its target."""
         found = dict(predicted.constants)
-        for head, own, _ in self.predicted(predicted):
-            found |= {f"{head.name}.{name}": value for name, value in head.task.tuned(own).items()}
+        for head, own, present in self.predicted(predicted):
+            if present.any():
+                found |= {f"{head.name}.{name}": value for name, value in head.task.tuned(own).items()}
         return found
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return each head's report, and how many test images have its target."""
         return {
-            head.name: {"examples": int(present.sum()), **head.task.report(own)}
+            head.name: {"examples": int(present.sum()), **(head.task.report(own) if present.any() else {})}
             for head, own, present in self.predicted(predicted)
         }
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
         """Return those of all heads, the head's name before each picture's."""
-        for head, own, _ in self.predicted(predicted):
-            for picture in head.task.pictures(own):
+        for head, own, present in self.predicted(predicted):
+            for picture in head.task.pictures(own) if present.any() else ():
                 yield Picture(f"{head.name}_{picture.name}", picture.draw)
 
     def predicted(self, predicted: Predicted) -> Iterator[tuple[Head, Predicted, np.ndarray]]:
@@ -229,20 +245,32 @@ class Several(Task):
 
     def _each(self, outputs: jax.Array, targets: Any) -> Iterator[tuple[Head, jax.Array, Any, jax.Array]]:
         """Yield each head with its outputs, its targets, 0 where they are lacking, and which examples have one."""
-        for head, own_outputs in self._slices(outputs):
-            present = jnp.asarray(head.task.present(targets[head.name]))
+        for (head, own_outputs), (_, own_targets, present) in zip(
+            self._slices(outputs), self._filled(targets), strict=True
+        ):
+            yield head, own_outputs, own_targets, jnp.asarray(present)
 
-            def filled(array: jax.Array, present: jax.Array = present) -> jax.Array:
-                return jnp.where(present.reshape(-1, *[1] * (array.ndim - 1)), array, jnp.zeros((), array.dtype))
+    def _filled(self, targets: Any) -> Iterator[tuple[Head, Any, Any]]:
+        """Yield each head with its targets, 0 where they are lacking, and which examples have one."""
+        for head in self.heads:
+            own = targets[head.name]
+            present = head.task.present(own)
+            arrays = np if isinstance(present, np.ndarray) and isinstance(leaf(own), np.ndarray) else jnp
 
-            yield head, own_outputs, jax.tree.map(filled, targets[head.name]), present
+            def filled(array: Any, present: Any = present, arrays: Any = arrays) -> Any:
+                return arrays.where(present.reshape(-1, *[1] * (array.ndim - 1)), array, arrays.zeros((), array.dtype))
+
+            yield head, jax.tree.map(filled, own), present
 
 
 class _SeveralScores:
     """The metrics of all heads."""
 
     def __init__(self, task: Several, predicted: Predicted):
-        self._heads = [(head, head.task.scores(own), present) for head, own, present in task.predicted(predicted)]
+        self._heads = [
+            (head, head.task.scores(own) if present.any() else None, present)
+            for head, own, present in task.predicted(predicted)
+        ]
 
     def measure(self, counts_BxN: np.ndarray, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """Return each metric, (B,); NaN for a counting in which no example has the head's target."""
@@ -250,6 +278,9 @@ class _SeveralScores:
         for head, scores, present_N in self._heads:
             prefix = f"{head.name}_"
             own = None if names is None else [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            if scores is None:
+                found |= {prefix + name: np.full(len(counts_BxN), np.nan) for name in head.task.metrics}
+                continue
             counts = counts_BxN[:, present_N]
             empty_B = counts.sum(-1) == 0
             usable = np.where(empty_B[:, None], 1, counts)

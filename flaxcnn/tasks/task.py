@@ -76,6 +76,14 @@ class Predicted(NamedTuple):
             raise DataError("predictions of another task", where="predictions", expected=name, found=found)
         return self.predictions[name]
 
+    def constant(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return one of the constants; raises DataError where there is none of that name and shape."""
+        found = self.constants.get(name)
+        if found is None or np.shape(found) != shape:
+            shown = "none" if found is None else np.shape(found)
+            raise DataError("predictions of another task", where=f"constant {name}", expected=shape, found=shown)
+        return np.asarray(found)
+
 
 class Task(abc.ABC):
     """What is learned from an image. Implementations are frozen dataclasses: a task is part of the compiled program.
@@ -122,7 +130,7 @@ class Task(abc.ABC):
         """Raise DataError, in one clear line, where the targets of a split do not fit the task.
 
         Args:
-            targets: of the split, arrays with N rows.
+            targets: of the split, arrays with N rows; of one of several tasks, 0 where an example lacks its target.
             names: what the targets' values are called (`Dataset.target_names`).
             where: the split, for the error.
         """
@@ -150,7 +158,8 @@ class Task(abc.ABC):
     def present(self, targets: Any) -> Any:
         """Return which examples have a target, bool (N,), of arrays of NumPy's or JAX's; by default all have.
 
-        Where a task is one of several, an example may lack its target (`flaxcnn.tasks.several`).
+        Where a task is one of several, an example may lack its target (`flaxcnn.tasks.several`). It is asked before
+        `check`, of any arrays.
         """
         first = jax.tree.leaves(targets)[0]
         return np.ones(first.shape[0], bool)
@@ -213,6 +222,18 @@ class Task(abc.ABC):
     def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str] | None:
         """Return lines that judge two models on the same examples by a test of the task's own; None for none."""
         return None
+
+
+def require_names(names: Any, count: int | None, where: str) -> None:
+    """Raise DataError where the values of targets have no names, or not so many; `count` is None for any number."""
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names or count not in (None, len(names)):
+        called = isinstance(names, Sequence) and not isinstance(names, str)
+        raise DataError(
+            "not one name for each value",
+            where=f"{where} target names",
+            expected="one for each" if count is None else count,
+            found=len(names) if called else "none",
+        )
 
 
 def leaf(targets: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from flaxcnn.evaluation.reproduction import reported
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, reported_numbers
+from flaxcnn.tasks import create_task
 
 CONFIG = """
 from flaxcnn.config import Data, Experiment, Logging, Training
@@ -82,7 +83,8 @@ def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config
     done = flaxcnn("train", config(0.3), "--training.steps", 2, "--out", "run", *options)
     assert done.returncode == 0, done.stderr
     folder = RunFolder(tmp_path / "run")
-    names = reported_numbers(read_config(folder).file.experiment, test_images=300)
+    experiment = read_config(folder).file.experiment
+    names = reported_numbers(experiment, create_task(experiment.task), test_images=300)
     assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
 
 

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from flaxcnn.config import Checkpoint, Data, Experiment, Logging, Training
+from flaxcnn.evaluation.table import Columns
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.setup import set_up
@@ -45,15 +46,17 @@ def run(small_mnist, *, stop_after=None, **sections):
         events.append(("save", progress.step))
         assert int(progress.state.step) == progress.step  # the state is there to be read
 
-    run_steps(
-        progress,
-        setup.experiment,
-        runner,
-        evaluator,
-        log=lambda row: events.append(("log", row.step)),
-        save=save,
-        console=RunConsole(speaks=False),
-    )
+    console = RunConsole(speaks=False)
+    with console.training(setup.plan.total_steps, Columns(setup.task.logged)):
+        run_steps(
+            progress,
+            setup,
+            runner,
+            evaluator,
+            log=lambda row: events.append(("log", row.step)),
+            save=save,
+            console=console,
+        )
     return events, progress, setup
 
 

@@ -15,11 +15,12 @@ from flaxcnn.data.dataset import check_class_range, holds_classes
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
 from flaxcnn.layers.examples import check_labels, label_in_range_check, with_none_negative
+from flaxcnn.tasks.arithmetic import rows_where
 from flaxcnn.tasks.classification.comparison import mcnemar_lines
 from flaxcnn.tasks.classification.confusion import confusion_matrix, most_confident_mistakes
 from flaxcnn.tasks.classification.metrics import METRICS, CountedExamples, classification_metrics
 from flaxcnn.tasks.classification.pictures import draw_confusion, draw_mistakes
-from flaxcnn.tasks.task import Picture, Predicted, Task
+from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
 
 _MOST_MISTAKES = 30
 
@@ -50,7 +51,8 @@ class Classification(Task):
                 found=described_targets(targets),
                 fix="name the task that these targets are for, with --task.name",
             )
-        check_class_range(targets[self.present(targets)], len(names), f"{where} targets")
+        require_names(names, None, where)
+        check_class_range(targets, len(names), f"{where} targets")
 
     def outputs(self, targets: Any, names: Any) -> int:
         """Return the number of classes."""
@@ -66,7 +68,7 @@ class Classification(Task):
 
     def present(self, targets: Any) -> Any:
         """Return which labels are not negative."""
-        return targets >= 0
+        return rows_where(lambda labels: labels >= 0, targets)
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return softmax cross-entropy in nats with smoothed labels, weighted by class, float32 (B,).

@@ -8,6 +8,7 @@ import numpy as np
 from flaxcnn.pictures import DPI, new_figure
 
 _MOST = 40  # labels that have room
+_WIDTH = 40  # characters of a name
 
 
 def draw_labels(
@@ -28,10 +29,11 @@ def draw_labels(
     rows = np.arange(len(order))
     axes.barh(rows - 0.2, np.nan_to_num(precision_L[order]), 0.38, label="average precision", color="#1f77b4")
     axes.barh(rows + 0.2, f1_L[order], 0.38, label="F1 at the threshold", color="#2ca02c")
-    axes.set_yticks(rows, [f"{names[label]} ({support_L[label]:,})" for label in order])
-    axes.invert_yaxis()
-    shown = "" if len(order) == len(names) else f", the {len(order)} of {len(names)} that are found worst"
-    axes.set(xlim=(0, 1), title=f"Test images with each label{shown}")
+    shown = [name if len(name) <= _WIDTH else f"{name[: _WIDTH - 1]}…" for name in names]
+    axes.set_yticks(rows, [f"{shown[label]} ({support_L[label]:,})" for label in order])
+    few = "" if len(order) == len(names) else f", the {len(order)} of {len(names)} that are found worst"
+    axes.set(xlim=(0, 1), ylim=(len(order) - 0.5, -0.5))
+    figure.suptitle(f"Labels (test images with each){few}")
     axes.grid(alpha=0.3, axis="x")
     figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(file, dpi=DPI)

@@ -77,8 +77,9 @@ class MultilabelScores:
 def best_thresholds(labels_NxL: np.ndarray, logits_NxL: np.ndarray) -> np.ndarray:
     """Return for each label the logit above which to predict it so that its F1 on these examples is highest.
 
-    It lies half-way between two neighbouring logits, the highest of equally good places; 0 for a label that no example
-    has. Arguments and errors are those of `MultilabelScores`.
+    It lies half-way between two neighbouring logits, the highest of equally good places, or just below the lowest one
+    where it is best to predict the label for all; 0 for a label that no example has. Arguments and errors are those of
+    `MultilabelScores`.
 
     Returns:
         float32 (L,).

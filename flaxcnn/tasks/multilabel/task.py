@@ -16,7 +16,7 @@ from flaxcnn.errors import DataError
 from flaxcnn.tasks.arithmetic import ratio
 from flaxcnn.tasks.multilabel.pictures import draw_labels
 from flaxcnn.tasks.multilabel.scores import METRICS, MultilabelScores, best_thresholds
-from flaxcnn.tasks.task import Picture, Predicted, Task
+from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ class Multilabel(Task):
                 expected="bool (N, L) for the task multilabel",
                 found=described_targets(targets),
             )
-        if targets.shape[1] != len(names):
-            expected, found = f"{len(names)}, as there are names", targets.shape[1]
-            raise DataError("not one name for each label", where=f"{where} targets", expected=expected, found=found)
+        require_names(names, targets.shape[1], where)
 
     def outputs(self, targets: Any, names: Any) -> int:
         """Return the number of labels."""
@@ -61,7 +59,7 @@ class Multilabel(Task):
 
     def described(self, targets: Any, names: Any) -> str:
         """Return "14 labels"."""
-        return f"{len(names)} labels"
+        return f"{len(names)} {'label' if len(names) == 1 else 'labels'}"
 
     def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
         """Return a threshold for each label, 0 until it is chosen."""
@@ -116,7 +114,8 @@ class Multilabel(Task):
 
     def scores(self, predicted: Predicted) -> MultilabelScores:
         """Return the metrics of `MultilabelScores`."""
-        return MultilabelScores(predicted.targets, predicted.prediction("logits"), predicted.constants["thresholds"])
+        logits = predicted.prediction("logits")
+        return MultilabelScores(predicted.targets, logits, predicted.constant("thresholds", logits.shape[1:]))
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
         """Return the thresholds that have the best F1 of each label on these, the validation images."""

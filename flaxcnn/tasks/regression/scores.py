@@ -44,7 +44,7 @@ class RegressionScores:
 
         Args:
             counts_BxN: how often each example counts, int32, at least one of a row more than 0; (B, N).
-            names: not needed: all are quick.
+            names: of the metrics that are wanted, None for all: medians take most of the time.
         """
         weights_BxN = counts_BxN.astype(np.float64)
         total_Bx1 = weights_BxN.sum(-1, keepdims=True)
@@ -56,24 +56,31 @@ class RegressionScores:
             "r2": np.where(defined, 1 - squares_BxT / np.where(defined, spread_BxT, 1), np.nan),
             "rmse": np.sqrt(squares_BxT / total_Bx1),
             "mae": weights_BxN @ self._errors_NxT / total_Bx1,
-            "median_absolute_error": _medians(self._errors_NxT, counts_BxN),
             "mean_relative_error": weights_BxN @ self._relative_NxT / total_Bx1,
-            "median_relative_error": _medians(self._relative_NxT, counts_BxN),
         }
+        for name, values_NxT in (
+            ("median_absolute_error", self._errors_NxT),
+            ("median_relative_error", self._relative_NxT),
+        ):
+            if names is None or name in names:
+                of_numbers[name] = _medians(values_NxT, counts_BxN)
         means = {name: values_BxT.mean(-1) for name, values_BxT in of_numbers.items()}
         return {**means, **{f"{name}_of_each": values_BxT for name, values_BxT in of_numbers.items()}}
 
 
 def fitting(targets: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both as float64 (N, T); raises DataError as `RegressionScores`."""
-    targets, predicted = np.asarray(targets, np.float64), np.asarray(predicted, np.float64)
-    targets = targets.reshape(len(targets), -1)
-    if targets.shape != predicted.shape or not targets.size:
+    targets, predicted = np.asarray(targets), np.asarray(predicted)
+    if targets.ndim == 1:
+        targets = targets[:, None]
+    kinds = {array.dtype.kind for array in (targets, predicted)}
+    if not kinds <= set("fiu") or targets.ndim != 2 or targets.shape != predicted.shape or not targets.size:
         raise DataError(
             "targets and predictions do not fit",
-            expected="targets (N, T) and predictions (N, T), N and T at least 1",
-            found=f"{targets.shape} and {predicted.shape}",
+            expected="numbers (N, T) and (N, T), N and T at least 1",
+            found=f"{targets.dtype} {targets.shape} and {predicted.dtype} {predicted.shape}",
         )
+    targets, predicted = targets.astype(np.float64), predicted.astype(np.float64)
     for what, array in (("target", targets), ("prediction", predicted)):
         unusable = np.argwhere(~np.isfinite(array))
         if unusable.size:

@@ -12,10 +12,11 @@ import numpy as np
 import optax
 
 from flaxcnn.data.targets import described_targets
-from flaxcnn.errors import DataError
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.tasks.arithmetic import rows_where
 from flaxcnn.tasks.regression.pictures import draw_predicted, draw_residuals
 from flaxcnn.tasks.regression.scores import METRICS, RegressionScores
-from flaxcnn.tasks.task import Picture, Predicted, Task
+from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Regression(Task):
     logged = ("r2", "rmse", "mae")
     uses = frozenset({"mixup"})
 
+    def __post_init__(self) -> None:
+        if self.loss != "huber" and self.huber_delta != type(self).huber_delta:
+            expected = f"task.loss huber, or the default {type(self).huber_delta:g}"
+            raise ConfigError(
+                f"the {self.loss} loss has no use for it",
+                where="task.huber_delta",
+                expected=expected,
+                found=self.huber_delta,
+            )
+
     @property
     def reported(self) -> tuple[str, ...]:
         """Every metric, R² first."""
@@ -57,11 +68,12 @@ class Regression(Task):
                 expected="float32 (N,) or (N, T) for the task regression",
                 found=described_targets(targets),
             )
-        usable = targets[self.present(targets)]
-        if not len(usable):
-            raise DataError("no numbers to learn", where=f"{where} targets", expected="at least one", found="none")
-        if not np.isfinite(usable).all():
-            raise DataError("a number that is not finite", where=f"{where} targets", expected="finite numbers")
+        unusable = np.argwhere(~np.isfinite(targets))
+        if unusable.size:
+            found = f"{targets[tuple(unusable[0])]} at position {unusable[0][0]} ({len(unusable)} such numbers)"
+            raise DataError("not finite", where=f"{where} targets", expected="finite numbers", found=found)
+        if names is not None:
+            require_names(names, self.outputs(targets, names), where)
 
     def outputs(self, targets: Any, names: Any) -> int:
         """Return how many numbers an image has."""
@@ -81,8 +93,7 @@ class Regression(Task):
 
     def present(self, targets: Any) -> Any:
         """Return for which examples all numbers are known: NaN stands for one that is not."""
-        numbers = targets.reshape(targets.shape[0], -1)
-        return (numbers == numbers).all(-1)
+        return rows_where(lambda numbers: numbers == numbers, targets)
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return the loss of the standardised targets, the mean over an example's numbers, float32 (B,).
