@@ -20,7 +20,7 @@ from flaxcnn.files.neighbours import neighbours
 from flaxcnn.files.paths import user_path
 
 FORM = "FILE.py:NAME"
-_NAME = re.compile(r"(?s)(?![A-Za-z_]\w*:)(?P<file>.*\.py):(?P<name>[^:/\\]*)")  # "idx:x.py:y" is a folder of data
+_NAME = re.compile(r"(?s)(?![A-Za-z_]\w+:)(?P<file>.*\.py):(?P<name>[^:/\\]*)")  # "idx:x.py:y" is a folder of data
 
 
 class Outside(NamedTuple):

@@ -1,6 +1,7 @@
 """A task and data that flaxcnn does not know: trained, killed and resumed, evaluated, compared, searched and drawn."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_err
 from flaxcnn.cli import main
 from flaxcnn.cli.places import DataPlace, TaskPlace, named_again
 from flaxcnn.config import Data, Experiment, ExperimentFile, Task
-from flaxcnn.data import load_idx_folder
+from flaxcnn.data import Loader, epoch_order, load, load_idx_folder
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.predictions import load_predictions
 from flaxcnn.files.user_code import load_outside
@@ -20,6 +21,7 @@ from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, write_config
 from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import TASKS, Predicted, create_task
+from tests.many_processes import held_port
 from tests.outside.ordinal import Ordinal
 from tests.own_models import write_own_models
 from tests.runs.test_faults import Started, ended_well, same_bits, summary
@@ -66,6 +68,10 @@ def trained(small_mnist, commands, tmp_path_factory):
 def copied(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(trained, tmp_path / "copied"))
     return tmp_path / "copied"
+
+
+def read_recorded(run):
+    return json.loads((run / "config.json").read_text())
 
 
 def refused(kind, call, *arguments, **options):
@@ -166,7 +172,7 @@ def test_the_files_named_again_are_compared_with_the_recorded_digests(copied):
     run = RunFolder(copied / "run")
     named = {"task.name": TASK[1], "data.source": ARRAYS[1], "model.name": MODEL[1]}
     digests = {field: load_outside(name, field).digest for field, name in named.items()}
-    assert json.loads((run.path / "config.json").read_text())["code"] == digests
+    assert read_recorded(run.path)["code"] == digests
     read_config(run, named)
     (copied / "moved").mkdir()
     (copied / "ordinal.py").rename(copied / "moved" / "other.py")
@@ -259,6 +265,42 @@ def test_it_is_searched_in_this_process_and_in_others(executor, command_environm
     _, errors = sweep.communicate(timeout=300)
     assert sweep.returncode == 2
     assert "holds another sweep, by code" in errors
+
+
+# --- in processes of their own
+
+
+@pytest.mark.devices
+def test_two_processes_train_it_together(command_environment, folder):
+    words = [sys.executable, "-m", "flaxcnn", "train", *TASK, *ARRAYS, *MODEL, *SHORT, "--out", "run"]
+    with held_port() as port:
+        together = ("--processes.coordinator", f"127.0.0.1:{port}", "--processes.count", "2", "--processes.index")
+        started = [Started([*words, *together, str(index)], command_environment) for index in range(2)]
+        assert [each.end()[0] for each in started] == [0, 0]
+    assert {"task.name", "model.name", "data.source"} == set(read_recorded(folder / "run")["code"])
+    assert np.isfinite(summary(folder / "run")["test_kappa"])
+
+
+def test_loading_workers_find_the_classes_of_the_file(folder):
+    (folder / "counting.py").write_text(
+        "import os\nimport sources\nfrom flaxcnn.data import from_source\n"
+        "class Counting(sources.Rows):\n"
+        "    def __getitem__(self, position):\n"
+        "        with open('asked', 'a') as file:\n"
+        "            print(os.getpid(), file=file)\n"
+        "        return super().__getitem__(position)\n"
+        "def make():\n"
+        "    return from_source(Counting('test'), Counting('test'), in_memory=0)\n"
+    )
+    train = load("counting.py:make").train
+    (folder / "asked").unlink()
+    plan = {"first_step": 0, "total_steps": 4, "chunk_steps": 2, "workers": 1}
+    with Loader(train.images, train.targets, seed=3, batch_size=5, **plan) as loader:
+        chunks = [loader.next() for _ in range(2)]
+    images = np.concatenate([chunk.images[: chunk.steps] for chunk in chunks])
+    expected = load(ARRAYS[1]).test.images[epoch_order(3, 0, 300)[:20]]
+    np.testing.assert_array_equal(images.reshape(expected.shape), expected)
+    assert len({int(line) for line in (folder / "asked").read_text().split()} - {os.getpid()}) == 1
 
 
 # --- one of several
