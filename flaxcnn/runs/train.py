@@ -18,6 +18,7 @@ import jax
 
 from flaxcnn.config import Experiment, ExperimentFile, Mesh, with_data
 from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.evaluation.reproduction import require_possible
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
@@ -69,6 +70,8 @@ def train(
         require_tensorboard()
     experiment = with_data(experiment)
     setup, console = set_up(experiment), RunConsole(speaks=is_first())
+    main = setup.task.logged[0]
+    require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
         parse_steps(profile, total_steps=setup.plan.total_steps)
     folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))
