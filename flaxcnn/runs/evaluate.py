@@ -134,12 +134,13 @@ class Evaluator:
         count = min(len(setup.train), len(of_test))
         train = self._sums(variables, self._place(setup.train.choose(np.arange(count))))
         main = task.logged[0]
-        better_by = train.measures[main] - test.measures[main]
+        ends = train.measures[main], test.measures[main]
+        better, worse = ends if task.metrics[main].higher_is_better else reversed(ends)
         numbers |= {
             **{f"train_{name}": value for name, value in train.measures.items()},
             "train_loss": train.mean_loss,
             "train_examples": count,
-            "generalization_gap": better_by if task.metrics[main].higher_is_better else -better_by,
+            "generalization_gap": better - worse,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
         self.seconds += self._timeline.lap(at) - (self.compile_seconds - compiled)
