@@ -124,7 +124,7 @@ class Evaluator:
             )
             for name, value in measured(task.scores(first), self.first, task.logged).items():
                 if name in task.logged:
-                    numbers[f"test_{name}_first_{self.first}"] = value
+                    numbers[f"test_{name}_first_{self.first}"] = value if math.isfinite(value) else None
         if validated is not None:
             numbers |= {
                 **{f"validation_{name}": value for name, value in validated.measures.items()},
@@ -242,12 +242,13 @@ def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np
         scores = task.scores(predictions.predicted())
     except DataError:  # predictions that are not finite: said of the loss, which the caller checks
         return {f"test_{name}": value for name, value in sums.measures.items()} | {"test_loss": sums.mean_loss}
-    values = {**measured(scores, examples, names), **sums.measures}
+    scored = measured(scores, examples, names)
+    values = {**scored, **sums.measures}
     exact = set(task.counted) if groups_N is None else set()
     drawn = [name for name in names if name not in exact]
     intervals = bootstrap_intervals(scores, drawn, examples, groups_N=groups_N) if drawn else {}
     for name in names:
-        numbers[f"test_{name}"] = values[name] if math.isfinite(values[name]) else None
+        numbers[f"test_{name}"] = values[name] if math.isfinite(scored[name]) else None
         if name in exact:
             interval = binomial_interval(int(sums.statistics[task.counted[name]]), examples)
         else:
