@@ -17,6 +17,7 @@ from flaxcnn.cli.runs import compare
 from flaxcnn.data import Dataset, Split
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.predictions import load_predictions, save_predictions
+from flaxcnn.evaluation.reproduction import reported
 from flaxcnn.runs.evaluate import evaluate_run
 from flaxcnn.runs.folder import open_run_folder
 from flaxcnn.runs.setup import set_up
@@ -202,6 +203,13 @@ def test_the_final_numbers_are_repeated_from_the_saved_weights(name, request):
     assert found.numbers == found.recorded
     for measured, (low, high) in found.metrics.values():
         assert low <= high or np.isnan(measured)
+
+
+def test_a_number_that_some_seeds_do_not_define_has_no_mean_over_them(both_run):
+    summary = read(both_run)
+    names = [each.metric for each in reported([summary, {**summary, "test_amount_r2": None}], ())]
+    assert "test_amount_mae" in names
+    assert "test_amount_r2" not in names
 
 
 def test_two_runs_of_numbers_are_compared_by_their_errors(grams_run, tmp_path, capsys):
