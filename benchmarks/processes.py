@@ -115,6 +115,7 @@ class Launcher:
 def _accuracy(folder: Path) -> float | None:
     """Return the last accuracy that a process logged, or that its summary says; None where there is none."""
     rows = [json.loads(line) for line in (folder / ROWS).read_text().splitlines()]
-    if rows[-1]["test_accuracy"] is None and (folder / "summary.json").exists():
+    accuracy: float | None = rows[-1].get("test_accuracy")
+    if accuracy is None and (folder / "summary.json").exists():
         return json.loads((folder / "summary.json").read_text())["test_accuracy"]
-    return rows[-1]["test_accuracy"]
+    return accuracy

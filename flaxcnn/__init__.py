@@ -7,15 +7,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flaxcnn import contracts, data, evaluation, layers, models, training
+    from flaxcnn import config, contracts, data, evaluation, layers, models, tasks, training
     from flaxcnn.adapters import adapt
     from flaxcnn.contracts import Contract, assert_contract, derive_contract
     from flaxcnn.data import Dataset, Split, epoch_order
-    from flaxcnn.evaluation.sums import Sums, evaluate
+    from flaxcnn.evaluation.sums import Sums, evaluate, predict
     from flaxcnn.layers.convolution import convolution
     from flaxcnn.layers.pooling import MaxPool, max_pool
     from flaxcnn.models import create
     from flaxcnn.models.transfer import replace_head
+    from flaxcnn.runs.python import Run, train
+    from flaxcnn.runs.running import Hook, Moment
+    from flaxcnn.tasks import Task
     from flaxcnn.training import (
         Hyperparameters,
         Schedule,
@@ -33,11 +36,15 @@ __version__ = "0.1.0"
 _HOME = {
     "Contract": "flaxcnn.contracts",
     "Dataset": "flaxcnn.data",
+    "Hook": "flaxcnn.runs.running",
     "Hyperparameters": "flaxcnn.training",
     "MaxPool": "flaxcnn.layers.pooling",
+    "Moment": "flaxcnn.runs.running",
+    "Run": "flaxcnn.runs.python",
     "Schedule": "flaxcnn.training",
     "Split": "flaxcnn.data",
     "Sums": "flaxcnn.evaluation",
+    "Task": "flaxcnn.tasks",
     "TrainState": "flaxcnn.training",
     "adam": "flaxcnn.training",
     "adamw": "flaxcnn.training",
@@ -51,26 +58,33 @@ _HOME = {
     "evaluate": "flaxcnn.evaluation",
     "lion": "flaxcnn.training",
     "max_pool": "flaxcnn.layers.pooling",
+    "predict": "flaxcnn.evaluation",
     "replace_head": "flaxcnn.models.transfer",
     "sgd": "flaxcnn.training",
+    "train": "flaxcnn.runs.python",
     "train_step": "flaxcnn.training",
 }
 
-_PACKAGES = ("contracts", "data", "evaluation", "layers", "models", "training")
+_PACKAGES = ("config", "contracts", "data", "evaluation", "layers", "models", "tasks", "training")
 
 __all__ = [
     "Contract",
     "Dataset",
+    "Hook",
     "Hyperparameters",
     "MaxPool",
+    "Moment",
+    "Run",
     "Schedule",
     "Split",
     "Sums",
+    "Task",
     "TrainState",
     "adam",
     "adamw",
     "adapt",
     "assert_contract",
+    "config",
     "contracts",
     "convolution",
     "create",
@@ -84,8 +98,11 @@ __all__ = [
     "lion",
     "max_pool",
     "models",
+    "predict",
     "replace_head",
     "sgd",
+    "tasks",
+    "train",
     "train_step",
     "training",
 ]

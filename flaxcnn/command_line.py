@@ -5,13 +5,15 @@ import dataclasses
 import io
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
 from flaxcnn.config import type_name
 from flaxcnn.errors import ConfigError, nearest
 
 T = TypeVar("T")
+SHORT = {"task": "task.name", "model": "model.name", "data": "data.source"}
+"""Options that have a short form, by it."""
 
 
 def parse(options: type[T], arguments: Sequence[str], *, program: str, default: T | None = None) -> T:
@@ -29,12 +31,14 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     import tyro
 
     flags = flags_of(options)
+    arguments = [_spelt_out(word, flags) for word in arguments]
     if {"-h", "--help"} & set(arguments):
         tyro.cli(options, args=["--help"], prog=program, default=default, use_underscores=True)
     for word in arguments:
         name = _flag(word)
         if name is not None and name not in flags:
-            raise unknown_option(word.partition("=")[0], program, [f"--{each}" for each in flags])
+            known = [f"--{each}" for each in (*flags, *short_flags(flags))]
+            raise unknown_option(word.partition("=")[0], program, known)
         if re.match(r"-[A-Za-z]", word):
             raise ConfigError("unknown option", where=word, fix=f"options have two dashes: see {program} --help")
     parsed, surplus = _quietly(options, arguments, default)
@@ -94,6 +98,17 @@ def flags_of(options: type) -> dict[str, Any]:
             if kind is bool:
                 flags[f"no_{each.name}"] = kind
     return flags
+
+
+def short_flags(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the short forms that options have, and what each stands for; an option of the same name comes first."""
+    return {short: name for short, name in SHORT.items() if name in flags and short not in flags}
+
+
+def _spelt_out(word: str, flags: Mapping[str, Any]) -> str:
+    """Return a word with the option's own name in the place of its short form."""
+    name = short_flags(flags).get(_flag(word) or "")
+    return word if name is None else f"--{name}{''.join(word.partition('=')[1:])}"
 
 
 def _is_positional(kind: Any) -> bool:

@@ -7,6 +7,8 @@ these once, before anything is compiled; importing the library changes nothing.
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,20 @@ def pin_settings() -> list[str]:
         jax.config.update(name, value)
         changed.append(name)
     return changed
+
+
+@contextmanager
+def pinned() -> Iterator[list[str]]:
+    """Pin the settings while entered, and give them back their values after: for a program that has others."""
+    import jax
+
+    before = {name: getattr(jax.config, name) for name in _PINNED if getattr(jax.config, name, None) is not None}
+    changed = pin_settings()
+    try:
+        yield changed
+    finally:
+        for name in changed:
+            jax.config.update(name, _plain(before[name]))
 
 
 def recorded_settings() -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Annotated
 import pytest
 from tyro.conf import Positional, arg
 
-from flaxcnn.command_line import flags_of, parse
+from flaxcnn.cli.training import TrainOptions
+from flaxcnn.command_line import flags_of, parse, short_flags
 from flaxcnn.errors import ConfigError
 from tests.error_fields import fields
 
@@ -39,6 +40,17 @@ def test_options_words_and_defaults_are_read():
     assert found == Options("first", Whole(Section(0.001, 7, True)))
     default = Options("other", Whole(Section(2.0)), "there")
     assert parse(Options, ["--section.no-loud"], program="x", default=default) == default
+
+
+def test_an_option_has_a_short_form_where_no_other_has_its_name():
+    found = parse(TrainOptions, ["--model", "small_cnn", "--task=a.py:B=c", "--data", "c.py:d"], program="x")
+    chosen = found.experiment
+    assert (chosen.model.name, chosen.task.name, chosen.data.source) == ("small_cnn", "a.py:B=c", "c.py:d")
+    assert short_flags(flags_of(TrainOptions)) == {"task": "task.name", "model": "model.name", "data": "data.source"}
+    assert short_flags({"model.name": str, "model": str}) == {}
+    with pytest.raises(ConfigError) as caught:
+        parse(Options, ["--model", "small_cnn"], program="x")
+    assert caught.value.where == "--model"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from flaxcnn.cli import COMMANDS
-from flaxcnn.command_line import flags_of
+from flaxcnn.command_line import flags_of, short_flags
 
 LINES = [
     ("flaxcnn tra", "flaxcnn train"),
@@ -32,6 +32,7 @@ LINES = [
     ("flaxcnn train --out my-r", "{} my-run"),
     ("flaxcnn train my-c", "{} my-config.py"),
     ("flaxcnn completion fi", "flaxcnn completion fish"),
+    ("flaxcnn train --model small", "{} small_cnn"),
     ("flaxcnn data --no_du", "{} --no_duplicates"),
 ]
 EXPECTED = [completed.replace("{}", line.rpartition(" ")[0]) for line, completed in LINES]
@@ -124,7 +125,9 @@ def test_every_option_of_every_command_is_in_the_script(script):
     text = script("bash").read_text()
     for name, command in COMMANDS.items():
         (options,) = re.findall(rf'^        {name}\) options="(.*?)"', text, re.MULTILINE)
-        assert set(options.split()) == {f"--{flag}" for flag in flags_of(command.options)} | {"--help", "--debug"}
+        flags = flags_of(command.options)
+        expected = {"--help", "--debug", *(f"--{flag}" for flag in (*flags, *short_flags(flags)))}
+        assert set(options.split()) == expected
 
 
 @pytest.mark.parametrize("words", [("--tyro-print-completion", "bash"), ("train", "--tyro-print-completion", "bash")])

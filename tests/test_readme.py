@@ -6,6 +6,8 @@ import functools
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ import pytest
 import flaxcnn
 from benchmarks import report
 from flaxcnn.cli import COMMANDS, main
-from flaxcnn.config import Experiment
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.config import Experiment, Task
+from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.models import MODELS, contract_path
+from flaxcnn.tasks import TASKS, create_task
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = sorted((README.parent / "docs").glob("*.md"))
@@ -36,11 +39,21 @@ def test_the_library_example_runs_as_printed():
     assert result.failed == 0
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("training.md", 8), ("evaluation.md", 6), ("tasks.md", 8)])
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("data.md", 15), ("training.md", 8), ("evaluation.md", 6), ("tasks.md", 8)]
+)
 def test_the_examples_of_the_docs_run_as_printed(name, at_least):
     result = doctest.testfile(str(README.parent / "docs" / name), module_relative=False)
     assert result.attempted >= at_least
     assert result.failed == 0
+
+
+def test_the_python_blocks_of_the_library_page_run_in_order_in_an_empty_folder(tmp_path, command_environment):
+    blocks = re.findall(r"^```python\n(.*?)^```", doc("library.md"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 5
+    words = [sys.executable, "-c", "\n".join(blocks)]
+    done = subprocess.run(words, cwd=tmp_path, env=command_environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_library_example_is_at_most_25_lines():
@@ -138,7 +151,9 @@ def test_every_part_of_a_recipe_is_described():
 
 
 def test_every_field_of_a_logged_row_is_described():
-    for name in LoggedRow._fields:
+    logged = [name for task in TASKS for name in create_task(Task(task)).logged]
+    measured = measured_columns(logged, tested=True, validated=True)
+    for name in [*(each for each in LoggedRow._fields if each != "measured"), *measured]:
         assert f"`{name}`" in doc("runs.md"), name
 
 

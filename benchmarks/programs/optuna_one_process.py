@@ -61,8 +61,8 @@ def main() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     train, validation = split_validation(load("mnist").train, EXPERIMENT.data.validation)
-    images, labels = jax.device_put((train.images, train.labels))
-    held_out, answers = jax.device_put((validation.images, validation.labels))
+    images, labels = jax.device_put((train.images, train.targets))
+    held_out, answers = jax.device_put((validation.images, validation.targets))
     parts = [slice(start, start + EVALUATION_BATCH) for start in range(0, len(validation), EVALUATION_BATCH)]
     batches = epoch_order(0, 0, len(train))[: steps * BATCH].reshape(steps, BATCH)
     first = MODEL.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]

@@ -62,7 +62,7 @@ class Evaluated:
     def measure(self, state: TrainState) -> dict[str, float]:
         """Evaluate all test images."""
         started = time.perf_counter()
-        accuracy = self.start(state, len(self._images)).accuracy
+        accuracy = self.start(state, len(self._images)).measures["accuracy"]
         return {"seconds": time.perf_counter() - started, "accuracy": accuracy}
 
 
@@ -86,7 +86,7 @@ def train(
         under_way = start(block.state, block.end) if block.end < steps else None
         runner.finish(block)
         if sums is not None:
-            accuracy = sums.accuracy
+            accuracy = sums.measures["accuracy"]
     return block.state, accuracy
 
 
@@ -115,7 +115,7 @@ def prepare(data: Data, job: Job) -> Measure:
         jax.block_until_ready(state.params)
         seconds = time.perf_counter() - started
         if accuracy is None:
-            accuracy = evaluated.start(state, CHECKED).accuracy
+            accuracy = evaluated.start(state, CHECKED).measures["accuracy"]
         return {"seconds": seconds, "accuracy": accuracy}
 
     measure(min(job.steps, 5))

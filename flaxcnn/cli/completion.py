@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from tyro.conf import Positional
 
 import flaxcnn
-from flaxcnn.command_line import flags_of
+from flaxcnn.command_line import flags_of, short_flags
 from flaxcnn.config import experiments
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps import sweeps
@@ -59,6 +59,7 @@ def words_of(about: str, options: type) -> Words:
         name: None if kind is bool else known.get(name, tuple(_literals(kind)))
         for name, kind in flags_of(options).items()
     }
+    values |= {short: values[name] for short, name in short_flags(values).items()}
     names: tuple[str, ...] = ()
     for field in dataclasses.fields(options):
         if field.name not in values:

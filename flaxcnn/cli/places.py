@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from flaxcnn.config.own_code import names_of_heads
+
 
 @dataclass(frozen=True)
 class DataPlace:
     """Where the run's data lie now, if they were moved; their digests are checked."""
 
     source: str | None = None
-    """As --data.source of train; None for what the run recorded."""
+    """As --data.source of train; None for what the run recorded. Your own, FILE.py:NAME, is named again."""
     dir: str | None = None
     """As --data.dir of train; None for what the run recorded."""
 
@@ -29,3 +31,25 @@ class ModelPlace:
 
     name: str | None = None
     """FILE.py:NAME, as --model.name of train; its digest is checked. None for a model of the library."""
+
+
+@dataclass(frozen=True)
+class TaskPlace:
+    """Your own task, named again: a run's folder never makes a command import code."""
+
+    name: str | None = None
+    """FILE.py:NAME, as --task.name of train; its digest is checked. None for a task of the library."""
+    heads: tuple[str, ...] = ()
+    """NAME=FILE.py:NAME, as --task.heads of train, for each head whose task is your own."""
+
+
+def named_again(
+    task: TaskPlace, model: ModelPlace | None = None, data: DataPlace | None = None
+) -> dict[str, str | None]:
+    """Return what the user of a command named, by field, as `flaxcnn.runs.named` takes it."""
+    named = {"task.name": task.name, **names_of_heads(task.heads)}
+    if model is not None:
+        named["model.name"] = model.name
+    if data is not None:
+        named["data.source"] = data.source
+    return named

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tyro.conf import Positional
 
 from flaxcnn.cli.computing import computing
-from flaxcnn.cli.places import DataPlace, ModelPlace
+from flaxcnn.cli.places import DataPlace, ModelPlace, TaskPlace, named_again
 from flaxcnn.command_line import parse
 from flaxcnn.errors import printable
 
@@ -19,6 +19,7 @@ class EvaluateOptions:
     run: Positional[str]
     """Folder of a run that ended."""
     data: DataPlace = field(default_factory=DataPlace)
+    task: TaskPlace = field(default_factory=TaskPlace)
     model: ModelPlace = field(default_factory=ModelPlace)
 
 
@@ -29,7 +30,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         from flaxcnn.runs.evaluate import evaluate_run
         from flaxcnn.runs.folder import open_run_folder
 
-        folder, data, named = open_run_folder(options.run), options.data, {"model.name": options.model.name}
+        folder, data = open_run_folder(options.run), options.data
+        named = named_again(options.task, options.model, data)
         now, recorded, metrics = evaluate_run(folder, data.source, data.dir, named)
     width = max(26, *map(len, [*now, *metrics]))
     for name, value in now.items():
@@ -58,6 +60,7 @@ class CompareOptions:
     """Folder of a run that ended."""
     run_b: Positional[str]
     """Folder of another."""
+    task: TaskPlace = field(default_factory=TaskPlace)
 
 
 def compare(arguments: Sequence[str]) -> int:
@@ -73,7 +76,8 @@ def compare(arguments: Sequence[str]) -> int:
     run_a, run_b = map(open_run_folder, names)
     require_same_test_images(run_a, run_b)
     a, b = (load_predictions(run.path / "predictions.npz") for run in (run_a, run_b))
-    task = create_task(read_config(run_a).file.experiment.task)
+    named = named_again(options.task)
+    task, _ = (create_task(read_config(run, named, needs="task.").file.experiment.task) for run in (run_a, run_b))
     print("\n".join(describe(task, compare(task, a, b), a, b, names)))
     return 0
 
@@ -85,6 +89,7 @@ class ReplayOptions:
     crash: Positional[str]
     """Folder that the run left: RUN/crash."""
     data: DataPlace = field(default_factory=DataPlace)
+    task: TaskPlace = field(default_factory=TaskPlace)
     model: ModelPlace = field(default_factory=ModelPlace)
 
 
@@ -95,7 +100,8 @@ def replay(arguments: Sequence[str]) -> int:
         from flaxcnn.runs.crash import replay
         from flaxcnn.runs.folder import open_crash_folder
 
-        folder, data, named = open_crash_folder(options.crash), options.data, {"model.name": options.model.name}
+        folder, data = open_crash_folder(options.crash), options.data
+        named = named_again(options.task, options.model, data)
         found = replay(folder, data.source, data.dir, named)
     print(f"step         {found.step:,}, epoch {found.epoch}: loss {found.loss}")
     for kind, first in (("parameter", found.parameter), ("activation", found.activation), ("gradient", found.gradient)):

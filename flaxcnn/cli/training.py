@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from flaxcnn.cli.computing import computing
 from flaxcnn.cli.experiment import BatchSize, load_config, load_trained, parse_experiment, with_batch_size
-from flaxcnn.cli.places import DataPlace, MeshPlace, ModelPlace
+from flaxcnn.cli.places import DataPlace, MeshPlace, ModelPlace, TaskPlace, named_again
 from flaxcnn.command_line import parse
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.processes import Processes
@@ -53,6 +53,7 @@ class ResumeOptions:
     run: Positional[str]
     """Folder of the run."""
     data: DataPlace = field(default_factory=DataPlace)
+    task: TaskPlace = field(default_factory=TaskPlace)
     model: ModelPlace = field(default_factory=ModelPlace)
     mesh: MeshPlace = field(default_factory=MeshPlace)
     processes: Processes = field(default_factory=Processes)
@@ -67,7 +68,7 @@ def resume(arguments: Sequence[str]) -> int:
         from flaxcnn.runs.train import resume
 
         folder, data, mesh = open_run_folder(options.run), options.data, options.mesh
-        named = {"model.name": options.model.name}
+        named = named_again(options.task, options.model, data)
         return resume(folder, data.source, data.dir, mesh.data, mesh.model, named=named, started=started)
 
 

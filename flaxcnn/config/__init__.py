@@ -5,17 +5,9 @@ written in the file or on the command line is the default that stands here.
 """
 
 from flaxcnn.config.checks import type_name
-from flaxcnn.config.experiment import (
-    CODE_FIELDS,
-    Experiment,
-    field_of,
-    from_json,
-    outside_names,
-    to_json,
-    with_data,
-    with_names,
-)
+from flaxcnn.config.experiment import GIVEN, Experiment, from_json, refuse_given, to_json, with_data
 from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
+from flaxcnn.config.own_code import CODE_FIELDS, field_of, outside_names, with_names
 from flaxcnn.config.sections import (
     Augmentation,
     Checkpoint,
@@ -31,6 +23,7 @@ from flaxcnn.config.sections import (
 
 __all__ = [
     "CODE_FIELDS",
+    "GIVEN",
     "Augmentation",
     "Checkpoint",
     "Data",
@@ -50,6 +43,7 @@ __all__ = [
     "from_json",
     "load_experiment",
     "outside_names",
+    "refuse_given",
     "to_json",
     "type_name",
     "with_data",

@@ -5,7 +5,6 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from flaxcnn.config.checks import check_types
@@ -23,9 +22,6 @@ from flaxcnn.config.sections import (
 )
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
-from flaxcnn.files.user_code import is_outside, outside_parts
-
-CODE_FIELDS = ("model.name",)  # that may name a user's own code
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,11 @@ class Experiment:
     logging: Logging = field(default_factory=Logging)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     mesh: Mesh = field(default_factory=Mesh)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether something is chosen by the logged rows: the best checkpoint, or when to stop."""
+        return self.checkpoint.keep_best is not None or self.training.patience is not None
 
     def __post_init__(self) -> None:
         check_types("experiment", self)
@@ -82,6 +83,19 @@ class Experiment:
             )
 
 
+GIVEN = "given:"
+"""How the name of data, a model or a task begins that was given to `flaxcnn.train` in memory."""
+
+
+def refuse_given(name: str, where: str) -> None:
+    """Raise ConfigError where a name is of what was given in memory, which no command can load."""
+    if name.startswith(GIVEN):
+        what = "the data were" if where.startswith("data") else f"the {where.partition('.')[0]} was"
+        raise ConfigError(
+            f"{what} given in memory", where=where, found=name, fix="go on in Python, with flaxcnn.train(..., out=RUN)"
+        )
+
+
 def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:
     """Return the experiment with its data elsewhere, and with absolute paths, so that it holds in any folder.
 
@@ -101,42 +115,6 @@ def with_data(experiment: Experiment, source: str | None = None, folder: str | N
     if folder is not None:
         folder = os.path.abspath(user_path(folder, "data.dir"))
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source, dir=folder))
-
-
-def outside_names(experiment: Experiment) -> dict[str, str]:
-    """Return the names of a user's own code in an experiment, `FILE.py:NAME`, by the field that has each."""
-    return {path: value for path in CODE_FIELDS if is_outside(value := field_of(experiment, path))}
-
-
-def field_of(experiment: Experiment, path: str) -> Any:
-    """Return the value of a field such as "model.name"."""
-    section, _, name = path.partition(".")
-    return getattr(getattr(experiment, section), name)
-
-
-def with_names(experiment: Experiment, names: Mapping[str, str]) -> Experiment:
-    """Return the experiment with other values of fields such as "model.name"."""
-    for path, value in names.items():
-        section, _, name = path.partition(".")
-        changed: Any = {section: dataclasses.replace(getattr(experiment, section), **{name: value})}
-        experiment = dataclasses.replace(experiment, **changed)
-    return experiment
-
-
-def with_code_beside(experiment: Experiment, config: Path) -> Experiment:
-    """Return an experiment whose code is found beside its config file, where it is there.
-
-    Args:
-        experiment: as the file binds it.
-        config: the file.
-    """
-    names = {}
-    for path, value in outside_names(experiment).items():
-        file, name = outside_parts(value, path)
-        beside = config.parent / file
-        if not file.is_absolute() and beside.is_file():
-            names[path] = f"{beside}:{name}"
-    return with_names(experiment, names)
 
 
 def to_json(experiment: Experiment) -> dict[str, dict[str, Any]]:

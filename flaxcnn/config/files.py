@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from flaxcnn.config.experiment import Experiment, with_code_beside
+from flaxcnn.config.experiment import Experiment
+from flaxcnn.config.own_code import with_code_beside
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
 from flaxcnn.files.neighbours import neighbours

@@ -23,7 +23,8 @@ class Data:
     """Where the images come from."""
 
     source: str = "mnist"
-    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format) or `tfds:NAME` (a prepared TensorFlow data set)."""
+    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
+    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. --data is short for it."""
     dir: str | None = None
     """Folder of prepared TensorFlow data sets; None for TFDS's own default."""
     validation: float = 0.0
@@ -56,7 +57,8 @@ class Task:
     """What is learned from an image."""
 
     name: str = "classification"
-    """classification, multilabel, regression or several."""
+    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task. --task
+    is short for it."""
     loss: Literal["squared", "absolute", "huber"] = "squared"
     """regression: of the standardised targets."""
     huber_delta: float = 1.0
@@ -76,7 +78,8 @@ class Model:
     """What is trained. How many outputs it has follows from the task and the data."""
 
     name: str = "paper_cnn"
-    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX."""
+    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX. --model is short for
+    it."""
     dropout: float | None = None
     """Rate of dropout; None for the model's own. Any number, 0 too, is a value at run time."""
     dtype: Literal["float32", "bfloat16"] = "float32"

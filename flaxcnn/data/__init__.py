@@ -1,10 +1,12 @@
 """Sources of images as uint8 arrays and labels, and the order in which an epoch visits them."""
 
-from flaxcnn.data.dataset import Dataset, Split, array_digest
+from flaxcnn.data.arrays import from_arrays
+from flaxcnn.data.dataset import Dataset, Split, array_digest, split_digests
 from flaxcnn.data.duplicates import Duplicates, find_duplicates
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, channel_moments, choose
 from flaxcnn.data.loader import Chunk, Loader
 from flaxcnn.data.order import epoch_order
+from flaxcnn.data.random_access import from_source
 from flaxcnn.data.report import describe, describe_absent, describe_duplicates, draw_examples
 from flaxcnn.data.sources import load, load_idx_folder
 from flaxcnn.data.validation import split_validation, validation_mask
@@ -27,8 +29,11 @@ __all__ = [
     "draw_examples",
     "epoch_order",
     "find_duplicates",
+    "from_arrays",
+    "from_source",
     "load",
     "load_idx_folder",
+    "split_digests",
     "split_validation",
     "validation_mask",
 ]

@@ -5,14 +5,14 @@ Floats are made on the device, from these bytes; nothing here knows where the im
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.images import Images, StoredImages, choose, in_pieces
-from flaxcnn.data.targets import check_targets, choose_targets, read_only
+from flaxcnn.data.targets import check_targets, choose_targets, is_classes, leaves, read_only
 from flaxcnn.errors import DataError
 
 _MOST_EXAMPLES = 2**31 - 1  # positions are int32
@@ -26,14 +26,16 @@ class Split:
 
     Attributes:
         images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`; N at most 2**31 - 1.
-        targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these.
+        targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these. In a
+            dictionary, an example may lack a target: -1 in place of a class number, NaN in place of a number.
         groups: int32 (N,): examples of one group (a person, a plant, a session) are never divided between splits, and
             intervals resample groups; None where each example stands for itself.
         names: of the examples, such as their files' paths; None where they have none.
         places: what to call "images" and "labels" in an error, such as a file's path; not kept.
 
     Raises:
-        DataError: targets of another type, negative class numbers, or another number of anything than of images.
+        DataError: targets of another type, class numbers below 0, numbers that are not finite, or another number of
+            anything than of images.
     """
 
     images: Images
@@ -55,8 +57,7 @@ class Split:
                 expected=f"at most {_MOST_EXAMPLES:,}",
                 found=f"{len(self.images):,}",
             )
-        if holds_classes(self.targets):
-            _check_range(self.targets, self.targets < 0, "0 or more", called["labels"])
+        _check_values(self.targets, called["labels"])
         if self.groups is not None:
             object.__setattr__(self, "groups", read_only(self.groups))
             check_targets(self.groups, len(self.images), "groups", called["images"])
@@ -85,7 +86,8 @@ class Dataset:
     """A train and a test split of one problem.
 
     Creating one checks what its splits have not: the images' dtypes and ranks, that no split is empty, class numbers
-    within the classes, and images of one size in both splits. Whether the targets fit a task is the task's matter.
+    within the classes, a name for each column, images of one size and targets of one kind in both splits, and that
+    the splits share no group. Whether the targets fit a task is the task's matter.
 
     Attributes:
         source: what `load` was asked for, such as "mnist" or "idx:/data/fashion".
@@ -93,7 +95,8 @@ class Dataset:
         test: the examples to measure on.
         target_names: what the targets' values are called: a name for each class, of which a label is the index; for
             each label of several; or for each number. For a dictionary of targets, a dictionary of these.
-        digests: SHA-256 in hex by name: of each uncompressed file, or of each array's content (`array_digest`).
+        digests: SHA-256 in hex by name: of each uncompressed file, or of each array's content (`split_digests`, which
+            is what stands here where none are given). A run records them, and is resumed with the same data only.
         places: what to call "train/images", "train/labels", "test/images" and "test/labels" in an error, such as a
             file's path; not kept.
 
@@ -105,7 +108,7 @@ class Dataset:
     train: Split
     test: Split
     target_names: Any  # tuple[str, ...], or a mapping of these
-    digests: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
     places: InitVar[Mapping[str, str] | None] = None
 
     def __post_init__(self, places: Mapping[str, str] | None) -> None:
@@ -117,8 +120,9 @@ class Dataset:
         called.update(places or {})
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
-            if holds_classes(split.targets):
-                check_class_range(split.targets, self.classes, called[f"{name}/labels"])
+        _check_same_kind(self.train.targets, self.test.targets, called["train/labels"], called["test/labels"])
+        for name, split in (("train", self.train), ("test", self.test)):
+            _check_names(split.targets, self.target_names, called[f"{name}/labels"])
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
                 "train and test images of different shapes",
@@ -126,6 +130,10 @@ class Dataset:
                 expected=f"{_by(self.image_shape)} as in {called['train/images']}",
                 found=_by(self.test.images.shape[1:]),
             )
+        _check_groups(self.train.groups, self.test.groups, f"{self.source} test groups")
+        if not self.digests:
+            made = {**split_digests("train", self.train), **split_digests("test", self.test)}
+            object.__setattr__(self, "digests", made)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -146,7 +154,28 @@ class Dataset:
 
 def holds_classes(targets: Any) -> bool:
     """Return whether targets are one class number for each example, int32 (N,)."""
-    return isinstance(targets, np.ndarray) and targets.dtype == np.int32 and targets.ndim == 1
+    return isinstance(targets, np.ndarray) and is_classes(targets)
+
+
+def split_digests(name: str, split: Split) -> dict[str, str]:
+    """Return `array_digest` of everything in a split that a result depends on, by name.
+
+    The names are "NAME/images", "NAME/targets" or, of a dictionary, "NAME/targets/KEY", and, where there are groups,
+    "NAME/groups". Names of examples are for people and have no digest.
+
+    Args:
+        name: of the split, "train" or "test".
+        split: the split.
+    """
+    return {f"{name}/images": array_digest(split.images), **target_digests(name, split)}
+
+
+def target_digests(name: str, split: Split) -> dict[str, str]:
+    """Return the digests of `split_digests` but for the images'."""
+    arrays = {f"{name}/targets/{key}".rstrip("/"): array for key, array in leaves(split.targets)}
+    if split.groups is not None:
+        arrays[f"{name}/groups"] = split.groups
+    return {key: array_digest(array) for key, array in arrays.items()}
 
 
 def check_class_range(labels: npt.NDArray[np.int32], classes: int, where: str) -> None:
@@ -186,15 +215,82 @@ def _check_images(images: Images, where: str) -> None:
         raise DataError("no images", where=where, expected="every dimension at least 1", found=_by(images.shape))
 
 
-def _check_range(labels: npt.NDArray[np.int32], outside: npt.NDArray[np.bool_], expected: str, where: str) -> None:
+def _check_values(targets: Any, where: str) -> None:
+    """Raise DataError at the first class number or number that no task learns."""
+    may_lack = isinstance(targets, Mapping)
+    for name, array in leaves(targets):
+        place = f"{where}/{name}" if name else where
+        if is_classes(array):
+            least = -1 if may_lack else 0
+            expected = "0 or more, or -1 where the example lacks this target" if may_lack else "0 or more"
+            _check_range(array, array < least, expected, place)
+        elif array.dtype == np.float32:
+            outside = np.isinf(array) if may_lack else ~np.isfinite(array)
+            expected = "finite numbers, or NaN where the example lacks this target" if may_lack else "finite numbers"
+            _check_range(array, outside.reshape(len(array), -1).any(axis=1), expected, place)
+
+
+def _check_range(labels: npt.NDArray[Any], outside: npt.NDArray[np.bool_], expected: str, where: str) -> None:
     wrong = np.flatnonzero(outside)
     if len(wrong):
+        what, such = ("labels out of range", "labels") if is_classes(labels) else ("not finite", "examples")
+        found = f"{labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such {such})"
+        raise DataError(what, where=where, expected=expected, found=found)
+
+
+def _check_names(targets: Any, names: Any, where: str) -> None:
+    """Raise DataError where the targets' values have not each a name."""
+    if isinstance(targets, Mapping) != isinstance(names, Mapping) or (
+        isinstance(names, Mapping) and names.keys() != targets.keys()
+    ):
         raise DataError(
-            "labels out of range",
+            "target_names do not go with the targets",
             where=where,
-            expected=expected,
-            found=f"{labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such labels)",
+            expected=f"a dictionary with {_keys(targets)}" if isinstance(targets, Mapping) else "a tuple of names",
+            found=f"a dictionary with {_keys(names)}" if isinstance(names, Mapping) else type(names).__name__,
         )
+    if isinstance(targets, Mapping):
+        for key in sorted(targets):
+            _check_names(targets[key], names[key], f"{where}/{key}")
+    elif is_classes(targets):
+        _check_range(targets, targets >= len(names), f"0 to {len(names) - 1}", where)
+    elif targets.ndim <= 2:
+        columns = targets.shape[1] if targets.ndim == 2 else 1
+        if len(names) != columns:
+            raise DataError(
+                "not one name for each column", where=where, expected=f"{columns} target_names", found=len(names)
+            )
+
+
+def _check_same_kind(train: Any, test: Any, train_where: str, test_where: str) -> None:
+    """Raise DataError where the targets of the two splits are not the same arrays but for their lengths."""
+    kinds = [
+        {name: f"{array.dtype} {('N', *array.shape[1:])}".replace("'", "") for name, array in leaves(targets)}
+        for targets in (train, test)
+    ]
+    if kinds[0] != kinds[1]:
+        ours, theirs = (", ".join(f"{name} {kind}".strip() for name, kind in each.items()) for each in kinds)
+        expected = f"{ours} as in {train_where}"
+        raise DataError("train and test targets of different kinds", where=test_where, expected=expected, found=theirs)
+
+
+def _check_groups(train: npt.NDArray[np.int32] | None, test: npt.NDArray[np.int32] | None, where: str) -> None:
+    """Raise DataError where the splits share a group: a result on it would measure memory, and no warning is read."""
+    if train is None or test is None:
+        return
+    both = np.intersect1d(train, test)
+    if len(both):
+        raise DataError(
+            "a group in both splits",
+            where=where,
+            expected="no group of the training split",
+            found=f"group {both[0]}" + (f" and {len(both) - 1:,} more" if len(both) > 1 else ""),
+            fix="move whole groups, or number the groups of the two splits apart if they are not the same",
+        )
+
+
+def _keys(mapping: Mapping[str, Any]) -> str:
+    return ", ".join(f"'{key}'" for key in sorted(mapping)) or "no key"
 
 
 def _by(shape: tuple[int, ...]) -> str:

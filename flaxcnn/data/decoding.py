@@ -72,6 +72,20 @@ def decode(encoded: bytes, channels: int, where: str, shape: tuple[int, ...] | N
     return pixels
 
 
+def pixels_of(picture: PIL.Image.Image, where: str) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a picture that is open: gray as 1 channel, anything else as RGB, without alpha.
+
+    Raises:
+        DataError: it has not 8 bits a channel, or is damaged.
+    """
+    if picture.mode not in _EIGHT_BIT:
+        raise DataError("not an 8-bit image", where=where, expected="8 bits a channel", found=picture.mode)
+    channels = 1 if picture.mode in ("1", "L", "LA") else 3
+    with _damage(where):
+        pixels: npt.NDArray[np.uint8] = np.asarray(picture.convert(CHANNELS[channels]))
+    return pixels.reshape(picture.height, picture.width, channels)
+
+
 @contextmanager
 def _damage(where: str) -> Iterator[None]:
     """Raise what Pillow raises of an image as an error of the data."""

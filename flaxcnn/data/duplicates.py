@@ -1,4 +1,4 @@
-"""Images that a data set holds more than once: accuracy on a test image that stands in training measures memory.
+"""Images that a data set holds more than once: a result on a test image that stands in training measures memory.
 
 Copies are found by their pixels, and test images that are nearly one of the training images by correlation, which a
 change of brightness or contrast leaves as it is. A shifted, mirrored or cropped copy is not found. Nothing is removed.
@@ -7,13 +7,14 @@ change of brightness or contrast leaves as it is. A shifted, mirrored or cropped
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.images import Images, choose, in_pieces
+from flaxcnn.data.targets import choose_targets, target_rows
 
 SAME_PICTURE = 0.997
 """Correlation from which on two images count as nearly the same.
@@ -34,20 +35,20 @@ _MOST_IMAGES = 2**14  # in a block: 64 MiB
 
 
 class Pair(NamedTuple):
-    """A test image and the training image that it is a copy of, or nearly."""
+    """A test image and the training image that it is a copy of, or nearly, with their targets (`target_rows`)."""
 
     test: int  # its place in the test split
     train: int  # its place in the training split
     correlation: float  # 1 for a copy
-    test_label: int
-    train_label: int
+    test_label: Any
+    train_label: Any
 
 
 class Repeats(NamedTuple):
     """How many images of a split are copies of an earlier one of the same split."""
 
     images: int
-    relabelled: int  # those of them whose label is not that of the first of the copies
+    relabelled: int  # those of them whose target is not that of the first of the copies
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Duplicates:
         train: copies within training.
         test: copies within test.
         exact: test images that stand in training too, in test's order; the training image is the first copy with
-            another label than the test image's, or the first of all where every copy has the same label.
+            another target than the test image's, or the first of all where every copy has the same.
         near: the other test images whose nearest training image correlates by `SAME_PICTURE` or more, most similar
             first.
     """
@@ -106,9 +107,9 @@ def _digests(images_NHWC: Images) -> list[bytes]:
 
 
 def _repeats(split: Split, digests: list[bytes]) -> Repeats:
-    first: dict[bytes, int] = {}
+    first: dict[bytes, Any] = {}
     images = relabelled = 0
-    for digest, label in zip(digests, split.targets.tolist(), strict=True):
+    for digest, label in zip(digests, target_rows(split.targets), strict=True):
         if digest in first:
             images += 1
             relabelled += label != first[digest]
@@ -118,7 +119,7 @@ def _repeats(split: Split, digests: list[bytes]) -> Repeats:
 
 
 def _copies(dataset: Dataset, train_digests: list[bytes], test_digests: list[bytes]) -> tuple[Pair, ...]:
-    train_labels, test_labels = dataset.train.targets.tolist(), dataset.test.targets.tolist()
+    train_labels, test_labels = target_rows(dataset.train.targets), target_rows(dataset.test.targets)
     places: dict[bytes, list[int]] = {digest: [] for digest in test_digests}
     for place, digest in enumerate(train_digests):
         if digest in places:
@@ -148,12 +149,13 @@ def _near(dataset: Dataset, tests: npt.NDArray[np.int64]) -> tuple[Pair, ...]:
         start += len(trains_BD)
     order = np.argsort(-highest_T, stable=True)
     order = order[highest_T[order] >= SAME_PICTURE]
-    return tuple(
-        Pair(test, train, correlation, int(dataset.test.targets[test]), int(dataset.train.targets[train]))
-        for test, train, correlation in zip(
-            tests[order].tolist(), nearest_T[order].tolist(), np.minimum(highest_T[order], 1).tolist(), strict=True
-        )
+    found, nearest = tests[order], nearest_T[order]
+    correlations = np.minimum(highest_T[order], 1)
+    labels = (
+        target_rows(choose_targets(split.targets, at))
+        for split, at in ((dataset.test, found), (dataset.train, nearest))
     )
+    return tuple(map(Pair._make, zip(found.tolist(), nearest.tolist(), correlations.tolist(), *labels, strict=True)))
 
 
 def _directions(images_NHWC: Images, most: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -26,8 +26,10 @@ class StoredImages(ABC):
 
     Attributes:
         shape: (N, H, W, C).
+        in_workers: whether other processes can read them too, that is whether they can be pickled.
     """
 
+    in_workers = True
     dtype = np.dtype(np.uint8)
     ndim = 4
 
@@ -100,6 +102,7 @@ class Rows(StoredImages):
     def __init__(self, base: StoredImages, positions: npt.NDArray[np.integer[Any]]):
         super().__init__((len(positions), *base.shape[1:]))
         self._base: StoredImages = base._base if isinstance(base, Rows) else base
+        self.in_workers = base.in_workers
         self._chosen: npt.NDArray[np.integer[Any]] = base._chosen[positions] if isinstance(base, Rows) else positions
 
     def read(self, positions_K: npt.NDArray[np.integer[Any]], out_KHWC: npt.NDArray[np.uint8]) -> None:

@@ -41,7 +41,8 @@ class Loader:
     (s % E)-th of `epoch_order(seed, epoch, N)`. A chunk may span epochs; the last one may have fewer steps.
 
     Images on disk are read by `workers` processes, up to `ahead` chunks before they are asked for, in that much shared
-    memory. Images in an array are copied in the calling thread, whatever `workers` is: there is nothing to wait for.
+    memory. Images that no other process can read are read in the calling thread, when a chunk is asked for. Images in
+    an array are copied in the calling thread, whatever `workers` is: there is nothing to wait for.
 
     Args:
         images: uint8 (N, H, W, C).
@@ -98,7 +99,7 @@ class Loader:
         self._wanted: deque[_Wanted] = deque()  # what the workers read, the next chunk first
         self._workers: Workers | None = None
         slots = min(ahead, -(-(total_steps - first_step) // chunk_steps))
-        if workers and slots and isinstance(images, StoredImages):
+        if workers and slots and isinstance(images, StoredImages) and images.in_workers:
             self._workers = Workers(images, workers, slots, chunk_steps * self._rows)
             try:
                 for slot in range(slots):

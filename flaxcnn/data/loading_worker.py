@@ -1,9 +1,9 @@
 """The program of a worker process: `python -m flaxcnn.data.loading_worker SETUP`, started by `flaxcnn.data.workers`.
 
-SETUP is the descriptor of a file with two pickles: the import path, then the images on disk and what `Slots` needs.
-Each line on stdin is a task, "SLOT START STOP": read these rows of the slot. Each line on stdout answers: the slot,
-once that is done, or a JSON object with the parts of an error, after which the worker ends. It also ends when stdin
-does, whatever it is doing then: its parent is dead, however it died. JAX is not imported here.
+SETUP is the descriptor of a file with two pickles: the import path and the users' files, then the images on disk and
+what `Slots` needs. Each line on stdin is a task, "SLOT START STOP": read these rows of the slot. Each line on stdout
+answers: the slot, once that is done, or a JSON object with the parts of an error, after which the worker ends. It also
+ends when stdin does, whatever it is doing then: its parent is dead, however it died. JAX is not imported here.
 """
 
 import io
@@ -13,12 +13,16 @@ import os
 import pickle
 import sys
 import traceback
+from collections.abc import Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 from flaxcnn.data.images import StoredImages
 from flaxcnn.data.slots import Slots
-from flaxcnn.errors import FlaxcnnError
+from flaxcnn.errors import DataError, FlaxcnnError
+from flaxcnn.files.user_code import object_in
 
 
 def main() -> None:
@@ -49,11 +53,33 @@ def _set_up(file: int) -> tuple[StoredImages, Slots]:
     with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
         stream = io.BytesIO(content)
     os.close(file)
-    sys.path[:] = pickle.load(stream)
-    images, memory, *shape = pickle.load(stream)
+    sys.path[:], files = pickle.load(stream)
+    try:
+        images, memory, *shape = _Unpickler(stream, files).load()
+    except Exception as error:
+        raise DataError(
+            "a loading worker cannot unpickle the images' source",
+            where="data.workers",
+            expected="a source that another process can import and open",
+            found="".join(traceback.format_exception_only(error)).strip(),
+            fix="define its class in a module that can be imported, or set data.workers to 0",
+        ) from error
     slots = Slots(memory, *shape)
     os.close(memory)
     return images, slots
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds classes in the files that a user named in the parent process, which no import finds."""
+
+    def __init__(self, stream: io.BytesIO, files: Mapping[str, Path]):
+        super().__init__(stream)
+        self._files = files
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in self._files:
+            return object_in(self._files[module], name)
+        return super().find_class(module, name)
 
 
 def _answer(tasks: "SimpleQueue[str]", answers: int, images: StoredImages, slots: Slots) -> None:

@@ -3,13 +3,15 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.duplicates import SAME_PICTURE, Duplicates
 from flaxcnn.data.images import in_pieces
+from flaxcnn.data.targets import choose_targets, is_classes, leaves, name_leaves, row_text, target_rows
 from flaxcnn.errors import DataError
 from flaxcnn.pictures import drawn, new_figure
 
@@ -19,43 +21,63 @@ _NAMES = 5  # of classes without an example that are listed
 
 
 def describe(dataset: Dataset) -> list[str]:
-    """Return lines that say what a data set is: shapes, value range and mean, counts per class, digests.
+    """Return lines that say what a data set is: shapes, value range and mean, the targets, groups, digests.
 
-    The counts are a table with a row for each class, the splits side by side; a class without an example counts 0.
+    Each array of the targets has a table. Of classes it counts the examples of each, of labels those where each holds,
+    the splits side by side; one without an example counts 0. Of numbers it has the least, the mean and the greatest.
+    Where examples lack the target, they are counted as missing.
     """
     lines = [f"source   {dataset.source}"]
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         lines.append(f"{name:<8} {_summary(split)}")
-    lines += ["", *_counts(dataset), ""]
+    if line := _groups(dataset):
+        lines.append(line)
+    for name, train, names in name_leaves(dataset.train.targets, dataset.target_names):
+        arrays = train, dict(leaves(dataset.test.targets))[name]
+        if train.ndim <= 2:
+            lines += ["", *_table(_rows_of(name, arrays, names))]
+    lines.append("")
     width = max(map(len, dataset.digests), default=0)
     lines += [f"{name:<{width}}  sha256 {digest}" for name, digest in dataset.digests.items()]
     return lines
 
 
-def describe_absent(splits: Mapping[str, Split], class_names: Sequence[str]) -> str | None:
-    """Return a line that names the classes of which a split has no example; None where every split has all.
+def describe_absent(splits: Mapping[str, Split], target_names: Any) -> str | None:
+    """Return a line that names the classes, and the labels, of which a split has no example.
+
+    None where every split has all. Of a dictionary of targets, the array that has them is named.
 
     >>> split = Split(np.zeros((2, 1, 1, 1), np.uint8), np.asarray([1, 2], np.int32))
     >>> describe_absent({"training": split, "test": split}, ("0", "1", "2"))
     'no training image of 1 of 3 classes (0), no test image of 1 (0)'
     """
-    parts: list[str] = []
-    for name, split in splits.items():
-        counts = np.bincount(split.targets, minlength=len(class_names))
-        absent = [_one_line(name) for name, count in zip(class_names, counts, strict=True) if not count]
-        if absent:
-            of_all = "" if parts else f" of {len(class_names):,} classes"
-            more = f" and {len(absent) - _NAMES:,} more" if len(absent) > _NAMES else ""
-            parts.append(f"no {name} image of {len(absent):,}{of_all} ({', '.join(absent[:_NAMES])}{more})")
-    return ", ".join(parts) or None
+    counted: dict[str, tuple[str, Any, list[str]]] = {}
+    for split_name, split in splits.items():
+        for name, array, names in name_leaves(split.targets, target_names):
+            if is_classes(array) or (array.dtype == bool and array.ndim <= 2):
+                _, _, parts = counted.setdefault(name, ("classes" if is_classes(array) else "labels", names, []))
+                if part := _absent(split_name, array, names, "" if parts else f" of {len(names):,} {counted[name][0]}"):
+                    parts.append(part)
+    lines = [
+        f"{name}: {', '.join(parts)}" if name else ", ".join(parts) for name, (_, _, parts) in counted.items() if parts
+    ]
+    return "; ".join(lines) or None
 
 
-def describe_duplicates(duplicates: Duplicates, class_names: Sequence[str]) -> list[str]:
+def _absent(split: str, array: npt.NDArray[Any], names: Sequence[str], of_all: str) -> str | None:
+    absent = [_one_line(name) for name, count in zip(names, _counts(array, len(names)), strict=True) if not count]
+    if not absent:
+        return None
+    more = f" and {len(absent) - _NAMES:,} more" if len(absent) > _NAMES else ""
+    return f"no {split} image of {len(absent):,}{of_all} ({', '.join(absent[:_NAMES])}{more})"
+
+
+def describe_duplicates(duplicates: Duplicates, target_names: Any) -> list[str]:
     """Return lines that say how many images are there more than once, and which test images are nearest to training.
 
     A table with a row each for copies within training, within test, test images that stand in training and those that
-    nearly do; "relabelled" counts the images among them with another label than their copy. Then the five nearest pairs
-    that are not copies, where there are any, with their positions from 0.
+    nearly do; "relabelled" counts the images among them with another target than their copy. Then the five nearest
+    pairs that are not copies, where there are any, with their positions from 0.
     """
     exact, near = duplicates.exact, duplicates.near
     rows = [("duplicates", "images", "relabelled")]
@@ -72,14 +94,14 @@ def describe_duplicates(duplicates: Duplicates, class_names: Sequence[str]) -> l
     if near:
         lines += ["", f"nearest pairs, of correlation {SAME_PICTURE} or more"]
     for pair in near[:_PAIRS]:
-        test, train = (class_names[label] for label in (pair.test_label, pair.train_label))
+        test, train = (row_text(label, target_names) for label in (pair.test_label, pair.train_label))
         # Not 1.00000, which is a copy's.
         lines.append(f"{min(pair.correlation, 0.99999):.5f}  test {pair.test} ({test}), train {pair.train} ({train})")
     return lines
 
 
 def draw_examples(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a PNG with a grid of training images, each titled with the name of its class.
+    """Write a PNG with a grid of training images, each titled with its class, or whatever its target is.
 
     They are 50, or all where there are fewer, at even distances through the split, so that a data set sorted by class
     shows its classes. The same data set gives the same picture. A file that is there already is replaced.
@@ -110,10 +132,11 @@ def _draw_grid(dataset: Dataset, file: BinaryIO) -> None:
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
-    for axis, position in zip(axes, positions, strict=False):
+    titles = target_rows(choose_targets(dataset.train.targets, positions))
+    for axis, position, title in zip(axes, positions, titles, strict=False):
         image = dataset.train.images[position]
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(_shortened(dataset.target_names[dataset.train.targets[position]]), fontsize=9, pad=3)
+        axis.set_title(_shortened(row_text(title, dataset.target_names)), fontsize=9, pad=3)
     figure.savefig(file, format="png", metadata={"Software": None})
 
 
@@ -124,22 +147,71 @@ def _summary(split: Split) -> str:
     pieces = [(np.min(piece), np.max(piece), int(np.sum(piece, dtype=np.uint64))) for piece in in_pieces(images)]
     lowest, highest, sums = zip(*pieces, strict=True)
     values = f"values {min(lowest)} to {max(highest)}, mean {sum(sums) / images.nbytes:.2f}"
-    return f"{kind}, {values}; labels {split.targets.dtype}"
+    return f"{kind}, {values}; {_kinds(split.targets)}"
 
 
-def _counts(dataset: Dataset) -> list[str]:
-    columns = [
-        np.bincount(split.targets, minlength=dataset.classes).tolist() for split in (dataset.train, dataset.test)
+def _kinds(targets: Any) -> str:
+    """Return what the targets are, such as "labels int32" or "targets species int32, weight float32"."""
+    if not isinstance(targets, Mapping) and is_classes(targets):
+        return f"labels {targets.dtype}"
+    kinds = [
+        f"{name} {array.dtype}".strip()
+        + "".join(f"{'×' if place else ' '}{n}" for place, n in enumerate(array.shape[1:]))
+        for name, array in leaves(targets)
     ]
-    rows = [("class", "train", "test")]
-    rows += [(name, f"{a:,}", f"{b:,}") for name, a, b in zip(dataset.target_names, *columns, strict=True)]
-    rows.append(("all", f"{len(dataset.train):,}", f"{len(dataset.test):,}"))
-    return _table(rows)
+    return f"targets {', '.join(kinds)}"
 
 
-def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
+def _groups(dataset: Dataset) -> str | None:
+    parts = []
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        if split.groups is not None:
+            sizes = np.unique(split.groups, return_counts=True)[1]
+            least, most = np.min(sizes), np.max(sizes)
+            images = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+            parts.append(f"{len(sizes):,} in {name}, of {images} {'image' if most == 1 else 'images'}")
+    return f"groups   {'; '.join(parts)}" if parts else None
+
+
+def _rows_of(name: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the table of an array of the targets: of train and of test."""
+    if not is_classes(arrays[0]) and arrays[0].dtype != bool:
+        rows: list[tuple[str, ...]] = [(name or "number", "split", "least", "mean", "greatest", "missing")]
+        for column, called in enumerate(names):
+            for split, array in zip(("train", "test"), arrays, strict=True):
+                rows.append((called, split, *_spread(array.reshape(len(array), -1)[:, column])))
+        return rows
+    columns = [_counts(array, len(names)) for array in arrays]
+    rows = [(name or ("class" if is_classes(arrays[0]) else "label"), "train", "test")]
+    rows += [(called, f"{a:,}", f"{b:,}") for called, a, b in zip(names, *columns, strict=True)]
+    missing = [np.count_nonzero(array < 0) if is_classes(array) else 0 for array in arrays]
+    if any(missing):
+        rows.append(("missing", *(f"{count:,}" for count in missing)))
+    return [*rows, ("all", *(f"{len(array):,}" for array in arrays))]
+
+
+def _spread(numbers: npt.NDArray[Any]) -> list[str]:
+    """Return the least, the mean and the greatest of numbers, and how many are missing."""
+    present = numbers[~np.isnan(numbers)].astype(np.float64)
+    measured = (np.min(present), np.mean(present), np.max(present)) if len(present) else ()
+    shown = [f"{value:.6g}" for value in measured] or ["–"] * 3
+    return [*shown, f"{len(numbers) - len(present):,}"]
+
+
+def _counts(array: npt.NDArray[Any], count: int) -> list[int]:
+    """Return how many examples each class, or each label, has."""
+    if is_classes(array):
+        return np.bincount(array[array >= 0], minlength=count).tolist()
+    return np.count_nonzero(array.reshape(len(array), -1), axis=0).tolist()
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines, the first column to the left and the others to the right."""
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join([f"{row[0]:<{first}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], others, strict=True))])
+        for row in rows
+    ]
 
 
 def _one_line(name: str) -> str:

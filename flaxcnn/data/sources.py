@@ -1,7 +1,7 @@
-"""From the name of a source to a checked data set: `mnist`, `idx:FOLDER` or `tfds:NAME`.
+"""From the name of a source to a checked data set: `mnist`, `idx:FOLDER`, `tfds:NAME` or a user's own, `FILE.py:NAME`.
 
-MNIST is part of the package, so it is there offline; the other two are what the user has on disk. Nothing here
-downloads anything.
+MNIST is part of the package, so it is there offline; the others are what the user has on disk. Nothing here downloads
+anything.
 """
 
 import difflib
@@ -17,10 +17,12 @@ import numpy as np
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.data.images import IN_MEMORY, Images
+from flaxcnn.data.own import load_own
 from flaxcnn.errors import ConfigError, DataError, nearest
 from flaxcnn.files import user_path
+from flaxcnn.files.user_code import FORM, is_outside
 
-SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME")
+SOURCES = ("mnist", "idx:FOLDER", "tfds:NAME", FORM)
 """The forms that `load` takes."""
 
 MNIST_SHA256: Mapping[str, str] = MappingProxyType(
@@ -48,7 +50,8 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
         source: one of
             `mnist`: MNIST as it comes with this package, its digests verified at each load;
             `idx:FOLDER`: a folder with four files in MNIST's format and names, raw or gzipped (`load_idx_folder`);
-            `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.tfds.load_prepared`).
+            `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.tfds.load_prepared`);
+            `FILE.py:NAME`: a `Dataset` of the user's own, or a function that returns one; the file is imported.
         data_dir: where the prepared data sets of TensorFlow Datasets are; the other sources don't use it.
         in_memory: the images of a split that take more bytes than this, decoded, are read when asked for
             (`StoredImages`), as far as their format allows: raw IDX files and TensorFlow Datasets do, gzipped files
@@ -58,12 +61,14 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
         The data set; images uint8 (N, H, W, C), labels int32 (N,), all read-only.
 
     Raises:
-        ConfigError: the source has none of these forms.
+        ConfigError: the source has none of these forms, or the user's own file makes no data set.
         DataError: its data is missing, damaged or not what it declares.
     """
     kind, _, name = source.partition(":")
     if source == "mnist":
         return _load_mnist()
+    if is_outside(source):
+        return load_own(source)
     if kind == "idx" and name:
         return load_idx_folder(user_path(name, "data.source"), source, in_memory)
     if kind == "tfds" and name:
@@ -82,6 +87,8 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
 
 def _advice(source: str) -> tuple[str, str]:
     """Return what is wrong with a source that has none of the known forms, and what to do."""
+    if source.endswith(".py"):
+        return "unknown source", f"for your own data write {FORM}"
     kind, colon, name = source.partition(":")
     meant = difflib.get_close_matches(kind.lower(), ("idx", "tfds"), n=1, cutoff=0.65)
     if meant and name:

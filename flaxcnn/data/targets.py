@@ -26,6 +26,11 @@ def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[
         yield name, targets
 
 
+def is_classes(array: npt.NDArray[Any]) -> bool:
+    """Return whether an array is one class number for each example, int32 (N,)."""
+    return array.dtype == np.int32 and array.ndim == 1
+
+
 def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:
     """Return a tree of what a function makes of each array."""
     if isinstance(targets, Mapping):
@@ -36,6 +41,57 @@ def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> 
 def choose_targets(targets: Targets, positions: Any) -> Any:
     """Return the rows of some examples, by an index along the first axis."""
     return map_targets(lambda array: array[positions], targets)
+
+
+def name_leaves(targets: Targets, names: Any) -> list[tuple[str, npt.NDArray[Any], Any]]:
+    """Return each array with its name, as `leaves`, and with what its values are called."""
+    named = dict(leaves(names))
+    return [(name, array, named[name]) for name, array in leaves(targets)]
+
+
+def target_rows(targets: Targets) -> list[Any]:
+    """Return each example's target as Python values that can be compared; None for one that it lacks.
+
+    Of class numbers an integer, of labels a list of booleans, of numbers a number or a list of them, of a dictionary a
+    dictionary.
+    """
+    if isinstance(targets, Mapping):
+        columns = {key: target_rows(targets[key]) for key in sorted(targets)}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if is_classes(targets):
+        return [None if number < 0 else number for number in targets.tolist()]
+    return [_without_nan(row) for row in targets.tolist()]
+
+
+def row_text(row: Any, names: Any) -> str:
+    """Return an example's target, one of `target_rows`, for people.
+
+    >>> row_text({"species": 1, "weight": 2.5, "marks": [True, False]}, {
+    ...     "species": ("ant", "bee"), "weight": ("mg",), "marks": ("spots", "wings")})
+    'species bee, weight 2.5, marks spots'
+    """
+    if isinstance(row, dict):
+        return ", ".join(f"{key} {row_text(value, names[key])}" for key, value in row.items())
+    if row is None:
+        return "–"
+    if isinstance(row, bool) or (isinstance(row, list) and all(isinstance(value, bool) for value in row)):
+        holding = [name for name, holds in zip(names, [row] if isinstance(row, bool) else row, strict=True) if holds]
+        return " ".join(holding) or "none"
+    if isinstance(row, list):
+        return " ".join(map(_number_text, row))
+    return str(names[row]) if isinstance(row, int) else _number_text(row)
+
+
+def _number_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "…"
+    return "–" if value is None else f"{value:.6g}"
+
+
+def _without_nan(row: Any) -> Any:
+    if isinstance(row, list):
+        return [_without_nan(value) for value in row]
+    return None if isinstance(row, float) and row != row else row
 
 
 def described_targets(targets: Targets) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from flaxcnn.data.images import StoredImages
 from flaxcnn.data.slots import Slots, open_unnamed
 from flaxcnn.errors import DataError
+from flaxcnn.files.user_code import outside_files
 from flaxcnn.signals import held_back
 
 
@@ -49,7 +50,7 @@ class Workers:
             self.slots = Slots(memory, *shape)
             setup = open_unnamed("flaxcnn-setup")
             with open(setup, "wb", closefd=False) as file:
-                pickle.dump(sys.path, file)
+                pickle.dump((sys.path, outside_files()), file)
                 pickle.dump((images, memory, *shape), file)
             for number in range(count):
                 self._workers.append(_Worker(f"loading worker {number + 1} of {count}", setup, memory))

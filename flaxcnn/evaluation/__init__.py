@@ -1,5 +1,5 @@
 """Evaluation: sums over every example exactly once, and the reports and pictures made of them."""
 
-from flaxcnn.evaluation.sums import Sums, evaluate, sums_of
+from flaxcnn.evaluation.sums import Sums, evaluate, predict, sums_of
 
-__all__ = ["Sums", "evaluate", "sums_of"]
+__all__ = ["Sums", "evaluate", "predict", "sums_of"]

@@ -118,7 +118,7 @@ def _require_same_examples(a: Predictions, b: Predictions) -> None:
         found = f"{len(a.index_N)} and {len(b.index_N)}"
         raise DataError("predictions of different numbers of examples cannot be compared", found=found)
     ours, theirs = (
-        {name: (array.shape, array.dtype) for name, array in each.arrays().items() if name != "groups"}
+        {name: (array.shape, array.dtype) for name, array in each.arrays().items() if name != "group"}
         for each in (a, b)
     )
     if ours != theirs:

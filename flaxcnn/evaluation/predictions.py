@@ -116,9 +116,11 @@ def _put(tree: Any, name: str, array: np.ndarray, path: Path) -> Any:
 def _require_forms(forms: Mapping[str, Form], path: Path) -> None:
     """Raise RunFolderError where an archive's headers are not those of predictions."""
     index = forms.get("index")
-    of_targets = [name for name in forms if name.partition("/")[0] == _TARGET]
+    kinds = [name.partition("/")[0] for name in forms]
+    predictions = set(kinds) - {"index", "group", _TARGET, _CONSTANT}
     wrong = [name for name, form in forms.items() if form.dtype.str not in _DTYPES or len(name) > 1000]
-    if index is None or index.dtype.str != "<i8" or len(index.shape) != 1 or not of_targets or wrong:
+    whole = index is not None and index.dtype.str == "<i8" and len(index.shape) == 1
+    if index is None or not whole or _TARGET not in kinds or not predictions or wrong:
         raise RunFolderError(
             "not the arrays of predictions",
             where=path,

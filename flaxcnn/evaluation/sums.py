@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 
 from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.layers.examples import check_examples
+from flaxcnn.layers.examples import check_examples, check_images
 from flaxcnn.layers.pixels import normalised, split_constants, to_float
 from flaxcnn.tasks import Task, default_task
 
@@ -122,12 +122,57 @@ def evaluate(
         raise ConfigError("out of range", where="batch_size", expected="at least 1", found=batch_size)
     total = images_NHWC.shape[0]
     if batch_size is None:
-        batch_size = _CPU_BATCH if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
-        batch_size *= 1 if sharding is None else sharding.mesh.shape["data"]
+        batch_size = _batch(sharding)
     batch_size = min(batch_size, total)
     if sharding is not None and batch_size % sharding.mesh.shape["data"]:
         sharding = None  # too few images to divide: every device computes all of them
     examples = total if examples is None else jnp.minimum(examples, total)
+    found = _outputs(model, variables, images_NHWC, examples, batch_size, sharding)
+    constants = split_constants(variables)[1]
+    if check_targets:
+        task.check_range(jax.tree.leaves(found)[0].shape[-1], targets)
+    counted_N = jnp.arange(total) < examples
+
+    def where_counted(array: jax.Array) -> jax.Array:
+        return jnp.where(counted_N.reshape(-1, *[1] * (array.ndim - 1)), array, jnp.zeros((), array.dtype))
+
+    predictions = jax.tree.map(where_counted, task.decode(constants, found))
+    return sums_of(task, constants, found, targets, counted_N), predictions
+
+
+@partial(jax.jit, static_argnames=("model", "task", "batch_size"))
+def predict(
+    model: FlaxModule,
+    variables: Any,
+    images_NHWC: jax.Array,
+    *,
+    task: Task | None = None,
+    batch_size: int | None = None,
+) -> dict[str, jax.Array]:
+    """Return a model's predictions for images, arrays with N rows by name; arguments and errors as `evaluate`."""
+    task = default_task() if task is None else task
+    check_images(images_NHWC)
+    total = images_NHWC.shape[0]
+    found = _outputs(model, variables, images_NHWC, total, min(batch_size or _batch(None), total), None)
+    return task.decode(split_constants(variables)[1], found)
+
+
+def _batch(sharding: NamedSharding | None) -> int:
+    """Return how many images to compute at once."""
+    batch_size = _CPU_BATCH if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+    return batch_size * (1 if sharding is None else sharding.mesh.shape["data"])
+
+
+def _outputs(
+    model: FlaxModule,
+    variables: Any,
+    images_NHWC: jax.Array,
+    examples: jax.Array | int,
+    batch_size: int,
+    sharding: NamedSharding | None,
+) -> Any:
+    """Return the outputs for the first images, batch by batch; for the others they are not to be used."""
+    total = images_NHWC.shape[0]
     learned, constants = split_constants(variables)
 
     def outputs_of(images: jax.Array) -> Any:
@@ -144,15 +189,6 @@ def evaluate(
         return jax.tree.map(put, found, outputs_of(batch))
 
     shapes = jax.eval_shape(outputs_of, images_NHWC[:1])
-    if check_targets:
-        task.check_range(jax.tree.leaves(shapes)[0].shape[-1], targets)
     batches = (examples + batch_size - 1) // batch_size
     nothing = jax.tree.map(lambda shape: jnp.zeros((total, *shape.shape[1:]), jnp.float32), shapes)
-    outputs = lax.fori_loop(0, batches, one, nothing)
-    counted_N = jnp.arange(total) < examples
-
-    def where_counted(array: jax.Array) -> jax.Array:
-        return jnp.where(counted_N.reshape(-1, *[1] * (array.ndim - 1)), array, jnp.zeros((), array.dtype))
-
-    predictions = jax.tree.map(where_counted, task.decode(constants, outputs))
-    return sums_of(task, constants, outputs, targets, counted_N), predictions
+    return lax.fori_loop(0, batches, one, nothing)

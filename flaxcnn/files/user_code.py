@@ -4,6 +4,7 @@ Only a name that a user gave reaches this module. A name that a run's folder rec
 `flaxcnn.runs.named`.
 """
 
+import functools
 import hashlib
 import importlib.util
 import re
@@ -19,7 +20,7 @@ from flaxcnn.files.neighbours import neighbours
 from flaxcnn.files.paths import user_path
 
 FORM = "FILE.py:NAME"
-_NAME = re.compile(r"(?s)(?P<file>.*\.py):(?P<name>[^:/\\]*)")
+_NAME = re.compile(r"(?s)(?![A-Za-z_]\w+:)(?P<file>.*\.py):(?P<name>[^:/\\]*)")  # "idx:x.py:y" is a folder of data
 
 
 class Outside(NamedTuple):
@@ -50,7 +51,7 @@ _loaded: dict[Path, _Loaded] = {}
 def is_outside(name: str) -> bool:
     """Return whether a name says where a user's own code is, `FILE.py:NAME`; nothing is read.
 
-    >>> is_outside("nets/my_net.py:MyNet"), is_outside("paper_cnn"), is_outside("idx:folder.py")
+    >>> is_outside("nets/my_net.py:MyNet"), is_outside("paper_cnn"), is_outside("idx:folder.py:odd")
     (True, False, False)
     """
     return _NAME.fullmatch(name) is not None
@@ -98,6 +99,23 @@ def load_outside(
         kind = "class" if isinstance(found, type) else type(found).__name__
         raise ConfigError("of another kind", where=name, expected=expected, found=f"a {kind}", fix=hint)
     return Outside(found, loaded.digest, file.resolve(), bound)
+
+
+def loaded_digest(name: str, where: object) -> str:
+    """Return the digest of the file that `name` names, as this process ran it last; raises as `load_outside`."""
+    file, _ = outside_parts(name, where)
+    known = _loaded.get(file.resolve())
+    return load_outside(name, where).digest if known is None else known.digest
+
+
+def outside_files() -> dict[str, Path]:
+    """Return the users' files that this process ran, by the names that their modules have in it."""
+    return {loaded.module.__name__: path for path, loaded in _loaded.items()}
+
+
+def object_in(path: Path, qualified_name: str) -> Any:
+    """Return what a user's file binds to a name such as "Outer.Inner"; raises as `load_outside` and AttributeError."""
+    return functools.reduce(getattr, qualified_name.split("."), _load(path).module)
 
 
 def place_of(error: BaseException, path: Path, beside: Set[str]) -> tuple[Path, int | None]:

@@ -25,12 +25,7 @@ def check_examples(images_BHWC: jax.Array, targets: Any) -> None:
     Raises:
         DataError: at the first thing that does not fit.
     """
-    shape = jnp.shape(images_BHWC)
-    if len(shape) != 4:
-        fix = "give a single image an axis of its own, images[None]" if len(shape) == 3 else ""
-        raise DataError("images of the wrong shape", where="images", expected="(B, H, W, C)", found=shape, fix=fix)
-    if 0 in shape:
-        raise DataError("no images", where="images", expected="every dimension at least 1", found=shape)
+    shape = check_images(images_BHWC)
     for path, array in jax.tree_util.tree_leaves_with_path(targets):
         if jnp.shape(array)[:1] != shape[:1]:
             where = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -40,6 +35,17 @@ def check_examples(images_BHWC: jax.Array, targets: Any) -> None:
                 expected=shape[:1],
                 found=jnp.shape(array),
             )
+
+
+def check_images(images_BHWC: jax.Array) -> tuple[int, ...]:
+    """Check the shape of images, and return it; raises as `check_examples`."""
+    shape = jnp.shape(images_BHWC)
+    if len(shape) != 4:
+        fix = "give a single image an axis of its own, images[None]" if len(shape) == 3 else ""
+        raise DataError("images of the wrong shape", where="images", expected="(B, H, W, C)", found=shape, fix=fix)
+    if 0 in shape:
+        raise DataError("no images", where="images", expected="every dimension at least 1", found=shape)
+    return shape
 
 
 def check_labels(labels_B: jax.Array, examples: int) -> None:

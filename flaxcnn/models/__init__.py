@@ -10,11 +10,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from flaxcnn.adapters import FlaxModule
-from flaxcnn.contracts import Contract, check_contract
+from flaxcnn.adapters import FlaxModule, adapt
+from flaxcnn.config import refuse_given
+from flaxcnn.contracts import Contract, check_contract, derive_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
-from flaxcnn.models.own import create_own, load_own, own_contract
+from flaxcnn.layers.pixels import CONSTANTS, split_constants
+from flaxcnn.models.own import create_own, own_contract, require_trainable
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.small_cnn import SmallCNN
 from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
@@ -35,14 +37,12 @@ class CheckedModel(NamedTuple):
         contract: its contract; of a user's model, as it is derived for the images at hand.
         contract_digest: SHA-256 of the contract's file; of a user's model, of the contract's text.
         contract_place: the contract's file; of a user's model without one, the model's.
-        code_digest: SHA-256 of the user's code that it is made of; None for a model of the library.
     """
 
     module: FlaxModule
     contract: Contract
     contract_digest: str
     contract_place: Path
-    code_digest: str | None = None
 
 
 def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModule:
@@ -87,11 +87,37 @@ def create_checked(
     if is_outside(name):
         contract, place = own_contract(name, classes, image_shape)
         digest = hashlib.sha256(str(contract).encode()).hexdigest()
-        return CheckedModel(model, contract, digest, place, load_own(name).digest)
+        return CheckedModel(model, contract, digest, place)
     place = contract_path(name)
     contract = Contract.load(place)
     check_contract(create(name, classes), contract)
     return CheckedModel(model, contract, hashlib.sha256(place.read_bytes()).hexdigest(), place)
+
+
+def check_given(
+    given: Any, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
+) -> CheckedModel:
+    """Return a user's model that is in memory, with the contract that it has for the images at hand.
+
+    Args:
+        given: a Flax module, its class, or a function that makes it (`flaxcnn.adapt`).
+        classes: how many outputs it has.
+        dtype: what its layers compute in, where it says.
+        image_shape: of one image, (H, W, C), with which it is tried.
+
+    Raises:
+        ConfigError: it cannot be trained.
+    """
+    name = given_name(given)
+    model = adapt(given, name, classes=classes, dtype=jnp.dtype(dtype).name)
+    require_trainable(model, f"the model {name}", image_shape, classes)
+    contract = derive_contract(model, image_shape)
+    return CheckedModel(model, contract, hashlib.sha256(str(contract).encode()).hexdigest(), Path(name))
+
+
+def given_name(given: Any) -> str:
+    """Return what to call a user's model that is in memory: its class's name, or its function's."""
+    return str(getattr(given, "__name__", type(given).__name__))
 
 
 def folded(model: FlaxModule) -> FlaxModule:
@@ -100,8 +126,11 @@ def folded(model: FlaxModule) -> FlaxModule:
 
 
 def fold(model: FlaxModule, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trained model's variables as `folded(model)` takes them."""
-    return model.fold(variables) if isinstance(model, PaperCNN) else dict(variables)
+    """Return a trained model's variables as `folded(model)` takes them, with what stands beside them as it is."""
+    learned, constants = split_constants(variables)
+    if isinstance(model, PaperCNN):
+        learned = model.fold(learned)
+    return {**learned, CONSTANTS: constants} if constants else learned
 
 
 def contract_path(name: str) -> Path:
@@ -116,6 +145,7 @@ def contract_path(name: str) -> Path:
 
 def require_model(name: str) -> None:
     """Raise ConfigError where a name is neither a model of the library nor the place of a user's own."""
+    refuse_given(name, "model.name")
     if not is_outside(name):
         _require_known(name)
 

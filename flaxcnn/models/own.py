@@ -46,7 +46,7 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
         ContractError: the model drifted from its contract.
     """
     code, model = load_own(name), create_own(name, classes)
-    _require_trainable(model, code, image_shape, classes)
+    require_trainable(model, f"{code.path}: {code.name}", image_shape, classes, code)
     place, file = code.path, code.path.with_suffix(".contract")
     if file.exists():
         declared = Contract.load(file)
@@ -56,8 +56,18 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
     return derive_contract(model, image_shape), place
 
 
-def _require_trainable(model: Adapted, code: Outside, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Raise ConfigError where a model's variables or outputs are not what a training takes; nothing is computed."""
+def require_trainable(
+    model: Adapted, where: str, image_shape: tuple[int, int, int], classes: int, code: Outside | None = None
+) -> None:
+    """Raise ConfigError where a model's variables or outputs are not what a training takes; nothing is computed.
+
+    Args:
+        model: the model.
+        where: what to call it, for the error.
+        image_shape: of one image, (H, W, C).
+        classes: how many outputs it is to have.
+        code: the file that it is from, whose line an error names; None for one that is in memory.
+    """
     images = jax.ShapeDtypeStruct((_BATCH, *image_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
@@ -71,13 +81,15 @@ def _require_trainable(model: Adapted, code: Outside, image_shape: tuple[int, in
     except FlaxcnnError:
         raise
     except Exception as error:  # whatever the user's own Python raises
+        if code is None:
+            raise ConfigError(f"{type(error).__name__}: {error}", where=where, fix="correct the model") from error
         raise error_in(error, code.path, frozenset(), "the model") from error
     unknown = sorted(set(variables) - set(_COLLECTIONS))
     if unknown or "params" not in variables:
         found = ", ".join(sorted(variables)) or "nothing"
         raise ConfigError(
             "a model whose variables no training takes",
-            where=f"{code.path}: {code.name}",
+            where=where,
             expected="parameters, the collection params, and perhaps batch_stats",
             found=found,
         )
@@ -86,16 +98,18 @@ def _require_trainable(model: Adapted, code: Outside, image_shape: tuple[int, in
         if shape != (_BATCH, classes):
             raise ConfigError(
                 "outputs of another shape",
-                where=f"{code.path}: {code.name}",
+                where=where,
                 expected=f"one array (B, {classes})",
                 found=type(outputs).__name__ if shape is None else f"({', '.join(['B', *map(str, shape[1:])])})",
-                fix="" if takes_argument(code.object, "classes") else f"add `classes` to the arguments of {code.name}",
+                fix=""
+                if code is None or takes_argument(code.object, "classes")
+                else f"add `classes` to the arguments of {code.name}",
             )
     before, after = (jax.tree.map(jnp.shape, tree.get("batch_stats", {})) for tree in (variables, updated))
     if before != after:
         raise ConfigError(
             "statistics that come or go while it trains",
-            where=f"{code.path}: {code.name}",
+            where=where,
             expected="the batch_stats that the model begins with",
             found=after,
         )

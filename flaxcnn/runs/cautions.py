@@ -13,9 +13,7 @@ def cautions(setup: Setup) -> list[str]:
 
 def _about_classes(setup: Setup) -> str | None:
     names = setup.dataset.target_names
-    if not setup.dataset.has_classes:
-        return None
-    if len(np.unique(setup.train.targets)) == 1:
+    if setup.dataset.has_classes and len(np.unique(setup.train.targets)) == 1:
         return f"all training images are of class {names[setup.train.targets[0]]}: there is nothing to tell apart"
     splits = {"training": setup.train, "test": setup.dataset.test}
     if setup.validation is not None:

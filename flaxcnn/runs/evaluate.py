@@ -18,11 +18,13 @@ from flaxcnn.errors import DataError
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.predictions import Predictions
+from flaxcnn.evaluation.table import measured_columns
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.named import NOTHING, Named
 from flaxcnn.runs.record import read_config, read_summary, require_same_data
+from flaxcnn.runs.running import Clocks
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.runs.weights import WEIGHTS, load_weights, sha256_of
 from flaxcnn.tasks import Predicted, Task, measured
@@ -59,11 +61,19 @@ class Evaluator:
         model: the setup's, or what it is folded into.
         variables: any of the model's variables, for their shapes.
         timeline: of the devices, shared with what else they do; None for one of its own.
+        clocks: to which it adds what it takes; None for some of its own.
     """
 
-    def __init__(self, setup: Setup, model: FlaxModule, variables: Any, timeline: Timeline | None = None):
+    def __init__(
+        self,
+        setup: Setup,
+        model: FlaxModule,
+        variables: Any,
+        timeline: Timeline | None = None,
+        clocks: Clocks | None = None,
+    ):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
-        self.seconds = self.compile_seconds = 0.0  # so far
+        self.clocks = Clocks() if clocks is None else clocks
         self._setup, self._model = setup, model
         self._timeline = Timeline(setup.placement) if timeline is None else timeline
         self._variables = setup.placement.targets(variables)
@@ -87,8 +97,11 @@ class Evaluator:
     def finish_row(self, started: StartedRow) -> dict[str, float | None]:
         """Wait for a row's evaluation, and return its numbers by its fields' names."""
         test, validation = jax.device_get((started.test, started.validation))
-        self.seconds += self._timeline.lap(started.at)
-        found: dict[str, float | None] = {}
+        self.clocks.evaluation += self._timeline.lap(started.at)
+        columns = measured_columns(
+            self._setup.task.logged, tested=True, validated=True
+        )  # of every log, measured or not
+        found: dict[str, float | None] = dict.fromkeys(columns)
         for kind, sums in (("test", test), ("validation", validation)):
             if sums is not None:
                 found |= {f"{kind}_{name}": value for name, value in sums.measures.items()}
@@ -103,7 +116,7 @@ class Evaluator:
         model does better on them than on the test images is the generalisation gap. What a task chooses on validation
         images, a threshold as it may be, is chosen before the test images are looked at.
         """
-        at, compiled = time.perf_counter(), self.compile_seconds
+        at, compiled = time.perf_counter(), self.clocks.compilation
         setup, task = self._setup, self._setup.task
         validated = None
         if self._validation is not None and setup.validation is not None:
@@ -143,7 +156,7 @@ class Evaluator:
             "generalization_gap": better - worse,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
-        self.seconds += self._timeline.lap(at) - (self.compile_seconds - compiled)
+        self.clocks.evaluation += self._timeline.lap(at) - (self.clocks.compilation - compiled)
         return numbers, variables, predictions
 
     def _tuned(self, variables: Any, validation: Split, predictions: Mapping[str, np.ndarray]) -> Any:
@@ -196,7 +209,7 @@ class Evaluator:
             sharding=placement.batch if placement.data > 1 else None,
         )
         self._programs[shape[0]] = lowered.compile()
-        self.compile_seconds += time.perf_counter() - started
+        self.clocks.compilation += time.perf_counter() - started
 
     def _run(self, variables: Any, pieces: list[_Piece], first: int | None) -> Iterator[tuple[Sums, Any, int]]:
         """Yield sums, predictions and number of images of each piece of which any of the first images is part."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flaxcnn.config import CODE_FIELDS, Experiment, field_of, outside_names, with_names
+from flaxcnn.config import Experiment, field_of, outside_names, with_names
+from flaxcnn.config.own_code import names_in, options_of
 from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.files.user_code import is_outside, load_outside, outside_parts
 
@@ -15,7 +16,9 @@ Named = Mapping[str, str | None]  # what the user named, by field: {"model.name"
 NOTHING: Named = {}
 
 
-def with_named_code(experiment: Experiment, digests: Mapping[str, str], named: Named, where: Path) -> Experiment:
+def with_named_code(
+    experiment: Experiment, digests: Mapping[str, str], named: Named, where: Path, needs: str = ""
+) -> Experiment:
     """Return a recorded experiment with its code where the user named it.
 
     Args:
@@ -23,21 +26,34 @@ def with_named_code(experiment: Experiment, digests: Mapping[str, str], named: N
         digests: of its code, by field, as the folder recorded them.
         named: what the user named; a field may be None or missing.
         where: the file that recorded it.
+        needs: what the names of those fields begin with whose code the command imports; "" for all. Other code keeps
+            its recorded name.
 
     Raises:
         ConfigError: the run has code of its user's own that is not named again, or it is named but another; or a file
             that is named cannot be loaded.
         RunFolderError: no digest is recorded.
     """
-    recorded = outside_names(experiment)
-    again = {}
-    for field in CODE_FIELDS:
-        given = named.get(field)
-        if field in recorded:
-            again[field] = _checked(field, recorded[field], digests.get(field), given, where)
-        elif given is not None and given != field_of(experiment, field):
-            before = field_of(experiment, field)
+    recorded = {field: name for field, name in outside_names(experiment).items() if field.startswith(needs)}
+    for field, given in named.items():
+        moved = field == "data.source" and given is not None and not is_outside(given)  # where the data lie now
+        if given is None or field in recorded or moved:
+            continue
+        before = field_of(experiment, field)
+        if given != before:
             raise ConfigError("not what this run has", where=f"--{field}", expected=before, found=given)
+    for field, name in recorded.items():
+        if digests.get(field) is None:
+            raise RunFolderError("damaged at code", where=where, expected=f"the digest of {field}", found="nothing")
+        if named.get(field) is None:
+            raise ConfigError(
+                "this run has code of its own, which no run folder makes a command import",
+                where=f"{where}: {field}",
+                expected="the file named again",
+                found=name,
+                fix=f"if you trust it, add {' '.join(options_of(recorded))}",
+            )
+    again = {field: _checked(field, name, digests[field], str(named[field]), where) for field, name in recorded.items()}
     return with_names(experiment, again)
 
 
@@ -47,26 +63,11 @@ def options_again(sections: Mapping[str, Any]) -> list[str]:
     Args:
         sections: the run's experiment, as `to_json` gives it.
     """
-    words = []
-    for field in CODE_FIELDS:
-        section, _, name = field.partition(".")
-        if is_outside(sections[section][name]):
-            words += [f"--{field}", sections[section][name]]
-    return words
+    return options_of(names_in(sections))
 
 
-def _checked(field: str, recorded: str, digest: str | None, given: str | None, where: Path) -> str:
+def _checked(field: str, recorded: str, digest: str, given: str, where: Path) -> str:
     """Return the name that the user gave, if it is of the code that the run recorded."""
-    if digest is None:
-        raise RunFolderError("damaged at code", where=where, expected=f"the digest of {field}", found="nothing")
-    if given is None:
-        raise ConfigError(
-            "this run has code of its own, which no run folder makes a command import",
-            where=f"{where}: {field}",
-            expected="the file named again",
-            found=recorded,
-            fix=f"if you trust it, add --{field} {recorded}",
-        )
     _, name = outside_parts(recorded, f"{where}: {field}")
     file, other = outside_parts(given, f"--{field}")
     if other != name:

@@ -95,12 +95,13 @@ def write_config(
     folder.write_json(CONFIG, {**recorded, "code": dict(code)} if code else recorded)
 
 
-def read_config(folder: RunFolder, named: Named = NOTHING) -> RecordedConfig:
+def read_config(folder: RunFolder, named: Named = NOTHING, needs: str = "") -> RecordedConfig:
     """Read `config.json`.
 
     Args:
         folder: the run's.
         named: the code that the user of the command named, by field. No other code is imported.
+        needs: as for `with_named_code`: "task." where nothing else is imported.
 
     Raises:
         RunFolderError: it is missing or damaged.
@@ -118,7 +119,7 @@ def read_config(folder: RunFolder, named: Named = NOTHING) -> RecordedConfig:
         raise RunFolderError("damaged at name", where=where, expected="the name of a config file", found=name)
     code = recorded.pop("code", {})
     published = tuple(PublishedRow(*row) for row in rows)
-    experiment = with_named_code(from_json(recorded, where), code, named, where)
+    experiment = with_named_code(from_json(recorded, where), code, named, where, needs)
     return RecordedConfig(ExperimentFile(name, experiment, published), changes)
 
 
@@ -184,8 +185,8 @@ def _test_digests(folder: RunFolder) -> dict[str, str]:
 
 def require_same_digests(recorded: Mapping[str, str], dataset: Dataset) -> None:
     """Raise DataError if the data's digests are not the recorded ones."""
-    for name, digest in dataset.digests.items():
-        before = recorded.get(name)
+    for name in [*dataset.digests, *recorded]:  # such as groups that the data no longer have
+        before, digest = recorded.get(name), dataset.digests.get(name)
         if before != digest:
             raise DataError(
                 "the data changed since this run",

@@ -30,12 +30,22 @@ from flaxcnn.runs.record import (
     require_same_data,
     write_config,
 )
+from flaxcnn.runs.running import Clocks, Training
 from flaxcnn.runs.setup import Setup
-from flaxcnn.runs.steps import Progress
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
 from flaxcnn.training.placement import Placement
 
-Times = dict[str, float]  # of the sessions before this one, by their names in the summary
+
+class Begun(NamedTuple):
+    """A run as a session finds it.
+
+    Attributes:
+        training: as it stands.
+        complete_after: the steps of a run that has nothing left to do; None for one that goes on.
+    """
+
+    training: Training
+    complete_after: int | None = None
 
 
 class _Extra(NamedTuple):
@@ -59,8 +69,6 @@ class Session:
 
     def __init__(self, folder: RunFolder, file: ExperimentFile, setup: Setup, warn: Callable[[str], None]):
         self.folder, self.file, self.setup, self._warn = folder, file, setup, warn
-        self.complete = False  # with nothing left to do, as `start` finds out
-        self.times_before: Times = {"compile_seconds": 0.0, "total_seconds": 0.0, "eval_seconds": 0.0}
         self._contract = setup.checked.contract_digest
         keep, best = file.experiment.checkpoint.keep, file.experiment.checkpoint.keep_best
         self.store = CheckpointStore(
@@ -70,8 +78,11 @@ class Session:
             higher_is_better=best is None or higher_is_better(setup.task, best),
         )
 
-    def start(self) -> Progress:
+    def start(self, clocks: Clocks) -> Begun:
         """Begin the run, or return how far it has come; a complete one is left as it is.
+
+        Args:
+            clocks: of this session, to which those of the sessions before are added.
 
         Raises:
             ConfigError: the folder holds a run with another config.
@@ -85,23 +96,26 @@ class Session:
             raise ConfigError("not the same code in all processes", where=names)
         together(lambda: refuse_links(self.store.folder, self.folder.path))
         if together(self._begin):
-            return Progress(self.setup.first_state())
+            return Begun(Training(self.setup, self.setup.first_state(), clocks=clocks))
         restored = self.store.restore_newest(self.setup.state_target())
-        progress = Progress(self.setup.first_state()) if restored is None else self._restore(restored)
-        finished = together(lambda: self._finished_steps(progress.step))
+        training = Training(self.setup, None, clocks=clocks)
+        if restored is None:
+            training.state = self.setup.first_state()
+        else:
+            self._restore(training, restored)
+        finished = together(lambda: self._finished_steps(training.step))
         if finished is not None:
-            self.complete, progress.step = True, finished
-            return progress
-        if progress.step > self.setup.plan.total_steps:
+            return Begun(training, finished)
+        if training.step > self.setup.plan.total_steps:
             raise ConfigError(
                 "this run has made more steps",
                 where=self.folder.path,
-                expected=f"at least {progress.step}",
+                expected=f"at least {training.step}",
                 found=self.setup.plan.total_steps,
                 fix="ask for more epochs or steps, or train in another folder",
             )
-        together(lambda: self._go_on(progress))
-        return progress
+        together(lambda: self._go_on(training))
+        return Begun(training)
 
     def _begin(self) -> bool:
         """Write what a new run begins with and return True, or check that it is this run that the folder holds."""
@@ -119,13 +133,13 @@ class Session:
         """Return the recorded config; code of its user's own has to be the code that this session runs."""
         return read_config(self.folder, outside_names(self.file.experiment))
 
-    def _go_on(self, progress: Progress) -> None:
+    def _go_on(self, training: Training) -> None:
         """Record with what the run goes on, and take back the rows that were logged after the checkpoint."""
         recorded = self._recorded()
         changed = allowed_changes(recorded.file.experiment, self.file.experiment, self.folder.path)
-        write_config(self.folder, self.file, self.setup.code, [*recorded.changes, *_as_json(changed, progress.step)])
-        self._record_environment(progress.step)
-        self.folder.write_rows(METRICS, (row.to_json() for row in progress.rows))
+        write_config(self.folder, self.file, self.setup.code, [*recorded.changes, *_as_json(changed, training.step)])
+        self._record_environment(training.step)
+        self.folder.write_rows(METRICS, (row.to_json() for row in training.rows))
 
     def _finished_steps(self, done: int) -> int | None:
         """Return the steps of a run that has nothing left to do, else None.
@@ -148,36 +162,32 @@ class Session:
         summary.rename(summary.with_name(f"summary-step-{steps}.json"))
         return None
 
-    def metadata(self, progress: Progress, times: Times) -> Metadata:
-        """Return what is saved with the state.
-
-        Args:
-            progress: the run so far.
-            times: of all sessions so far, this one included.
-        """
-        plan, best = self.setup.plan, self.file.experiment.checkpoint.keep_best
+    def metadata(self, training: Training) -> Metadata:
+        """Return what is saved with the state of a training as it stands."""
+        plan, best, clocks = self.setup.plan, self.file.experiment.checkpoint.keep_best, training.clocks
         # A checkpoint between two rows is ranked by neither: the best one has exactly the weights of the best row.
-        row = progress.rows[-1] if progress.rows and progress.rows[-1].step == progress.step - 1 else None
+        row = training.rows[-1] if training.rows and training.rows[-1].step == training.step - 1 else None
         return Metadata(
-            step=progress.step,
-            epoch=plan.epoch(progress.step),
+            step=training.step,
+            epoch=plan.epoch(training.step),
             config=self.folder.read_json("config.json"),
             contract_digest=self._contract,
             data_digests=dict(self.setup.dataset.digests),
             versions=versions(),
-            rows=len(progress.rows),
-            train_seconds=progress.train_seconds,
-            eval_seconds=times["eval_seconds"],
+            rows=len(training.rows),
+            train_seconds=clocks.train,
+            eval_seconds=clocks.evaluation,
             metric=None if best is None or row is None else row.number(best),
             extra=_Extra(
-                compile_seconds=times["compile_seconds"],
-                total_seconds=times["total_seconds"],
-                save_seconds=progress.save_seconds,
+                compile_seconds=clocks.compilation,
+                total_seconds=clocks.total,
+                save_seconds=clocks.save,
                 hardware=self._hardware(),
             )._asdict(),
         )
 
-    def _restore(self, restored: Restored) -> Progress:
+    def _restore(self, training: Training, restored: Restored) -> None:
+        """Let a training go on from a checkpoint."""
         metadata = restored.metadata
         for line in restored.rejected:
             self._warn(f"warning: checkpoint not used: {line}")
@@ -208,18 +218,10 @@ class Session:
                     f"{now[name] or 'unset'}: "
                     "the bits may differ from those of an uninterrupted run"
                 )
-        self.times_before = {
-            "eval_seconds": metadata.eval_seconds,
-            "compile_seconds": extra.compile_seconds,
-            "total_seconds": extra.total_seconds,
-        }
-        return Progress(
-            state=restored.state,
-            step=metadata.step,
-            rows=self._rows(metadata),
-            train_seconds=metadata.train_seconds,
-            save_seconds=extra.save_seconds,
-        )
+        clocks = training.clocks
+        clocks.train, clocks.evaluation = metadata.train_seconds, metadata.eval_seconds
+        clocks.compilation, clocks.save, clocks.before = extra.compile_seconds, extra.save_seconds, extra.total_seconds
+        training.state, training.step, training.rows = restored.state, metadata.step, self._rows(metadata)
 
     def _rows(self, metadata: Metadata) -> list[LoggedRow]:
         """Return the rows that were logged before a checkpoint; they have what this run measures."""
@@ -227,11 +229,16 @@ class Session:
         tested, validated = self.file.experiment.logging.test_examples > 0, self.setup.validation is not None
         measured = measured_columns(self.setup.task.logged, tested=tested, validated=validated)
         for number, row in enumerate(rows, 1):
+            where = f"{self.folder.path / METRICS}, line {number}"
             missing = [name for name in measured if row.number(name) is None]
+            unknown = [name for name, value in row.measured.items() if value is not None and name not in measured]
+            if unknown:
+                expected = f"of what is measured: {', '.join(measured) or 'nothing'}"
+                raise RunFolderError(f"damaged at {unknown[0]}", where=where, expected=expected, found="a number")
             if missing or row.step >= metadata.step:
                 raise RunFolderError(
                     f"damaged at {missing[0] if missing else 'step'}",
-                    where=f"{self.folder.path / METRICS}, line {number}",
+                    where=where,
                     expected="a number" if missing else f"less than {metadata.step}, the checkpoint's",
                     found="null" if missing else row.step,
                 )

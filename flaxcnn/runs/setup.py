@@ -10,9 +10,10 @@ import numpy as np
 
 from flaxcnn import config, data
 from flaxcnn.adapters import FlaxModule, module_name, takes
-from flaxcnn.config import Experiment, with_data
+from flaxcnn.config import GIVEN, Experiment, outside_names, refuse_given, with_data
 from flaxcnn.data import Dataset, Split, channel_moments, split_validation
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.layers.augmentation import (
     Augmentation,
     Cutout,
@@ -25,9 +26,9 @@ from flaxcnn.layers.augmentation import (
     RandomShear,
     RandomShift,
 )
-from flaxcnn.models import CheckedModel, create_checked
+from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
 from flaxcnn.processes import share
-from flaxcnn.tasks import Task, create_task, require_used
+from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -50,6 +51,7 @@ class Setup(NamedTuple):
     checked: CheckedModel
     placement: Placement
     device_bytes: int  # that the images of a split may take on each device
+    variables: Any = None  # to start from; None for those that the seed draws
 
     @property
     def outputs(self) -> int:
@@ -63,9 +65,8 @@ class Setup(NamedTuple):
 
     @property
     def code(self) -> dict[str, str]:
-        """SHA-256 of the user's code that the experiment names, by the field that names it."""
-        digests = {"model.name": self.checked.code_digest}
-        return {field: digest for field, digest in digests.items() if digest is not None}
+        """SHA-256 of the user's code that the experiment names, as it was run, by the field that names it."""
+        return {field: loaded_digest(name, field) for field, name in outside_names(self.experiment).items()}
 
     def first_state(self) -> TrainState:
         """Return the state before the first step, on the devices of the placement."""
@@ -110,6 +111,7 @@ class Setup(NamedTuple):
             accumulate=training.accumulate,
             task=self.task,
             constants=self.constants,
+            variables=self.variables,
         )
 
     def _class_weights(self) -> np.ndarray | None:
@@ -123,6 +125,37 @@ class Setup(NamedTuple):
         return np.asarray(weights)
 
 
+class Given(NamedTuple):
+    """What a caller has in memory, in place of what an experiment names.
+
+    Attributes:
+        dataset: in place of `data.source`.
+        model: a Flax module, its class or a function that makes it, in place of `model.name`.
+        task: in place of `task.name`.
+        variables: to start from, as `model.init` gives them; None for those that the seed draws.
+    """
+
+    dataset: Dataset | None = None
+    model: Any = None
+    task: Task | None = None
+    variables: Any = None
+
+    def named_in(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with what is given named in it: `given:NAME`, which no command can load again."""
+        changes: dict[str, Any] = {}
+        if self.dataset is not None:
+            source = f"{GIVEN}{self.dataset.source.removeprefix(GIVEN)}"
+            changes["data"] = dataclasses.replace(experiment.data, source=source, dir=None)
+        if self.model is not None:
+            changes["model"] = dataclasses.replace(experiment.model, name=f"{GIVEN}{given_name(self.model)}")
+        if self.task is not None:
+            changes["task"] = config.Task(name=f"{GIVEN}{self.task.name}")
+        return dataclasses.replace(experiment, **changes)
+
+
+NOTHING_GIVEN = Given()
+
+
 class Loaded(NamedTuple):
     """The data of an experiment, or of several that have the same section `data`."""
 
@@ -131,29 +164,32 @@ class Loaded(NamedTuple):
     validation: Split | None
 
 
-def load(experiment: Experiment) -> Loaded:
-    """Load and verify the data that an experiment asks for; raises as `set_up`."""
-    dataset = data.load(experiment.data.source, experiment.data.dir)
+def load(experiment: Experiment, dataset: Dataset | None = None) -> Loaded:
+    """Load and verify the data that an experiment asks for, or take those that are given; raises as `set_up`."""
+    if dataset is None:
+        refuse_given(experiment.data.source, "data.source")
+        dataset = data.load(experiment.data.source, experiment.data.dir)
     train, validation = dataset.train, None
     if experiment.data.validation:
         train, validation = split_validation(dataset.train, experiment.data.validation)
     return Loaded(dataset, train, validation)
 
 
-def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
+def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = NOTHING_GIVEN) -> Setup:
     """Load and check what an experiment needs; nothing is written.
 
     Args:
         experiment: the experiment.
         loaded: its data, where they are loaded already.
+        given: what is in memory, in place of what the experiment names.
 
     Raises:
         ConfigError: an unknown source or model, or a value that does not go with the data.
         DataError: the data are missing or damaged, or too small for the model.
         ContractError: the model drifted from its contract.
     """
-    dataset, train, validation = load(experiment) if loaded is None else loaded
-    task = create_task(experiment.task)
+    dataset, train, validation = load(experiment, given.dataset) if loaded is None else loaded
+    task = create_task(experiment.task) if given.task is None else given.task
     names = dataset.target_names
     for kind, split in (("training", train), ("validation", validation), ("test", dataset.test)):
         if split is not None:
@@ -182,8 +218,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
     )
-    chooses = experiment.checkpoint.keep_best is not None or experiment.training.patience is not None
-    if chooses and plan.total_steps <= plan.log_every:
+    if experiment.chooses and plan.total_steps <= plan.log_every:
         raise ConfigError(
             "nothing to choose from: only the first step is logged",
             where="logging.every",
@@ -203,15 +238,24 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None) -> Setup:
             found="bfloat16",
         )
     chosen, shape = experiment.model, dataset.image_shape
-    checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=shape)
+    if given.model is None:
+        checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=shape)
+    else:
+        checked = check_given(given.model, outputs, chosen.dtype, image_shape=shape)
     if experiment.model.dropout is not None and not takes(checked.module, "dropout"):
         fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
     placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
-    constants = {**_pixels(experiment.model.normalization, train), **task.constants(train.targets)}
-    setup = Setup(experiment, dataset, train, validation, task, constants, plan, checked, placement, allowed)
+    learned = task.constants(train.targets)
+    for field, name in outside_names(experiment).items():
+        if field.startswith("task."):
+            require_computable(task, name, learned, train.targets, outputs)
+    constants = {**_pixels(experiment.model.normalization, train), **learned}
+    setup = Setup(
+        experiment, dataset, train, validation, task, constants, plan, checked, placement, allowed, given.variables
+    )
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if placement.model > 1 and not placement.divided(target.params):
         raise ConfigError(

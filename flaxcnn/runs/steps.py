@@ -1,55 +1,21 @@
-"""The steps of a run: block after block, rows and checkpoints where the plan says, until the end or a signal."""
+"""The driver of a run: block after block, rows and checkpoints where they fall, until the end or a signal."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
-from flaxcnn.runs.choice import just_improved, stops_early
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator, StartedRow
 from flaxcnn.runs.profile import Profiler
-from flaxcnn.runs.setup import Setup
+from flaxcnn.runs.running import Hook, Moment, Training
 from flaxcnn.training import TrainState
 from flaxcnn.training.loop import MOST_STEPS, Block, BlockRunner, Started
 
 
-@dataclass
-class Progress:
-    """How far a run has come, over all of its sessions.
-
-    Attributes:
-        state: the training state.
-        step: steps done.
-        rows: the rows logged.
-        train_seconds: what the steps alone took.
-        save_seconds: what saving took.
-    """
-
-    state: TrainState
-    step: int = 0
-    rows: list[LoggedRow] = field(default_factory=list)
-    train_seconds: float = 0.0
-    save_seconds: float = 0.0
-
-
-class Diverged(Exception):  # noqa: N818 -- the loop's signal to its caller, never shown
-    """A step whose loss, gradient or update is not finite; the progress stands before it.
-
-    Args:
-        loss: of that step.
-    """
-
-    def __init__(self, loss: float):
-        super().__init__(loss)
-        self.loss = loss
-
-
 def run_steps(
-    progress: Progress,
-    setup: Setup,
+    training: Training,
     runner: BlockRunner,
     evaluator: Evaluator,
     *,
@@ -57,85 +23,84 @@ def run_steps(
     save: Callable[[], None],
     console: RunConsole,
     profiler: Profiler | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> None:
-    """Run from where `progress` stands to its end, or to the first signal, and keep `progress` up to date.
+    """Run from where a training stands to its end, or to the first signal, and keep it up to date.
 
     The end is the plan's, or the row at which validation says to stop. A block is started, and the evaluation of a row
-    with it, before the numbers of the block before are looked at; not where the state is saved or something is chosen
-    after that block, since the next one takes the state's memory over.
+    with it, before the numbers of the block before are looked at; not where the state is saved, shown to a hook or
+    something is chosen after that block, since the next one takes the state's memory over.
 
     Args:
-        progress: the run so far.
-        setup: what is trained; says what is chosen by the rows.
+        training: the run so far.
         runner: runs the blocks, and says when the run is to stop.
         evaluator: of the rows' test and validation numbers.
         log: keeps a row.
-        save: keeps the progress; called where the plan says, at the best row so far, and when the run stops.
+        save: keeps the training; called where the plan says, at the best row so far, and when the run stops.
         console: shows it.
         profiler: traces some of the steps; None for none.
+        hooks: what is called besides.
 
     Raises:
         Diverged: at the first step whose loss, gradient or update is not finite.
         TrainingError: a row's validation loss is not finite.
     """
-    plan, experiment, task = runner.plan, setup.experiment, setup.task
-    chooses = experiment.checkpoint.keep_best is not None or experiment.training.patience is not None
-    if progress.step >= plan.total_steps or stops_early(progress.rows, task, experiment) or runner.stopping:
+    plan, clocks = runner.plan, training.clocks
+    if training.is_over or runner.stopping:
         return
-    since_step, since_seconds = progress.step, progress.train_seconds
+    since_step, since_seconds = training.step, clocks.train
 
     def start(state: TrainState, step: int) -> tuple[Started, StartedRow | None]:
         if profiler is not None and step == profiler.first:
             profiler.start()
-        cut = None if profiler is None else profiler.next_cut(step)
-        block = runner.start(state, step, MOST_STEPS if cut is None else cut - step)
+        cuts = [(step // hook.every + 1) * hook.every for hook in hooks]
+        if profiler is not None and (cut := profiler.next_cut(step)) is not None:
+            cuts.append(cut)
+        block = runner.start(state, step, min([MOST_STEPS, *(cut - step for cut in cuts)]))
         return block, evaluator.start_row(block.state.variables) if plan.logged(block.end - 1) else None
 
-    under_way: tuple[Started, StartedRow | None] | None = start(progress.state, progress.step)
+    under_way: tuple[Started, StartedRow | None] | None = start(training.current, training.step)
     while under_way is not None:
         started, started_row = under_way
-        decides = plan.saved(started.end) or (chooses and started_row is not None)
+        due = [hook for hook in hooks if started.end % hook.every == 0]
+        decides = plan.saved(started.end) or (training.setup.experiment.chooses and started_row is not None)
         traced = profiler is not None and started.end in (profiler.first, profiler.end)
-        waits = decides or traced or runner.stopping
+        waits = decides or traced or bool(due) or runner.stopping
         under_way = None if waits else start(started.state, started.end)
         block = runner.finish(started)
-        progress.state = (started if under_way is None else under_way[0]).state
-        progress.step += len(block.losses) - (not block.finite)
-        progress.train_seconds += block.seconds
-        last, loss = progress.step - 1, float(block.losses[-1])
-        if not block.finite:
-            raise Diverged(loss)
+        training.state = (started if under_way is None else under_way[0]).state
+        training.count(block.losses, block.seconds, finite=block.finite)
         if profiler is not None and started.end == profiler.end:
             profiler.stop()
-        console.advanced(progress.step, loss, len(block.losses) * plan.batch_size / block.seconds)
-        improved = ended = False
+        console.advanced(training.step, float(block.losses[-1]), len(block.losses) * plan.batch_size / block.seconds)
+        row = None
         if started_row is not None:
-            images = (progress.step - since_step) * plan.batch_size
-            rate = images / (progress.train_seconds - since_seconds)
-            row = _row(last, plan.epoch(last), block, evaluator.finish_row(started_row), rate)
-            since_step, since_seconds = progress.step, progress.train_seconds
+            images = (training.step - since_step) * plan.batch_size
+            rate = images / (clocks.train - since_seconds)
+            row = _row(training, block, evaluator.finish_row(started_row), rate)
+            since_step, since_seconds = training.step, clocks.train
             log(row)
-            progress.rows.append(row)
-            console.logged(len(progress.rows) - 1, row)
-            improved, ended = (
-                just_improved(progress.rows, task, experiment),
-                stops_early(progress.rows, task, experiment),
-            )
+            training.rows.append(row)
+            console.logged(len(training.rows) - 1, row)
+        for hook in due:
+            hook.call(Moment(training.step, training.current, {**block.metrics, **(row.measured if row else {})}))
         if under_way is not None:
             continue
-        stopping = runner.stopping
-        if plan.saved(progress.step) or improved or ended or stopping:
+        stopping, ended = runner.stopping, training.is_over
+        if plan.saved(training.step) or stopping or (row is not None and (training.improved or ended)):
             started_saving = time.perf_counter()
             save()
-            progress.save_seconds += time.perf_counter() - started_saving
-        if not (ended or stopping or progress.step >= plan.total_steps):
-            under_way = start(progress.state, progress.step)
+            clocks.save += time.perf_counter() - started_saving
+        if not (ended or stopping):
+            under_way = start(training.current, training.step)
 
 
 def _row(
-    step: int, epoch: int, block: Block, evaluated: Mapping[str, float | None], images_per_second: float
+    training: Training, block: Block, evaluated: Mapping[str, float | None], images_per_second: float
 ) -> LoggedRow:
     """Return the row of a block's last step; raises TrainingError where its validation loss is not finite."""
+    step = training.step - 1
+    epoch = training.setup.plan.epoch(step)
     row = LoggedRow(
         step=step,
         epoch=epoch,

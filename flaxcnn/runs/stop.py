@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -12,10 +13,11 @@ from flaxcnn.terminal import write_now
 class StopRequest:
     """While entered, the signals that stop a run set `signal` instead of ending the program.
 
-    These are Ctrl-C (SIGINT), SIGTERM, SIGQUIT, the warnings of batch systems before they end a job (SIGUSR1,
-    SIGUSR2, SIGXCPU) and a terminal that closes (SIGHUP). A warning that this process was started to ignore, as by
-    `nohup`, it ignores. After a SIGINT, SIGTERM or SIGQUIT, another of these ends the process at once, whatever it is
-    doing: what is on the disk then is what stays. A warning never does, since it may come again while the run is saved.
+    In another thread than the main one, no signal is heard, and nothing is changed. The signals are Ctrl-C (SIGINT),
+    SIGTERM, SIGQUIT, the warnings of batch systems before they end a job (SIGUSR1, SIGUSR2, SIGXCPU) and a terminal
+    that closes (SIGHUP). A warning that this process was started to ignore, as by `nohup`, it ignores. After a SIGINT,
+    SIGTERM or SIGQUIT, another of these ends the process at once, whatever it is doing: what is on the disk then is
+    what stays. A warning never does, since it may come again while the run is saved.
     """
 
     def __init__(self) -> None:
@@ -24,6 +26,8 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():  # Python gives signals to that one alone
+            return self
         for number in STOPS:
             before = signal.getsignal(number)
             if number in (signal.SIGINT, signal.SIGTERM) or before not in (signal.SIG_IGN, None):

@@ -8,21 +8,20 @@ import hashlib
 import math
 import signal
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from flaxcnn.config import Experiment, ExperimentFile, Mesh, to_json, with_data
 from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.evaluation.reproduction import require_possible
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
 from flaxcnn.runs.cautions import cautions
-from flaxcnn.runs.choice import best_row
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.crash import leave_crash
 from flaxcnn.runs.environment import device_line
@@ -33,9 +32,10 @@ from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.profile import Profiler, describe, parse_steps, read_operations
 from flaxcnn.runs.record import METRICS, SUMMARY, read_config
 from flaxcnn.runs.report import comparable, draw_first_batch, write_report
-from flaxcnn.runs.sessions import Session, Times
-from flaxcnn.runs.setup import set_up
-from flaxcnn.runs.steps import Diverged, Progress, run_steps
+from flaxcnn.runs.running import Clocks, Diverged, Hook, Training
+from flaxcnn.runs.sessions import Session
+from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Setup, set_up
+from flaxcnn.runs.steps import run_steps
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.runs.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.weights import save_weights, sha256_of, sha256_of_state
@@ -44,9 +44,38 @@ from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.timeline import Timeline
 
 
+class Ended(NamedTuple):
+    """How a session of a run ended.
+
+    Attributes:
+        code: the exit code: 0, or 130 or 143 where a signal stopped the run.
+        folder: the run's.
+        setup: what was trained, and with what.
+    """
+
+    code: int
+    folder: RunFolder
+    setup: Setup
+
+
 def train(
     file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float, profile: str | None = None
 ) -> int:
+    """Train an experiment, or go on with it, and leave its run's folder; as `run`, whose exit code it returns."""
+    return run(file, experiment, out, started=started, profile=profile).code
+
+
+def run(
+    file: ExperimentFile,
+    experiment: Experiment,
+    out: str | None,
+    *,
+    started: float,
+    profile: str | None = None,
+    given: Given = NOTHING_GIVEN,
+    hooks: Sequence[Hook] = (),
+    console: RunConsole | None = None,
+) -> Ended:
     """Train an experiment, or go on with it, and leave its run's folder.
 
     Of several processes, each calls this with the same arguments; the first one makes and writes the folder.
@@ -57,9 +86,12 @@ def train(
         out: the run's folder, new or of the same run; None for the next `runs/CONFIG-NNN`.
         started: `time.perf_counter()` when the command started, for `total_seconds`.
         profile: "FIRST:END", the steps to trace; None for none.
+        given: data, a model and a task in memory, in place of those that the experiment names.
+        hooks: what is called besides, every so many steps.
+        console: prints the run; None for one on standard output.
 
     Returns:
-        The exit code: 0, or 130 or 143 where a signal stopped the run.
+        How the session ended.
 
     Raises:
         ConfigError, DataError, ContractError: before anything is written.
@@ -68,8 +100,11 @@ def train(
     """
     if experiment.logging.tensorboard:
         require_tensorboard()
-    experiment = with_data(experiment)
-    setup, console = set_up(experiment), RunConsole(speaks=is_first())
+    experiment = given.named_in(with_data(experiment))
+    setup = set_up(experiment, given=given)
+    console = RunConsole(speaks=is_first()) if console is None else console
+    main = setup.task.logged[0]
+    require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
         parse_steps(profile, total_steps=setup.plan.total_steps)
     folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))
@@ -77,13 +112,13 @@ def train(
     with ExitStack() as held:
         together(lambda: held.enter_context(locked(folder.path)))
         session = Session(folder, ran, setup, console.warn)
-        progress = session.start()
-        if session.complete:
-            console.complete(progress.step, setup.plan.total_steps, folder.path)
-            return 0
+        begun = session.start(Clocks(started=started))
+        if begun.complete_after is not None:
+            console.complete(begun.complete_after, setup.plan.total_steps, folder.path)
+            return Ended(0, folder, setup)
         for line in cautions(setup):
             console.warn(line)
-        return _run(session, progress, console, started, profile)
+        return Ended(_Run(session, begun.training, console, profile, hooks).go_on(), folder, setup)
 
 
 def resume(
@@ -104,147 +139,173 @@ def resume(
     return train(file, file.experiment, str(folder.path), started=started)
 
 
-def _run(session: Session, progress: Progress, console: RunConsole, started: float, profile: str | None) -> int:
-    """Run the steps that are left, and finish the run if all are done."""
-    folder, setup, experiment = session.folder, session.setup, session.file.experiment
-    variables = progress.state.variables
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    profiler = None if profile is None else _profiler(profile, session, progress)
-    console.started(session.file, parameters, setup, device_line(), folder.path, progress.step)
-    stop, timeline = StopRequest(), Timeline(setup.placement)
-    with ExitStack() as held:
-        feeder = held.enter_context(closing(setup.feeder()))
-        runner = BlockRunner(
-            progress.state,
-            setup.plan,
-            feeder,
-            setup.placement,
-            wants_stop=lambda: stop.signal is not None,
-            timeline=timeline,
-        )
-        evaluator = Evaluator(setup, setup.model, variables, timeline)
-        # Orbax takes about a second to import; here it does while the first steps are computed.
-        threading.Thread(target=import_orbax, daemon=True).start()
-        columns = Columns(
-            setup.task.logged,
+class _Run:
+    """One session of a run, from where its training stands.
+
+    Args:
+        session: of the run's folder.
+        training: as the session began it.
+        console: prints it.
+        profile: the steps to trace.
+        hooks: what is called besides.
+    """
+
+    def __init__(
+        self, session: Session, training: Training, console: RunConsole, profile: str | None, hooks: Sequence[Hook]
+    ):
+        self._session, self._training, self._console, self._hooks = session, training, console, hooks
+        self._setup, self._folder = session.setup, session.folder
+        self._profiler = None if profile is None else self._trace(profile)
+        self._columns = Columns(
+            self._setup.task.logged,
             session.file.published,
-            tested=evaluator.first > 0,
-            validated=setup.validation is not None,
+            tested=self._setup.experiment.logging.test_examples > 0,
+            validated=self._setup.validation is not None,
         )
-        if is_first():
-            examples = setup.plan.batch(experiment.training.seed, 0)
-            draw_first_batch(folder, progress.state, setup.train, examples, console.warn)
 
-        def times() -> Times:
-            before = session.times_before
-            return {
-                "eval_seconds": before["eval_seconds"] + evaluator.seconds,
-                "compile_seconds": before["compile_seconds"] + runner.compile_seconds + evaluator.compile_seconds,
-                "total_seconds": before["total_seconds"] + time.perf_counter() - started,
-            }
+    def go_on(self) -> int:
+        """Make the steps that are left, finish the run if all are done, and return the exit code."""
+        training, setup, console = self._training, self._setup, self._console
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
+        console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
+        stop, timeline = StopRequest(), Timeline(setup.placement)
+        with closing(setup.feeder()) as feeder:
+            runner = BlockRunner(
+                training.current,
+                setup.plan,
+                feeder,
+                setup.placement,
+                wants_stop=lambda: stop.signal is not None,
+                timeline=timeline,
+            )
+            training.clocks.compilation += runner.compile_seconds
+            evaluator = Evaluator(setup, setup.model, training.current.variables, timeline, training.clocks)
+            # Orbax takes about a second to import; here it does while the first steps are computed.
+            threading.Thread(target=import_orbax, daemon=True).start()
+            if is_first():
+                examples = setup.plan.batch(setup.experiment.training.seed, 0)
+                draw_first_batch(self._folder, training.current, setup.train, examples, console.warn)
+            self._make_steps(runner, evaluator, stop)
+        if runner.stopping:
+            words = options_again(to_json(setup.experiment))
+            console.stopped(training.step, setup.plan.total_steps, self._folder.path, words)
+            return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
+        self._finish(evaluator)
+        if self._profiler is not None and is_first():
+            texts = [runner.text, *evaluator.texts]
+            operations = [] if self._profiler.trace is None else read_operations(self._profiler.trace, texts)
+            console.lines(["", *describe(self._profiler, operations)])
+        return 0
 
-        def save() -> None:
-            session.store.save(progress.state, session.metadata(progress, times()))
+    def _make_steps(self, runner: BlockRunner, evaluator: Evaluator, stop: StopRequest) -> None:
+        """Make the steps that are left or, where one diverges, leave what is needed to look into it."""
+        training, session = self._training, self._session
+        with ExitStack() as held:
+            log = self._log(held)
+            if self._profiler is not None:
+                held.enter_context(self._profiler)
+            held.enter_context(stop)
+            held.enter_context(self._console.training(self._setup.plan.total_steps, self._columns))
+            try:
+                run_steps(
+                    training,
+                    runner,
+                    evaluator,
+                    log=log,
+                    save=lambda: session.store.save(training.current, session.metadata(training)),
+                    console=self._console,
+                    profiler=self._profiler,
+                    hooks=self._hooks,
+                )
+            except Diverged as diverged:
+                held.close()
+                examples = self._setup.plan.batch(self._setup.experiment.training.seed, training.step)
+                metadata, loss = session.metadata(training), math.nan if diverged.loss is None else diverged.loss
+                raise leave_crash(self._folder, training.current, metadata, loss, examples) from diverged
 
+    def _log(self, held: ExitStack) -> Callable[[LoggedRow], None]:
+        """Return what keeps a row: in the run's log, and in TensorBoard's event files."""
         events = None
-        if experiment.logging.tensorboard and is_first():
-            events = held.enter_context(EventFiles(folder.path, first_step=progress.step))
+        if self._setup.experiment.logging.tensorboard and is_first():
+            events = held.enter_context(EventFiles(self._folder.path, first_step=self._training.step))
 
         def log(row: LoggedRow) -> None:
             if is_first():
-                folder.append_row(METRICS, row.to_json())
+                self._folder.append_row(METRICS, row.to_json())
             if events:
                 events.logged(row)
 
-        try:
-            if profiler is not None:
-                held.enter_context(profiler)
-            with stop, console.training(setup.plan.total_steps, columns):
-                run_steps(progress, setup, runner, evaluator, log=log, save=save, console=console, profiler=profiler)
-        except Diverged as diverged:
-            metadata = session.metadata(progress, times())
-            examples = setup.plan.batch(experiment.training.seed, progress.step)
-            raise leave_crash(folder, progress.state, metadata, diverged.loss, examples) from diverged
-    if runner.stopping:
-        console.stopped(progress.step, setup.plan.total_steps, folder.path, options_again(to_json(experiment)))
-        return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
-    _finish(session, progress, console, evaluator, columns, times)
-    if profiler is not None and is_first():
-        operations = [] if profiler.trace is None else read_operations(profiler.trace, [runner.text, *evaluator.texts])
-        console.lines(["", *describe(profiler, operations)])
-    return 0
+        return log
 
+    def _trace(self, profile: str) -> Profiler:
+        """Return what traces the steps that are asked for; each process its own programs."""
+        path = self._folder.path / "profile"
+        if not is_first():
+            path /= f"process-{jax.process_index()}"
+        steps = parse_steps(profile, total_steps=self._setup.plan.total_steps, done=self._training.step)
+        return Profiler(path, *steps)
 
-def _profiler(profile: str, session: Session, progress: Progress) -> Profiler:
-    """Return what traces the steps that are asked for; each process its own programs."""
-    path = session.folder.path / "profile"
-    if not is_first():
-        path /= f"process-{jax.process_index()}"
-    return Profiler(path, *parse_steps(profile, total_steps=session.setup.plan.total_steps, done=progress.step))
-
-
-def _finish(
-    session: Session,
-    progress: Progress,
-    console: RunConsole,
-    evaluator: Evaluator,
-    columns: Columns,
-    times: Callable[[], Times],
-) -> None:
-    """Evaluate all test images and write what a finished run leaves, the summary last."""
-    folder, file, plan = session.folder, session.file, session.setup.plan
-    state, step = progress.state, progress.step
-    if file.experiment.checkpoint.final == "best":
-        step = (
-            progress.rows[best_row(progress.rows, session.setup.task, str(file.experiment.checkpoint.keep_best))].step
-            + 1
+    def _finish(self, evaluator: Evaluator) -> None:
+        """Evaluate all test images and write what a finished run leaves, the summary last."""
+        training, setup, folder = self._training, self._setup, self._folder
+        kept, step = self._kept()
+        placement = setup.placement
+        model, variables = folded(setup.model), fold(setup.model, kept)
+        variables = jax.device_put(variables, placement.of_tree(variables))
+        if model != setup.model:  # what is measured at the end is what is kept
+            evaluator = Evaluator(setup, model, variables, clocks=training.clocks)
+        numbers, variables, predictions = evaluator.final_numbers(variables)
+        for name in ("test_loss", "train_loss", "validation_loss"):
+            if not math.isfinite(numbers.get(name, 0.0)):
+                raise TrainingError(
+                    f"the trained model's {name.replace('_', ' ')} is not finite",
+                    where=folder.path,
+                    found=numbers[name],
+                    fix="train again, with a smaller learning rate",
+                )
+        variables, whole_state = placement.whole(variables), placement.whole(training.current)
+        if not is_first():
+            return
+        save_weights(folder, variables)
+        write_report(
+            folder, self._session.file.name, setup, training.rows, self._columns, predictions, self._console.warn
         )
+        summary = self._summary(step, numbers, variables, whole_state)
+        folder.write_json(SUMMARY, summary)
+        self._console.finished(summary, setup.task, evaluator.first, folder.path)
+
+    def _kept(self) -> tuple[Any, int]:
+        """Return the variables that a run ends with, and how many steps they have made."""
+        training, checkpoint = self._training, self._setup.experiment.checkpoint
+        if checkpoint.final != "best":
+            return training.current.variables, training.step
+        step = training.best().step + 1
         try:
-            state = session.store.restore(step, session.setup.state_target()).state
+            return self._session.store.restore(step, self._setup.state_target()).state.variables, step
         except RunFolderError as error:
             fix = "train again in another folder, or with checkpoint.final last"
-            raise RunFolderError(f"the best checkpoint is lost: {error}", where=folder.path, fix=fix) from error
-    placement = session.setup.placement
-    model, variables = folded(session.setup.model), fold(session.setup.model, state.variables)
-    variables = jax.device_put(variables, placement.of_tree(variables))
-    final = evaluator
-    if model != session.setup.model:  # what is measured at the end is what is kept
-        final = Evaluator(session.setup, model, variables)
-    numbers, variables, predictions = final.final_numbers(variables)
-    if final is not evaluator:
-        evaluator.seconds += final.seconds
-        evaluator.compile_seconds += final.compile_seconds
-    for name in ("test_loss", "train_loss", "validation_loss"):
-        if not math.isfinite(numbers.get(name, 0.0)):
-            raise TrainingError(
-                f"the trained model's {name.replace('_', ' ')} is not finite",
-                where=folder.path,
-                found=numbers[name],
-                fix="train again, with a smaller learning rate",
-            )
-    variables, whole_state = placement.whole(variables), placement.whole(progress.state)
-    if not is_first():
-        return
-    save_weights(folder, variables)
-    write_report(folder, file.name, session.setup, progress.rows, columns, predictions, console.warn)
-    rows = [{**row.to_json(), "images_per_second": None} for row in progress.rows]
-    summary: dict[str, Any] = {
-        "name": file.name,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "steps": progress.step,
-        "rows": len(progress.rows),
-        "stopped_early": progress.step < plan.total_steps,
-        "weights_step": step,
-        **numbers,
-        "train_seconds": progress.train_seconds,
-        "save_seconds": progress.save_seconds,
-        **times(),
-        "images_per_second": progress.step * plan.batch_size / progress.train_seconds,
-        "device": device_line(),
-        "seed": file.experiment.training.seed,
-        "weights_sha256": sha256_of(variables["params"]),
-        "state_sha256": sha256_of_state(whole_state),
-        "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
-    }
-    folder.write_json(SUMMARY, summary)
-    console.finished(summary, session.setup.task, evaluator.first, folder.path)
+            raise RunFolderError(f"the best checkpoint is lost: {error}", where=self._folder.path, fix=fix) from error
+
+    def _summary(self, step: int, numbers: dict[str, Any], variables: Any, whole_state: Any) -> dict[str, Any]:
+        training, clocks, plan = self._training, self._training.clocks, self._setup.plan
+        rows = [{**row.to_json(), "images_per_second": None} for row in training.rows]
+        return {
+            "name": self._session.file.name,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+            "steps": training.step,
+            "rows": len(training.rows),
+            "stopped_early": training.step < plan.total_steps,
+            "weights_step": step,
+            **numbers,
+            "train_seconds": clocks.train,
+            "save_seconds": clocks.save,
+            "eval_seconds": clocks.evaluation,
+            "compile_seconds": clocks.compilation,
+            "total_seconds": clocks.total,
+            "images_per_second": training.step * plan.batch_size / clocks.train,
+            "device": device_line(),
+            "seed": self._setup.experiment.training.seed,
+            "weights_sha256": sha256_of(variables["params"]),
+            "state_sha256": sha256_of_state(whole_state),
+            "metrics_sha256": hashlib.sha256("".join(map(as_line, rows)).encode()).hexdigest(),
+        }

@@ -56,7 +56,7 @@ class Confirmation(NamedTuple):
         """
         from flaxcnn.evaluation.intervals import mean_interval  # its package imports JAX
 
-        study, metric, count = self.search.open(), self.search.sweep.metric, len(self.seeds)
+        study, by, count = self.search.open(), self.search.by, len(self.seeds)
         trials = study.trials()
         study.close()
         base, *groups = [trials[first : first + count] for first in range(0, len(trials), count)]
@@ -73,18 +73,17 @@ class Confirmation(NamedTuple):
         if not judged or any(trial.status is not Status.COMPLETE for trial in base):
             raise TrainingError("could not be trained again", where="--confirm", found=" ".join(failures))
         reference, *rest = [
-            [measured(each, metric) or 0.0 for each in group] for group in [base, *(groups[j] for j in judged)]
+            [measured(each, by) or 0.0 for each in group] for group in [base, *(groups[j] for j in judged)]
         ]
-        found = confirmed(reference, rest, self.search.sweep.higher_is_better)
+        found = confirmed(reference, rest, by.higher_is_better)
         settings = [called[place] for place in judged]
-        report = confirmation_report(self.search.name.rpartition(_SUFFIX)[0], metric, reference, settings, found)
+        report = confirmation_report(self.search.name.rpartition(_SUFFIX)[0], by, reference, settings, found)
         report = "\n".join([report, *failures, ""]) if failures else report
-        sign = 1 if self.search.sweep.higher_is_better else -1
         means = [mean_interval(reference), *(each.over_seeds for each in found)]  # the config's own setting first
-        place = max(range(len(means)), key=lambda index: (sign * means[index].mean, -index))
+        place = max(range(len(means)), key=lambda index: (by.score(means[index].mean), -index))
         mean = means[place]
         spread = f"({mean.low:.4f} to {mean.high:.4f}) over {count} fresh seeds"
-        words = f"{metric.replace('_', ' ')} {mean.mean:.4f} {spread}"
+        words = f"{by.words} {mean.mean:.4f} {spread}"
         best = None if place == 0 else self.candidates[judged[place - 1]]
         winner = "the config's own setting" if best is None else settings[place - 1]
         report += f"\nThe best mean is that of {winner}, which best.py holds.\n"

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 
 from flaxcnn.config import CODE_FIELDS, Experiment, experiments, outside_names, to_json
 from flaxcnn.config.checks import require
-from flaxcnn.config.experiment import with_code_beside
 from flaxcnn.config.files import bound_to, library_files, run_file
-from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.config.own_code import with_code_beside
+from flaxcnn.errors import ConfigError
 from flaxcnn.files.user_code import is_outside, load_outside
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.schedulers import SCHEDULERS, Straight
 from flaxcnn.sweeps.searchers import SEARCHERS, Listed, Random, Searcher
 from flaxcnn.sweeps.space import Space, domain_of
 from flaxcnn.sweeps.trials import Scheduler
-
-METRICS = ("validation_accuracy", "validation_loss")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Sweep:
         searcher: proposes the values of each trial.
         scheduler: says how far each trial is trained.
         trials: how many there are, those aside that begin with another's state; at least 1.
-        metric: by which trials are ranked, measured on the images that are set aside for validation.
+        metric: by which trials are ranked, on the images that are set aside for validation: `validation_loss`, or
+            `validation_` and a metric that the experiment's task logs; None for the first of these metrics.
         seed: of the proposals, 0 to 2**32 - 1; each trial's training has its own, `training.seed`.
     """
 
@@ -42,7 +42,7 @@ class Sweep:
     searcher: Searcher = field(default_factory=Random)
     scheduler: Scheduler = field(default_factory=Straight)
     trials: int = 16
-    metric: str = "validation_accuracy"
+    metric: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,24 +59,8 @@ class Sweep:
                 raise ConfigError("wrong type", where=f"sweep.{name}", expected="a whole number", found=repr(value))
         require(self.trials >= 1, "sweep.trials", "at least 1", self.trials)
         require(0 <= self.seed < 2**32, "sweep.seed", "0 to 2**32 - 1", self.seed)
-        if self.metric not in METRICS:
-            about_test = str(self.metric).startswith("test")
-            raise ConfigError(
-                "test images are not chosen by: they have to tell afterwards how good the choice is"
-                if about_test
-                else f"unknown metric '{self.metric}'",
-                where="sweep.metric",
-                expected=" or ".join(METRICS) if about_test else None,
-                fix="" if about_test else nearest(str(self.metric), METRICS),
-            )
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Which end of the metric is best."""
-        from flaxcnn.runs.choice import higher_is_better  # here, since it brings JAX with it
-        from flaxcnn.tasks import default_task
-
-        return higher_is_better(default_task(), self.metric)
+        if not isinstance(self.metric, str | None):
+            raise ConfigError("wrong type", where="sweep.metric", expected="a name or None", found=repr(self.metric))
 
 
 class SweepFile(NamedTuple):
@@ -109,19 +93,20 @@ def load_sweep_file(name_or_path: str) -> SweepFile:
     return SweepFile(path.stem, experiment, sweep)
 
 
-def fingerprint(sweep: Sweep, experiment: Experiment) -> dict[str, Any]:
+def fingerprint(sweep: Sweep, experiment: Experiment, by: RankedBy) -> dict[str, Any]:
     """Return what tells a sweep from another, as JSON has it: all but the number of trials, which may be raised later.
 
     Args:
         sweep: the sweep.
         experiment: that is searched.
+        by: what its trials are ranked by.
     """
     values = {
         "space": {path: _as_json(entry) for path, entry in sweep.space.items()},
         "order": list(sweep.space),
         "searcher": _as_json(sweep.searcher),
         "scheduler": _as_json(sweep.scheduler),
-        "metric": sweep.metric,
+        "metric": by.name,
         "seed": sweep.seed,
         "experiment": to_json(experiment),
     }

@@ -5,21 +5,24 @@ import dataclasses
 from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.files import Sweep
+from flaxcnn.sweeps.metric import LOSS, RankedBy
 from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.searchers import Listed
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, domain_of
 from flaxcnn.sweeps.space_check import check_space
 
-# What begins so is about where images come from, and what is measured and kept.
-_NOT_SEARCHED = ("data.", "logging.", "checkpoint.", "mesh.", "training.patience")
+# What begins so is about where images come from, what is learned from them, and what is measured and kept.
+_NOT_SEARCHED = ("data.", "task.name", "task.heads", "logging.", "checkpoint.", "mesh.", "training.patience")
+_OF_LOSS = ("task.loss", "task.huber_delta")  # trials that differ in it have losses of different kinds
 
 
-def for_trials_of(asked: Sweep, experiment: Experiment) -> Experiment:
+def for_trials_of(asked: Sweep, experiment: Experiment, by: RankedBy) -> Experiment:
     """Return an experiment as the trials of a sweep run it: on one device, without looking at the test images.
 
     Args:
         asked: what is searched, and how.
         experiment: that is searched, its data known (`with_data`).
+        by: what its trials are ranked by.
 
     Raises:
         ConfigError: the space does not go with the experiment; its trials could not be compared; there is nothing to
@@ -28,14 +31,14 @@ def for_trials_of(asked: Sweep, experiment: Experiment) -> Experiment:
     check_space(asked.space, experiment)
     if isinstance(asked.searcher, Listed):
         asked.searcher.check(asked.space)
-    _require_searchable(asked)
+    _require_searchable(asked, by)
     return _for_trials(experiment)
 
 
-def _require_searchable(asked: Sweep) -> None:
+def _require_searchable(asked: Sweep, by: RankedBy) -> None:
     """Raise ConfigError where a sweep could not compare its trials, or not copy one's state to another."""
     for path, entry in asked.space.items():
-        if path.startswith(_NOT_SEARCHED):
+        if path.startswith(_NOT_SEARCHED) or (path.startswith(_OF_LOSS) and by.name == LOSS):
             raise ConfigError(
                 "trials that differ in it cannot be compared, or do not differ", where=f"the sweep's space, {path}"
             )

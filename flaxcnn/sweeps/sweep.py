@@ -25,6 +25,7 @@ from flaxcnn.sweeps.execution.search import Search, work
 from flaxcnn.sweeps.execution.worker import Progress
 from flaxcnn.sweeps.execution.workers import work_in_processes
 from flaxcnn.sweeps.files import Sweep, difference, fingerprint
+from flaxcnn.sweeps.metric import ranked_by
 from flaxcnn.sweeps.options import Execution
 from flaxcnn.sweeps.report.config_source import experiment_source
 from flaxcnn.sweeps.report.console import SweepConsole, Work
@@ -70,7 +71,8 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
         TrainingError: no trial could be trained.
     """
     experiment = with_data(experiment)
-    for_trials = for_trials_of(asked, experiment)
+    by = ranked_by(asked.metric, experiment)
+    for_trials = for_trials_of(asked, experiment, by)
     if execution.confirm and isinstance(asked.scheduler, PopulationBased):
         raise ConfigError(
             "population-based training finds a schedule of settings, not one that could be trained again",
@@ -78,17 +80,17 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
             expected="0 with this scheduler",
             found=execution.confirm,
         )
-    identity = {"name": name, **fingerprint(asked, for_trials)}
+    identity = {"name": name, **fingerprint(asked, for_trials, by)}
     folder = _make_folder(execution.out, identity)
     storage = execution.storage or file_url(folder.path.resolve() / "study.db")
     how = execution.executor if execution.executor in ("map", "vmap", "auto") else "map"
     one = execution.executor in ("processes", "ray") or isinstance(asked.searcher, TPE | CMAES | GP)
     lanes = execution.lanes or (1 if one else _LANES)
-    search = Search(name, asked, for_trials, folder.path, storage, how, lanes)
+    search = Search(name, asked, for_trials, by, folder.path, storage, how, lanes)
     study = search.open()
     folder.write_json(SWEEP, identity)
     stop = StopRequest()
-    console = SweepConsole(budget_of(asked, for_trials), asked.metric)
+    console = SweepConsole(budget_of(asked, for_trials), by)
     console.lines(_introduction(search, execution))
     with stop:
         compiled = _search(search, study, execution, console, stop)
@@ -98,7 +100,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
             if execution.confirm:
                 seeds, lanes = execution.confirm_seeds, execution.lanes or _LANES
                 confirmation = confirmation_of(search, experiment, trials, execution.confirm, seeds, lanes)
-                console = SweepConsole(confirmation.search.sweep.trials, asked.metric)
+                console = SweepConsole(confirmation.search.sweep.trials, by)
                 console.lines(["", *confirmation.introduction])
                 compiled += _search(confirmation.search, confirmation.search.open(), execution, console, stop)
     if stop.signal is not None:
@@ -223,7 +225,7 @@ def _introduction(search: Search, execution: Execution) -> list[str]:
     budget = budget_of(sweep, search.experiment)
     trials = f"{budget:,} {'trial' if budget == 1 else 'trials'}"
     return [
-        f"{search.name}: {trials} of {search.experiment.model.name}, by {sweep.metric.replace('_', ' ')}",
+        f"{search.name}: {trials} of {search.experiment.model.name}, by {search.by.words}",
         f"  search    {', '.join(sweep.space)}",
         f"  by        {_described(sweep.searcher)}, {_described(sweep.scheduler)}, seed {sweep.seed}",
         f"  executor  {execution.executor}, up to {search.lanes} trials side by side",
@@ -247,8 +249,8 @@ def _finish(
         TrainingError: no trial is complete.
     """
     folder, sweep = RunFolder(search.folder), search.sweep
-    folder.write("sweep.csv", lambda path: write_csv(trials, list(sweep.space), sweep.metric, path))
-    console.lines(["", *summary_lines(trials, sweep.metric), ""])
+    folder.write("sweep.csv", lambda path: write_csv(trials, list(sweep.space), search.by, path))
+    console.lines(["", *summary_lines(trials, search.by), ""])
     best = ranked(trials)[0]
     if best.status is not Status.COMPLETE:
         raise TrainingError(
@@ -257,8 +259,8 @@ def _finish(
             found=f"{sum(trial.status is Status.FAILED for trial in trials)} of {len(trials)} failed",
             fix="see the reasons above, and in sweep.csv",
         )
-    console.lines(draw_sweep(trials, sweep.space, sweep.metric, search.folder))
-    words = f"{sweep.metric.replace('_', ' ')} {measured(best, sweep.metric):.4f}, the best of {len(trials)} trials"
+    console.lines(draw_sweep(trials, sweep.space, search.by, search.folder))
+    words = f"{search.by.words} {measured(best, search.by):.4f}, the best of {len(trials)} trials"
     if not (keep_best and (folder.path / "confirm.md").exists()):
         _write_best(search, experiment, trials, best, words)
 

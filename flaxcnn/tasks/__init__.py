@@ -7,9 +7,12 @@ named by its file (`--task.name my_task.py:Ordinal`).
 from collections.abc import Callable
 
 from flaxcnn.config import Task as TaskConfig
+from flaxcnn.config import refuse_given
 from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.files.user_code import FORM, is_outside
 from flaxcnn.tasks.classification import Classification
 from flaxcnn.tasks.multilabel import Multilabel
+from flaxcnn.tasks.own import create_own, require_computable
 from flaxcnn.tasks.regression import Regression
 from flaxcnn.tasks.several import Several
 from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task, measured, require_used
@@ -35,6 +38,7 @@ __all__ = [
     "create_task",
     "default_task",
     "measured",
+    "require_computable",
     "require_used",
 ]
 
@@ -45,11 +49,19 @@ def default_task() -> Task:
 
 
 def create_task(chosen: TaskConfig, where: str = "task.name") -> Task:
-    """Return the task that a config names; `where` is the field that names it.
+    """Return the task that a config names: one of `TASKS`, or a user's own, whose file is imported.
+
+    Args:
+        chosen: the config's section.
+        where: the field that names it, for errors.
 
     Raises:
-        ConfigError: there is no such task.
+        ConfigError: there is no such task, or the user's own is none.
     """
+    refuse_given(chosen.name, where)
+    if is_outside(chosen.name):
+        return create_own(chosen.name)
     if chosen.name not in TASKS:
-        raise ConfigError(f"unknown task '{chosen.name}'", where=where, fix=nearest(chosen.name, TASKS))
+        fix = f"for your own task write {FORM}" if chosen.name.endswith(".py") else nearest(chosen.name, TASKS)
+        raise ConfigError(f"unknown task '{chosen.name}'", where=where, fix=fix)
     return TASKS[chosen.name](chosen)

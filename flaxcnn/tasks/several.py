@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxcnn.config.own_code import HEAD_FORM, HEADS, parse_head
 from flaxcnn.data.targets import choose_targets, described_targets
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.tasks.arithmetic import ratio
@@ -58,25 +59,20 @@ class Several(Task):
         Raises:
             ConfigError: there is none, or one is written in another way.
         """
-        form = "NAME=TASK or NAME=TASK:WEIGHT for each, as species=classification area=regression:0.5"
         if not heads:
-            raise ConfigError("no heads", where="task.heads", expected=form, found="none")
+            raise ConfigError("no heads", where=HEADS, expected=HEAD_FORM, found="none")
         made: list[Head] = []
         for written in heads:
-            name, equals, rest = written.partition("=")
-            kind, colon, weight = rest.rpartition(":") if rest.rpartition(":")[0] else (rest, "", "1")
-            if colon and not _is_number(weight):  # of a task of one's own, FILE.py:NAME
-                kind, weight = rest, "1"
-            usable = 0 < float(weight) < float(np.finfo(np.float32).max)
-            if not equals or not name.isidentifier() or kind in ("", cls.name) or not usable:
-                raise ConfigError("not a head", where="task.heads", expected=form, found=repr(written))
-            if name in [head.name for head in made]:
-                raise ConfigError("two heads of one name", where="task.heads", found=name)
-            made.append(Head(name, create(kind), float(weight)))
-        for position, head in enumerate(made):
+            head = parse_head(written)
+            if head.task == cls.name:
+                raise ConfigError("not a head", where=HEADS, expected=HEAD_FORM, found=repr(written))
+            if head.name in [other.name for other in made]:
+                raise ConfigError("two heads of one name", where=HEADS, found=head.name)
+            made.append(Head(head.name, create(head.task), float(head.weight or 1)))
+        for position, of_heads in enumerate(made):
             taken = {f"{other.name}_{name}" for other in made[:position] for name in other.task.metrics}
-            if same := taken.intersection(f"{head.name}_{name}" for name in head.task.metrics):
-                raise ConfigError("two metrics of one name", where="task.heads", found=min(same), fix="rename a head")
+            if same := taken.intersection(f"{of_heads.name}_{name}" for name in of_heads.task.metrics):
+                raise ConfigError("two metrics of one name", where=HEADS, found=min(same), fix="rename a head")
         return cls(tuple(made))
 
     @property
@@ -302,11 +298,3 @@ def _own(tree: Mapping[str, Any], head: Head) -> dict[str, Any]:
 
 def _of(names: Any, head: str) -> Any:
     return names.get(head) if isinstance(names, Mapping) else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

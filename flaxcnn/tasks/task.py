@@ -89,7 +89,7 @@ class Task(abc.ABC):
     """What is learned from an image. Implementations are frozen dataclasses: a task is part of the compiled program.
 
     Attributes:
-        name: as `--task.name` says it.
+        name: as `--task.name` says it; of a user's own, the class's name where it has no other.
         uses: the options it has a use for, of "label_smoothing", "class_weights" and "mixup".
         counted: logged metrics that are the fraction of the examples for which a boolean statistic holds, with its
             name: their intervals are exact where examples stand for themselves.
@@ -98,6 +98,10 @@ class Task(abc.ABC):
     name: ClassVar[str]
     uses: ClassVar[frozenset[str]] = frozenset()
     counted: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
 
     @property
     @abc.abstractmethod

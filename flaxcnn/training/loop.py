@@ -15,7 +15,7 @@ from flaxcnn.training.feed import Feeder
 from flaxcnn.training.placement import Placement, single_device
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
-from flaxcnn.training.step import train_block
+from flaxcnn.training.step import run_block
 from flaxcnn.training.timeline import Timeline
 
 MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
@@ -146,7 +146,7 @@ class BlockRunner:
     def _compile(self, state: TrainState) -> Any:
         replicated = self._placement.replicated
         jitted = jax.jit(
-            train_block.__wrapped__,  # type: ignore[attr-defined]
+            run_block,
             donate_argnums=0,
             static_argnames="most_steps",
             out_shardings=(self._placement.of_tree(state), replicated, replicated),

@@ -133,8 +133,14 @@ def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> 
 
 def parts_of(state: TrainState, batch: Batch) -> list[Batch]:
     """Return the parts into which a step cuts its batch, in order."""
-    cut = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
+    cut = _cut(state, batch)
     return [jax.tree.map(lambda array, part=part: array[part], cut) for part in range(state.accumulate)]
+
+
+def _cut(state: TrainState, batch: Batch) -> Batch:
+    """Return a batch with an axis for its parts before that for their examples."""
+    cut: Batch = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
+    return cut
 
 
 def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0) -> tuple[jax.Array, Any]:
@@ -150,8 +156,8 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
     task, constants = state.task, state.constants
 
     def of(targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        losses = task.losses(state.hyperparameters, constants, outputs, targets)  # first: it says what does not fit
         statistics = task.statistics(constants, outputs, targets)
-        losses = task.losses(state.hyperparameters, constants, outputs, targets)
         return losses, jax.tree.map(lambda array: array.astype(jnp.float32), statistics)
 
     found = of(batch.targets)
@@ -207,7 +213,6 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Any, Any, An
     if state.accumulate == 1:
         means, batch_stats = of_part(state, batch, 0)
         return *means, batch_stats
-    parts = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
 
     def one(carry: tuple[Any, Any], numbered: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Any], None]:
         sums, batch_stats = carry
@@ -216,7 +221,9 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Any, Any, An
 
     nothing = {name: jnp.float32(0) for name in state.task.logged}
     zeros = (jnp.float32(0), nothing, jax.tree.map(jnp.zeros_like, state.params))
-    (sums, batch_stats), _ = lax.scan(one, (zeros, state.batch_stats), (jnp.arange(state.accumulate), parts))
+    (sums, batch_stats), _ = lax.scan(
+        one, (zeros, state.batch_stats), (jnp.arange(state.accumulate), _cut(state, batch))
+    )
     return *jax.tree.map(lambda total: total / state.accumulate, sums), batch_stats
 
 
@@ -234,8 +241,7 @@ def _next_average(state: TrainState, variables: Any) -> Any:
     return optax.incremental_update(variables, state.average, 1 - decay)
 
 
-@partial(jax.jit, donate_argnums=0, static_argnames="most_steps")
-def train_block(
+def run_block(
     state: TrainState,
     feed: Feed,
     steps: jax.Array,
@@ -285,3 +291,7 @@ def train_block(
         # with those of a loop in it, and takes one for the other. A barrier would not do, since XLA removes it before.
         metrics["votes"] = jnp.where(made >= 0, votes, 0).max(0)
     return state, losses, metrics
+
+
+train_block = jax.jit(run_block, donate_argnums=0, static_argnames="most_steps")
+"""`run_block` as one program, which takes over the memory of the state that it is given."""

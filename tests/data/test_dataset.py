@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from flaxcnn.data import Dataset, Split, array_digest
+from flaxcnn.data import Dataset, Split, array_digest, split_digests
 from flaxcnn.errors import DataError
 from tests.error_fields import fields
 
@@ -74,6 +74,87 @@ def test_a_split_that_does_not_fit_is_refused(broken, told):
     with pytest.raises(DataError) as refused:
         dataset(split(), broken)
     assert fields(refused.value) == told
+
+
+def made(train_targets, test_targets, names, train_groups=None, test_groups=None):
+    splits = [
+        Split(np.zeros((4, 5, 6, 1), np.uint8), targets, groups)
+        for targets, groups in ((train_targets, train_groups), (test_targets, test_groups))
+    ]
+    return Dataset("drawn", *splits, names)
+
+
+def int32(*numbers):
+    return np.asarray(numbers, np.int32)
+
+
+def float32(*numbers):
+    return np.asarray(numbers, np.float32)
+
+
+NUMBERS = float32(1, 2, 3, 4)
+CLASSES = int32(0, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "where", "found"),
+    [
+        (float32(0, np.nan, 0, 0), "targets", "nan at position 1 (1 such examples)"),
+        (float32(0, 0, np.inf, 0), "targets", "inf at position 2 (1 such examples)"),
+        (float32([1, 2], [1, 2], [1, np.nan], [1, 2]), "targets", "[ 1. nan] at position 2 (1 such examples)"),
+        ({"mg": float32(0, 0, 0, -np.inf)}, "targets/mg", "-inf at position 3 (1 such examples)"),
+        ({"kind": int32(0, -2, -1, 0)}, "targets/kind", "-2 at position 1 (1 such labels)"),
+    ],
+)
+def test_only_a_dictionary_may_lack_a_target_of_an_example(targets, where, found):
+    with pytest.raises(DataError) as refused:
+        Split(np.zeros((4, 5, 6, 1), np.uint8), targets)
+    assert (refused.value.where, refused.value.found) == (where, found)
+    Split(np.zeros((4, 5, 6, 1), np.uint8), {"mg": float32(0, np.nan, 0, 0), "kind": int32(-1, 0, 0, 0)})
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "names", "where", "found"),
+    [
+        (NUMBERS, CLASSES, ("mg",), "drawn test labels", "int32 (N,)"),
+        (NUMBERS, NUMBERS[:, None], ("mg",), "drawn test labels", "float32 (N, 1)"),
+        ({"a": CLASSES}, {"b": CLASSES}, {"a": ("x", "y")}, "drawn test labels", "b int32 (N,)"),
+        (NUMBERS, NUMBERS, ("mg", "g"), "drawn train labels", "2"),
+        (NUMBERS, NUMBERS, {"a": ("mg",)}, "drawn train labels", "a dictionary with 'a'"),
+        ({"a": CLASSES}, {"a": CLASSES}, ("x", "y"), "drawn train labels", "tuple"),
+        ({"a": CLASSES}, {"a": CLASSES}, {"b": ("x", "y")}, "drawn train labels", "a dictionary with 'b'"),
+        ({"a": CLASSES}, {"a": CLASSES}, {"a": ("x",)}, "drawn train labels/a", "1 at position 1 (2 such labels)"),
+    ],
+)
+def test_targets_have_one_kind_in_both_splits_and_names_that_go_with_them(train, test, names, where, found):
+    with pytest.raises(DataError) as refused:
+        made(train, test, names)
+    assert (refused.value.where, str(refused.value.found)) == (where, found)
+
+
+def test_a_group_in_both_splits_is_refused():
+    with pytest.raises(DataError) as refused:
+        made(CLASSES, CLASSES, ("x", "y"), int32(1, 2, 3, 7), int32(4, 7, 5, 3))
+    assert (refused.value.where, refused.value.found) == ("drawn test groups", "group 3 and 1 more")
+
+
+def test_groups_of_one_split_or_numbered_apart_are_fine():
+    assert made(CLASSES, CLASSES, ("x", "y"), int32(1, 1, 2, 2), None).test.groups is None
+    assert made(CLASSES, CLASSES, ("x", "y"), int32(1, 1, 2, 2), int32(3, 3, 4, 4)).test.groups.tolist() == [3, 3, 4, 4]
+
+
+def test_digests_are_made_where_none_are_given():
+    dataset = made({"a": CLASSES, "b": NUMBERS}, {"a": CLASSES, "b": NUMBERS}, {"a": ("x", "y"), "b": ("mg",)}, CLASSES)
+    assert dataset.digests == {
+        "train/images": array_digest(dataset.train.images),
+        "train/targets/a": array_digest(CLASSES),
+        "train/targets/b": array_digest(NUMBERS),
+        "train/groups": array_digest(CLASSES),
+        "test/images": array_digest(dataset.test.images),
+        "test/targets/a": array_digest(CLASSES),
+        "test/targets/b": array_digest(NUMBERS),
+    }
+    assert split_digests("test", Split(dataset.test.images, CLASSES)).keys() == {"test/images", "test/targets"}
 
 
 def test_the_train_split_is_checked_as_the_test_split_is():

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 from scipy.stats import pearsonr
 
-from flaxcnn.data import Dataset, Split, find_duplicates, load
+from flaxcnn.data import Dataset, Split, find_duplicates, from_arrays, load
 from flaxcnn.data.duplicates import SAME_PICTURE, Pair
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -48,6 +48,28 @@ def test_copies_are_counted_within_and_between_the_splits():
         Pair(test=3, train=1, correlation=1.0, test_label=5, train_label=1),
     )
     assert found.near == ()
+
+
+def test_any_targets_are_compared_and_a_lacking_one_is_the_same_as_a_lacking_one():
+    a, b, c = noise(3, 6, 5, 3).astype(np.uint8)
+    train = {"kind": ["ant", "ant", None, None], "mg": [1.0, np.nan, 2.0, 2.5]}
+    test = {"kind": ["ant", "ant", None], "mg": [np.nan, np.nan, 2.0]}
+    found = find_duplicates(from_arrays(np.stack([a, b, b, c]), train, test=(np.stack([b, a, c]), test)))
+    assert found.train == (1, 1)
+    rows = [{"kind": 0, "mg": None}, {"kind": None, "mg": 2.0}, {"kind": 0, "mg": 1.0}, {"kind": None, "mg": 2.5}]
+    assert found.exact == (
+        Pair(0, 2, 1.0, rows[0], rows[1]),  # the copy with another target than test's
+        Pair(1, 0, 1.0, rows[0], rows[2]),
+        Pair(2, 3, 1.0, rows[1], rows[3]),
+    )
+    labels = np.array([[0, 1], [1, 1], [0, 1], [1, 0]], bool)
+    found = find_duplicates(from_arrays(np.stack([a, a, a, b]), labels, test=(c[None], labels[:1])))
+    assert found.train == (2, 1)  # the second differs, the third is as the first
+    numbers = np.array([[0, np.pi], [0, np.pi], [1, np.pi], [1, 0]])
+    found = find_duplicates(from_arrays(np.stack([a, a, a, b]), numbers, test=((c // 2 + 60)[None], numbers[:1])))
+    assert found.train == (2, 1)
+    found = find_duplicates(from_arrays(np.stack([a, b]), numbers[2:], test=((b // 2 + 60)[None], numbers[:1])))
+    assert [(pair.test_label, pair.train_label) for pair in found.near] == [([0.0, np.float32(np.pi)], [1.0, 0.0])]
 
 
 def test_images_that_differ_by_one_level_of_one_pixel_are_not_copies():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flaxcnn.data import Dataset, Split, array_digest, describe, draw_examples, find_duplicates, split_validation
 from flaxcnn.data.idx import read_idx_images
-from flaxcnn.data.images import Rows, choose, in_pieces
+from flaxcnn.data.images import Rows, channel_moments, choose, in_pieces
 from flaxcnn.errors import DataError
 from tests.error_fields import fields
 
@@ -195,3 +195,27 @@ def test_chosen_images_of_an_array_are_a_copy(stored):
     np.testing.assert_array_equal(chosen, PIXELS[ORDER])
     assert not np.shares_memory(chosen, PIXELS)
     assert isinstance(choose(stored, ORDER), Rows)
+
+
+@many
+@given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 4))
+def test_the_moments_of_the_channels_are_numpys(seed, count, channels):
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 4, 3, channels), np.uint8)
+    mean, deviation = channel_moments(pixels)
+    np.testing.assert_allclose(mean, (pixels / 255).mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(deviation, (pixels / 255).std((0, 1, 2)), rtol=1e-9)
+
+
+def test_the_moments_of_images_on_disk_are_those_of_the_array_to_the_bit_in_pieces_of_any_size(stored, monkeypatch):
+    expected = channel_moments(PIXELS)
+    np.testing.assert_array_equal(channel_moments(stored), expected)
+    monkeypatch.setattr("flaxcnn.data.images._PIECE", 6)  # one image of 3 by 2
+    np.testing.assert_array_equal(channel_moments(stored), expected)
+
+
+def test_a_channel_that_is_all_alike_is_divided_by_1():
+    pixels = np.zeros((2, 2, 2, 2), np.uint8)
+    pixels[..., 1] = 51
+    mean, deviation = channel_moments(pixels)
+    np.testing.assert_allclose(mean, [0, 0.2], rtol=1e-15)
+    np.testing.assert_array_equal(deviation, [1, 1])

@@ -4,7 +4,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from flaxcnn.data import Dataset, Duplicates, Split, describe, describe_duplicates, draw_examples, load
+from flaxcnn.data import (
+    Dataset,
+    Duplicates,
+    Split,
+    describe,
+    describe_absent,
+    describe_duplicates,
+    draw_examples,
+    find_duplicates,
+    from_arrays,
+    load,
+)
 from flaxcnn.data.duplicates import Pair, Repeats
 from flaxcnn.errors import DataError
 from tests.error_fields import fields
@@ -34,6 +45,113 @@ def test_the_lines_say_shapes_values_counts_and_digests():
         "train/images  sha256 " + "ab" * 32,
         "test/labels   sha256 " + "cd" * 32,
     ]
+
+
+def several(targets, target_names, train=3, groups=None):
+    mask = np.arange(5) >= train
+    return from_arrays(np.zeros((5, 2, 3), np.uint8), targets, test=mask, target_names=target_names, groups=groups)
+
+
+def tables(dataset):
+    """The lines before the digests."""
+    return [line for line in describe(dataset) if " sha256 " not in line][:-1]
+
+
+MARKS = np.array([[1, 0], [1, 0], [0, 0], [1, 0], [0, 0]], bool)
+MIXED = {"species": [0, -1, 0, 1, 1], "mg": [1.5, 4.0, np.nan, np.nan, np.nan], "marks": MARKS}
+MIXED_NAMES = {"species": ("ant", "bee"), "mg": ("weight",), "marks": ("spots", "wings")}
+
+
+def test_each_array_of_a_dictionary_has_its_table_and_groups_are_counted():
+    assert tables(several(MIXED, MIXED_NAMES, groups=["a", "b", "a", "d", "c"])) == [
+        "source   arrays",
+        "train    3 images 2×3×1 uint8, values 0 to 0, mean 0.00; targets marks bool 2, mg float32, species int32",
+        "test     2 images 2×3×1 uint8, values 0 to 0, mean 0.00; targets marks bool 2, mg float32, species int32",
+        "groups   2 in train, of 1 to 2 images; 2 in test, of 1 image",
+        "",
+        "marks  train  test",
+        "spots      2     1",
+        "wings      0     0",
+        "all        3     2",
+        "",
+        "mg      split  least  mean  greatest  missing",
+        "weight  train    1.5  2.75         4        1",
+        "weight   test      –     –         –        2",
+        "",
+        "species  train  test",
+        "ant          2     0",
+        "bee          0     2",
+        "missing      1     0",
+        "all          3     2",
+    ]
+
+
+def test_numbers_have_a_row_a_column_and_a_split():
+    numbers = np.array([[1, -1], [2, -2], [6, 1e6], [0.125, 3], [0.375, 5]])
+    assert tables(several(numbers, ("width", "height")))[3:] == [
+        "",
+        "number  split  least    mean  greatest  missing",
+        "width   train      1       3         6        0",
+        "width    test  0.125    0.25     0.375        0",
+        "height  train     -2  333332     1e+06        0",
+        "height   test      3       4         5        0",
+    ]
+
+
+def test_labels_without_an_example_are_named_as_classes_are():
+    dataset = several(MIXED, MIXED_NAMES)
+    assert describe_absent({"training": dataset.train, "test": dataset.test}, dataset.target_names) == (
+        "marks: no training image of 1 of 2 labels (wings), no test image of 1 (wings); "
+        "species: no training image of 1 of 2 classes (bee), no test image of 1 (ant)"
+    )
+    dataset = several(MARKS, ("spots", "wings"))
+    assert describe_absent({"test": dataset.test}, dataset.target_names) == "no test image of 1 of 2 labels (wings)"
+    dataset = several(np.zeros(5), ("weight",))
+    assert describe_absent({"test": dataset.test}, dataset.target_names) is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [(MIXED, MIXED_NAMES), (MARKS, ("a", "b")), (np.zeros((5, 2)), ("a", "b")), (np.zeros(5), ("a",))],
+)
+def test_examples_with_any_targets_are_drawn(tmp_path, targets, names):
+    draw_examples(several(targets, names), tmp_path / "examples.png")
+    assert pixels(tmp_path / "examples.png").size
+
+
+@pytest.mark.parametrize(
+    ("targets", "names", "shown"),
+    [
+        (np.array([[1, -2], [3, 4]], np.int32), ("a", "b"), "1 -2"),
+        (np.array([True, False]), ("ripe",), "ripe"),
+        (np.zeros((2, 3, 4), np.float32), (), "… … …"),
+        (
+            {"box": np.zeros((2, 3, 4), np.float32), "n": np.zeros((2, 0), bool)},
+            {"box": (), "n": ()},
+            "box … … …, n none",
+        ),
+    ],
+)
+def test_targets_that_only_a_task_of_a_users_own_knows_are_reported_too(tmp_path, targets, names, shown):
+    # A picture and its copy of other tones.
+    images = np.stack([np.arange(100, 112), np.arange(140, 152)]).astype(np.uint8).reshape(2, 3, 4, 1)
+    dataset = Dataset("drawn", Split(images, targets), Split(images + 1, targets), names)
+    assert describe(dataset)[0] == "source   drawn"
+    assert describe_absent({"training": dataset.train}, names) is None
+    draw_examples(dataset, tmp_path / "examples.png")
+    assert f"test 0 ({shown})" in describe_duplicates(find_duplicates(dataset), names)[-2]
+
+
+def test_the_targets_of_near_duplicates_are_said_whatever_they_are():
+    rows = (
+        ({"species": 1, "mg": 2.5, "marks": [True, True]}, {"species": None, "mg": None, "marks": [False, False]}),
+        MIXED_NAMES,
+        "0.99900  test 4 (species bee, mg 2.5, marks spots wings), train 7 (species –, mg –, marks none)",
+    )
+    numbers = (([1.0, 2.25], [None, 1e-7]), ("a", "b"), "0.99900  test 4 (1 2.25), train 7 (– 1e-07)")
+    for (test, train), names, line in (rows, numbers):
+        near = (Pair(4, 7, 0.999, test, train),)
+        assert describe_duplicates(Duplicates(Repeats(0, 0), Repeats(0, 0), (), near), names)[-1] == line
 
 
 def pixels(path):

@@ -197,22 +197,23 @@ def test_images_in_place_of_labels_are_refused(folder):
     assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[1]}: an IDX file of another rank; expected 00000801")
 
 
+FORMS = "mnist or idx:FOLDER or tfds:NAME or FILE.py:NAME"
+
+
 @pytest.mark.parametrize(
     ("source", "fix"),
     [
         ("mnits", "Did you mean 'mnist'?"),
         ("tdfs:cifar10", "Did you mean 'tfds:cifar10'?"),
         ("IDX:/data", "Did you mean 'idx:/data'?"),
-        ("idx:", "Known: idx:FOLDER, mnist, tfds:NAME"),
+        ("idx:", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
         ("https://example.org/photos", "Nothing is downloaded; name a folder on this machine"),
-        ("csv", "Known: idx:FOLDER, mnist, tfds:NAME"),
-        ("", "Known: idx:FOLDER, mnist, tfds:NAME"),
+        ("csv", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
+        ("", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
     ],
 )
 def test_an_unknown_source_is_told_the_nearest(source, fix):
-    assert refusal(source, ConfigError) == (
-        f"data.source: unknown source; expected mnist or idx:FOLDER or tfds:NAME, found '{source}'. {fix}"
-    )
+    assert refusal(source, ConfigError) == (f"data.source: unknown source; expected {FORMS}, found '{source}'. {fix}")
 
 
 @pytest.mark.parametrize("source", ["/photos/of/fruit", "./photos", "~/photos/fruit", "folder:/photos"])
@@ -220,7 +221,7 @@ def test_a_folder_that_is_not_there_is_called_that_and_not_a_data_set_in_mnists_
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert refusal(source, ConfigError) == (
-        f"data.source: no such folder; expected mnist or idx:FOLDER or tfds:NAME, found '{source}'. Check its path"
+        f"data.source: no such folder; expected {FORMS}, found '{source}'. Check its path"
     )
 
 

@@ -1,4 +1,4 @@
-"""The validation split depends on each image's pixels, and on nothing else."""
+"""The validation split depends on each image's pixels, and on nothing else; of groups, whole ones are drawn."""
 
 import hashlib
 from fractions import Fraction
@@ -23,6 +23,12 @@ def hash_of(image):
     content = b"%d %d %d\n" % (height, width, channels) + bytes(image.ravel().tolist())
     digest = hashlib.blake2b(content, digest_size=8, person=b"flaxcnn.validate").digest()
     return sum(byte << 8 * (7 - place) for place, byte in enumerate(digest))
+
+
+def group_hash_of(images):
+    """The hash of the smallest hash of a group's images, as the documentation of `validation_mask` has it."""
+    smallest = min(hash_of(image) for image in images).to_bytes(8, "big")
+    return int.from_bytes(hashlib.blake2b(smallest, digest_size=8, person=b"flaxcnn.vgroup").digest(), "big")
 
 
 def distinct_images(count):
@@ -110,6 +116,46 @@ def test_a_fraction_of_mnist_is_about_that_fraction_of_each_digit(fraction):
         assert binomtest(int(taken), int(left + taken), fraction).pvalue > 1e-4
 
 
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), fractions)
+def test_a_group_is_for_validation_where_its_hash_is_below_the_fraction(groups, fraction):
+    several, groups = distinct_images(len(groups)), np.asarray(groups, np.int32)
+    hashes = {number: group_hash_of(several[groups == number]) for number in groups.tolist()}
+    expected = [Fraction(hashes[number], 2**64) < Fraction(fraction) for number in groups.tolist()]
+    assert validation_mask(several, fraction, groups).tolist() == expected
+
+
+@given(st.permutations(range(40)), st.permutations(range(8)), st.sets(st.integers(0, 7), min_size=1), fractions)
+def test_order_numbers_and_other_groups_do_not_move_a_group(order, numbers, kept, fraction):
+    several, groups = distinct_images(40), np.arange(40, dtype=np.int32) % 8
+    mask = validation_mask(several, fraction, groups)
+    renumbered = np.asarray(numbers, np.int32)[groups]
+    assert validation_mask(several[order], fraction, renumbered[order]).tolist() == mask[order].tolist()
+    rows = np.isin(groups, list(kept))
+    assert validation_mask(several[rows], fraction, groups[rows]).tolist() == mask[rows].tolist()
+
+
+def test_no_group_is_on_both_sides_and_names_and_groups_go_with_their_images():
+    several, groups = distinct_images(300), np.random.default_rng(0).integers(0, 30, 300).astype(np.int32)
+    targets = {"place": np.arange(300, dtype=np.int32)}
+    split = Split(several, targets, groups, tuple(map(str, range(300))))
+    sides = split_validation(split, 0.4)
+    assert not set(sides[0].groups.tolist()) & set(sides[1].groups.tolist())
+    assert sum(map(len, sides)) == 300
+    for side in sides:
+        places = side.targets["place"]
+        np.testing.assert_array_equal(side.images, several[places])
+        assert side.groups.tolist() == groups[places].tolist()
+        assert side.names == tuple(str(place) for place in places)
+
+
+def test_a_large_group_is_as_likely_for_validation_as_a_small_one():
+    # 1,000 groups of one image and 1,000 of nine; drawn by the smallest hash itself, 87% of the large ones would go.
+    groups = np.concatenate([np.arange(1000), 1000 + np.arange(9000) % 1000]).astype(np.int32)
+    drawn = np.unique(groups[validation_mask(distinct_images(10_000), 0.2, groups)])
+    for count in (np.count_nonzero(drawn < 1000), np.count_nonzero(drawn >= 1000)):
+        assert binomtest(int(count), 1000, 0.2).pvalue > 1e-4
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(ConfigError) as refused:
@@ -142,3 +188,9 @@ def test_a_fraction_that_leaves_one_side_empty_is_refused(fraction, told):
     with pytest.raises(DataError) as refused:
         split_validation(Split(distinct_images(1200), np.zeros(1200, np.int32)), fraction)
     assert fields(refused.value) == told
+
+
+def test_too_few_groups_for_a_fraction_are_counted_in_the_error():
+    with pytest.raises(DataError) as refused:
+        split_validation(Split(distinct_images(12), np.zeros(12, np.int32), np.arange(12, dtype=np.int32) % 3), 1e-9)
+    assert refused.value.found == "0 of 12 drawn for validation, of 3 groups"

@@ -8,13 +8,15 @@ from flaxcnn.config import PublishedRow
 from flaxcnn.evaluation.pictures import draw_curves, draw_over_seeds
 from flaxcnn.evaluation.reproduction import compared_rows
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.tasks import Classification
 
 PAPER = [PublishedRow(0, 2.3, 0.1), PublishedRow(500, 0.1, 0.9)]
+ACCURACY = ("accuracy", Classification().metrics["accuracy"])
 RED = (214, 39, 40)  # of matplotlib's "tab:red"
 
 
 def rows(*losses):
-    return [LoggedRow(100 * at, 0, loss, 0.5, None, None, 0.001, 1, 1, 1) for at, loss in enumerate(losses)]
+    return [LoggedRow(100 * at, 0, loss, {"test_accuracy": 0.5}, 0.001, 1, 1, 1) for at, loss in enumerate(losses)]
 
 
 def columns_with_red(path):
@@ -29,12 +31,12 @@ def columns_with_red(path):
 
 
 def test_a_papers_values_are_a_line_beside_the_run(tmp_path):
-    draw_curves(rows(2.3, 1.0, 0.5, 0.3, 0.2, 0.1), PAPER, "a run", tmp_path / "curves.png")
+    draw_curves(rows(2.3, 1.0, 0.5, 0.3, 0.2, 0.1), PAPER, ACCURACY, "a run", tmp_path / "curves.png")
     assert min(columns_with_red(tmp_path / "curves.png")) > 0.5  # dashed; of two points alone it would be 0.02
 
 
 @pytest.mark.parametrize("last", [0.1, 1e-30, 1e30])
 def test_over_seeds_the_papers_run_is_a_line_beside_the_band_however_wide_that_is(last, tmp_path):
     runs = [rows(2.3, 1.0, 0.5, 0.3, 0.2, 0.12), rows(2.4, 1.1, 0.4, 0.3, 0.3, last)]
-    draw_over_seeds(compared_rows(runs, PAPER), "two seeds", tmp_path / "seeds.png")
+    draw_over_seeds(compared_rows(runs, PAPER, "test_accuracy"), ACCURACY, "two seeds", tmp_path / "seeds.png")
     assert min(columns_with_red(tmp_path / "seeds.png")) > 0.5

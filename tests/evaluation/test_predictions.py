@@ -4,23 +4,40 @@ import hashlib
 import time
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from flaxcnn.errors import RunFolderError
+from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.predictions import Predictions, load_predictions, save_predictions
+from flaxcnn.tasks import Classification
 
 
 def some_predictions(examples=3):
     logits = np.linspace(-1, 1, examples * 4, dtype=np.float32).reshape(examples, 4)
-    return Predictions(np.arange(examples), np.arange(examples, dtype=np.int32) % 4, logits)
+    return Predictions(np.arange(examples), np.arange(examples, dtype=np.int32) % 4, {"logits": logits})
+
+
+def manifold_predictions():
+    """What a task of several targets has: dictionaries of targets, several predictions, constants and groups."""
+    return Predictions(
+        np.arange(3),
+        {
+            "species": np.asarray([0, 1, 0], np.int32),
+            "leaf": {"area": np.float32([0.5, np.nan, 2]), "spots": np.asarray([[True, False]] * 3)},
+        },
+        {"species": np.ones((3, 2), np.float32), "leaf/area": np.float32([0.25, 1, 2])},
+        {"area_mean": np.float32(1.5), "thresholds": np.float32([0.5, 0.25])},
+        np.asarray([7, 7, -1], np.int32),
+    )
 
 
 def assert_same_bits(found, expected):
-    for one, other in zip(found, expected, strict=True):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
         assert one.tobytes() == other.tobytes()
@@ -32,17 +49,49 @@ def test_what_was_saved_is_loaded_bit_for_bit(tmp_path_factory, data, examples, 
     predictions = Predictions(
         data.draw(arrays.arrays(np.int64, examples)),
         data.draw(arrays.arrays(np.int32, examples, elements=st.integers(0, classes - 1))),
-        data.draw(arrays.arrays(np.float32, (examples, classes))),
+        {"logits": data.draw(arrays.arrays(np.float32, (examples, classes)))},
     )
     path = tmp_path_factory.mktemp("predictions") / "predictions.npz"
     save_predictions(path, predictions)
     assert_same_bits(load_predictions(path), predictions)
 
 
+NAMES = st.text("abcdeé ._-", min_size=1, max_size=5)
+ROWS = st.sampled_from([np.int32, np.float32, np.bool_]).flatmap(
+    lambda dtype: st.sampled_from([(4,), (4, 1), (4, 2, 3)]).flatmap(lambda shape: arrays.arrays(dtype, shape))
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.recursive(ROWS, lambda below: st.dictionaries(NAMES, below, min_size=1, max_size=3), max_leaves=5),
+    st.dictionaries(NAMES, ROWS, min_size=1, max_size=2),
+    st.dictionaries(NAMES, arrays.arrays(np.float32, arrays.array_shapes(min_dims=0)), max_size=2),
+    st.none() | arrays.arrays(np.int32, 4),
+)
+def test_dictionaries_of_targets_constants_and_groups_come_back(tmp_path_factory, targets, found, constants, groups):
+    path = tmp_path_factory.mktemp("predictions") / "predictions.npz"
+    predictions = Predictions(np.arange(4), targets, found, constants, groups)
+    save_predictions(path, predictions)
+    assert_same_bits(load_predictions(path), predictions)
+
+
+def test_several_targets_are_called_by_their_places_in_the_file(tmp_path):
+    save_predictions(tmp_path / "predictions.npz", manifold_predictions())
+    assert_same_bits(load_predictions(tmp_path / "predictions.npz"), manifold_predictions())
+    with np.load(tmp_path / "predictions.npz") as file:
+        assert set(file.files) == {
+            *("index", "group", "target/species", "target/leaf/area", "target/leaf/spots", "species", "leaf/area"),
+            *("constant/area_mean", "constant/thresholds"),
+        }
+        np.testing.assert_array_equal(file["constant/thresholds"], [0.5, 0.25])
+
+
 def test_the_same_predictions_are_the_same_bytes_at_any_time(tmp_path):
     save_predictions(tmp_path / "now.npz", some_predictions())
     time.sleep(2.1)  # a zip file's clock ticks every 2 seconds
-    turned = some_predictions()._replace(logits_NxK=np.asfortranarray(some_predictions().logits_NxK))
+    logits = some_predictions().predictions["logits"]
+    turned = some_predictions()._replace(predictions={"logits": np.asfortranarray(logits)})
     save_predictions(tmp_path / "later.npz", turned)
     now, later = ((tmp_path / name).read_bytes() for name in ("now.npz", "later.npz"))
     assert hashlib.sha256(now).digest() == hashlib.sha256(later).digest()
@@ -51,14 +100,13 @@ def test_the_same_predictions_are_the_same_bytes_at_any_time(tmp_path):
 def test_numpy_alone_reads_the_file(tmp_path):
     save_predictions(tmp_path / "predictions.npz", some_predictions())
     with np.load(tmp_path / "predictions.npz") as file:
-        assert file.files == ["index", "label", "logits"]
+        assert file.files == ["index", "target", "logits"]
         assert [file[name].dtype for name in file.files] == [np.int64, np.int32, np.float32]
-        np.testing.assert_array_equal(file["logits"], some_predictions().logits_NxK)
+        np.testing.assert_array_equal(file["logits"], some_predictions().predictions["logits"])
 
 
 def test_a_file_that_numpy_wrote_is_read(tmp_path):
-    index, label, logits = some_predictions()
-    np.savez(tmp_path / "predictions.npz", index=index, label=label, logits=logits)
+    np.savez(tmp_path / "predictions.npz", **some_predictions().arrays())
     assert_same_bits(load_predictions(tmp_path / "predictions.npz"), some_predictions())
 
 
@@ -99,26 +147,76 @@ def test_every_changed_byte_is_named_or_changes_nothing(tmp_path):
     assert all("damaged.npz: " in message for message in messages)
 
 
+def tampered(path, predictions, changes):
+    np.savez(path, **{name: array for name, array in {**predictions.arrays(), **changes}.items() if array is not None})
+    return path
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "where", "found"),
     [
-        ({"logits": None}, "not the arrays of predictions; expected index <i8 in 1 .* logits <f4 in 2 .*, found"),
-        ({"weight": np.zeros(3)}, "not the arrays of predictions; .* weight <f8 in 1"),
-        ({"label": np.zeros(3)}, "not the arrays of predictions; .* found .*label <f8 in 1"),
-        ({"logits": np.zeros(12, np.float32)}, "not the arrays of predictions; .* found .*logits <f4 in 1"),
-        ({"label": np.asarray([0, 4, 0], np.int32)}, "damaged: a label without logits; expected 0 to 3, found 4"),
-        ({"label": np.asarray([0, -1, 0], np.int32)}, "damaged: a label without logits; expected 0 to 3, found -1"),
-        ({"label": np.zeros(2, np.int32)}, "arrays of several lengths; .* found 3 index, 2 label, 3 logits"),
-        ({"label": np.asarray([None] * 3)}, "damaged: no array of numbers: {'descr': '|O'"),
+        ({"logits": None}, "", "index <i8 (3,); target <i4 (3,)"),
+        ({"target": None}, "", "index <i8 (3,); logits <f4 (3, 4)"),
+        ({"target": None, "targets": np.zeros(3, np.int32)}, "", "targets <i4 (3,)"),
+        ({"index": None}, "", "target <i4 (3,)"),
+        ({"index": np.zeros(3, np.int32)}, "", "index <i4 (3,)"),
+        ({"index": np.zeros((3, 1), np.int64)}, "", "index <i8 (3, 1)"),
+        ({"weight": np.zeros(3)}, "", "weight <f8 (3,)"),
+        ({"target": np.zeros(3)}, "", "target <f8 (3,)"),
+        ({"constant/mean": np.zeros(())}, "", "constant/mean <f8 ()"),
+        ({"target": np.zeros(2, np.int32)}, ": target", "(2,)"),
+        ({"logits": np.float32(0)}, ": logits", "()"),
+        ({"group": np.zeros(2, np.int32)}, ": group", "(2,)"),
+        ({"group": np.zeros((3, 1), np.int32)}, "", "(3, 1)"),
+        ({"target/more": np.zeros(3, np.int32)}, "", "more"),
     ],
 )
-def test_arrays_that_are_no_predictions_are_named(tmp_path, changes, message):
-    index, label, logits = some_predictions()
-    fields = {"index": index, "label": label, "logits": logits} | changes
-    path = tmp_path / "other.npz"
-    np.savez(path, **{name: array for name, array in fields.items() if array is not None})
-    with pytest.raises(RunFolderError, match=message):
+def test_arrays_that_are_no_predictions_are_named(tmp_path, changes, where, found):
+    path = tampered(tmp_path / "other.npz", some_predictions(), changes)
+    with pytest.raises(RunFolderError) as refused:
         load_predictions(path)
+    assert str(refused.value.where) == f"{path}{where}"
+    assert found in str(refused.value.found)
+
+
+def test_objects_are_no_predictions(tmp_path):
+    path = tampered(tmp_path / "other.npz", some_predictions(), {"target": np.asarray([None] * 3)})
+    with pytest.raises(RunFolderError, match=r"damaged: no array of numbers: \{'descr': '\|O'"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"target/species": None, "target": np.zeros(3, np.int32)}, "leaf/area"),
+        ({"target/leaf": np.zeros(3, np.int32)}, "leaf"),
+        ({"target/leaf/area/left": np.zeros(3, np.int32)}, "area/left"),
+    ],
+)
+def test_two_targets_at_one_place_are_named(tmp_path, changes, found):
+    path = tampered(tmp_path / "other.npz", manifold_predictions(), changes)
+    with pytest.raises(RunFolderError) as refused:
+        load_predictions(path)
+    assert (refused.value.where, refused.value.found) == (path, found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "found"),
+    [
+        ({"logits": None, "boxes": np.zeros((3, 4), np.float32)}, "logits", "boxes"),
+        ({"logits": np.zeros(3, np.float32)}, "logits (N, K)", "(3,)"),
+        ({"target": np.asarray([0, 4, 0], np.int32)}, "0 to 3", "4"),
+        ({"target": np.asarray([0, -1, 0], np.int32)}, "0 to 3", "-1"),
+        ({"target": np.zeros(3, np.float32)}, "integers", "float32"),
+        ({"logits": np.full((3, 4), np.inf, np.float32)}, "a number", "inf"),
+    ],
+)
+def test_whole_arrays_that_are_not_a_classifiers_are_refused_by_its_task(tmp_path, changes, expected, found):
+    predictions = load_predictions(tampered(tmp_path / "other.npz", some_predictions(), changes))
+    with pytest.raises(DataError) as refused:
+        Classification().scores(predictions.predicted())
+    assert expected in str(refused.value.expected)
+    assert found in str(refused.value.found)
 
 
 def test_a_file_of_another_kind_is_named_as_damaged(tmp_path):
@@ -126,8 +224,8 @@ def test_a_file_of_another_kind_is_named_as_damaged(tmp_path):
         archive.writestr("index.npy", "not an array")
     with pytest.raises(RunFolderError, match=r"text\.npz: damaged"):
         load_predictions(tmp_path / "text.npz")
-    index, label, logits = some_predictions(1 << 16)
-    np.savez_compressed(tmp_path / "small.npz", index=index * 0, label=label * 0, logits=logits * 0)
+    zeros = {name: array * 0 for name, array in some_predictions(1 << 16).arrays().items()}
+    np.savez_compressed(tmp_path / "small.npz", **zeros)
     with pytest.raises(RunFolderError, match=r"small\.npz: too large; expected at most .*, found 1835008"):
         load_predictions(tmp_path / "small.npz")
     np.save(tmp_path / "one.npy", np.arange(3))

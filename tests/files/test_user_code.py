@@ -39,7 +39,7 @@ def test_a_file_with_a_name_is_outside(name):
     assert is_outside(name)
 
 
-@pytest.mark.parametrize("name", ["paper_cnn", "a.py", "a:B", "idx:a.py", "idx:a.py/b", "", "a.py:b/c"])
+@pytest.mark.parametrize("name", ["paper_cnn", "a.py", "a:B", "idx:a.py", "idx:a.py/b", "idx:a.py:b", "", "a.py:b/c"])
 def test_anything_else_is_not(name):
     assert not is_outside(name)
 

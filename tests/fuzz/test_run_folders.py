@@ -14,6 +14,7 @@ from flaxcnn.models import create
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, read_environment, read_rows, read_summary
 from flaxcnn.runs.weights import load_weights
+from flaxcnn.tasks import Classification
 from tests.fuzz.mutations import count, hold, mutated_bytes, mutated_json
 
 
@@ -69,6 +70,6 @@ def test_no_predictions_are_answered_with_anything_but_a_line(copy):
 
     def run(data):
         path.write_bytes(data)
-        compare(whole, load_predictions(path), resamples=10)
+        compare(Classification(), whole, load_predictions(path), resamples=10)
 
     hold(run, mutated_bytes([path.read_bytes()], count()))

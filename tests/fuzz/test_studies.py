@@ -16,6 +16,7 @@ from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.space import Choice, Float, Int
 from flaxcnn.sweeps.study import Step, file_url
 from tests.fuzz.mutations import count, hold, mutated_bytes, mutated_json
+from tests.sweeps.metrics import ACCURACY
 
 SPACE = {
     "optimizer.learning_rate": Float(1e-4, 1.0, log=True),
@@ -27,7 +28,7 @@ SWEEP = Sweep(space=SPACE, scheduler=PopulationBased(generations=2), trials=4)
 
 
 def search_in(folder):
-    return Search("study", SWEEP, Experiment(), folder, file_url(folder / "study.db"), "map", 4)
+    return Search("study", SWEEP, Experiment(), ACCURACY, folder, file_url(folder / "study.db"), "map", 4)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,9 @@ def use(folder):
     try:
         trials = study.trials()
         ranked(trials)
-        summary_lines(trials, SWEEP.metric)
-        write_csv(trials, list(SPACE), SWEEP.metric, folder / "sweep.csv")
-        Decisions(SWEEP, Experiment(), study, lambda number: 0).take_on(2)
+        summary_lines(trials, ACCURACY)
+        write_csv(trials, list(SPACE), ACCURACY, folder / "sweep.csv")
+        Decisions(SWEEP, Experiment(), ACCURACY, study, lambda number: 0).take_on(2)
     finally:
         study.close()
 

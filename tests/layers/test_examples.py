@@ -13,6 +13,8 @@ from jax.experimental import checkify
 
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation import evaluate, sums_of
+from flaxcnn.layers.examples import check_examples
+from flaxcnn.tasks import Classification
 from flaxcnn.training import Hyperparameters, adam, create_state, train_block, train_step
 from flaxcnn.training.feed import Resident
 from tests.error_fields import fields
@@ -46,9 +48,9 @@ def evaluated(images, labels, **options):
 @pytest.mark.parametrize(
     ("images", "labels", "told"),
     [
-        (IMAGES, np.zeros(1, int), ("labels", "(4,)", "(1,)")),
-        (IMAGES, np.zeros(5, int), ("labels", "(4,)", "(5,)")),
-        (IMAGES, 2, ("labels", "(4,)", "()")),
+        (IMAGES, np.zeros(1, int), ("targets", "(4,)", "(1,)")),
+        (IMAGES, np.zeros(5, int), ("targets", "(4,)", "(5,)")),
+        (IMAGES, 2, ("targets", "(4,)", "()")),
         (
             IMAGES,
             np.eye(3)[[0, 1, 2, 0]],
@@ -80,6 +82,13 @@ def test_shapes_and_types_that_do_not_fit_are_one_line_when_traced(function, ima
         assert fields(refused.value) == told
 
 
+def test_of_several_targets_the_one_that_has_not_a_row_for_each_image_is_named():
+    with pytest.raises(DataError) as refused:
+        check_examples(IMAGES, {"species": np.zeros(4, int), "leaf": {"area": np.zeros(3)}})
+    assert (refused.value.where, refused.value.expected, refused.value.found) == ("targets/leaf/area", (4,), (3,))
+    check_examples(IMAGES, {"species": np.zeros(4, int), "leaf": {"area": np.zeros((4, 2))}})
+
+
 @pytest.mark.parametrize("function", [trained, evaluated])
 def test_pixels_whose_range_is_not_known_are_refused(function):
     with pytest.raises(TypeError, match="expected uint8 or floating-point pixels, found int32"):
@@ -94,9 +103,9 @@ def test_a_label_out_of_range_makes_the_loss_nan_and_the_step_not_finite(wrong, 
     _, metrics = trained(IMAGES, labels)
     assert np.isnan(metrics["loss"])
     assert not metrics["finite"]
-    sums, logits = evaluated(IMAGES, labels)
+    sums, found = evaluated(IMAGES, labels)
     assert np.isnan(sums.loss)
-    assert int(sums.correct) == int((logits.argmax(-1) == labels).sum())
+    assert int(sums.statistics["correct"]) == int((found["logits"].argmax(-1) == labels).sum())
 
 
 def test_a_block_of_steps_ends_before_a_label_that_is_out_of_range():
@@ -115,7 +124,7 @@ def test_labels_beyond_the_first_examples_play_no_part():
 
 def test_no_example_is_not_a_division_by_zero():
     sums, _ = evaluated(IMAGES, np.zeros(4, int), examples=0)
-    for number in ("accuracy", "mean_loss"):
+    for number in ("measures", "mean_loss"):
         with pytest.raises(DataError, match="no images to average over; expected at least one that was evaluated, fou"):
             getattr(sums, number)
 
@@ -138,7 +147,7 @@ def test_class_weights_of_another_number_of_classes_are_refused():
 
 def test_sums_need_a_label_for_each_row_of_logits():
     with pytest.raises(DataError, match=r"labels: not one label for each image; expected \(4,\), found \(1,\)"):
-        sums_of(jnp.zeros((4, 3)), jnp.zeros(1, int), jnp.ones(4, bool))
+        sums_of(Classification(), {}, jnp.zeros((4, 3)), jnp.zeros(1, int), jnp.ones(4, bool))
 
 
 def test_a_step_that_checks_no_values_has_no_side_effects():

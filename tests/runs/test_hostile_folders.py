@@ -162,7 +162,8 @@ def test_what_a_summary_says_instead_is_shown_as_text(copy, capsys):
         ("validation_loss", None, "line 2: damaged at validation_loss; expected a number, found null"),
         ("step", 0, "line 2: damaged at step; expected at least 1, found 0"),
         ("step", 99, "line 2: damaged at step; expected less than 12, the checkpoint's, found 99"),
-        ("more", 1, "line 2: damaged; expected the fields step, "),
+        ("validation_loss", "low", "line 2: damaged at validation_loss; expected a number or null, found low"),
+        ("more", 1, "line 2: damaged at more; expected of what is measured: test_accuracy, validation_accuracy, "),
     ],
 )
 def test_a_row_that_no_run_logged_is_named(copy, refused, field, value, said):
@@ -226,13 +227,17 @@ def test_weights_that_are_encrypted_or_no_archive_are_named(copy, refused):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"label": np.full(300, 10, np.int32)}, "damaged: a label without logits; expected 0 to 9, found 10"),
-        ({"label": np.zeros(299, np.int32)}, "damaged: arrays of several lengths"),
+        ({"target": np.full(300, 10, np.int32)}, "label out of range; expected 0 to 9, "),
+        ({"target": np.full(300, -1, np.int32)}, "label out of range; expected 0 to 9, "),
+        ({"target": np.zeros(299, np.int32)}, "damaged: arrays of several lengths"),
+        ({"target": np.zeros(300, np.float32)}, "labels are not class numbers"),
+        ({"target": None, "target/species": np.zeros(300, np.int32)}, "labels and logits do not fit"),
+        ({"logits": None, "boxes": np.zeros((300, 10), np.float32)}, "predictions of another task"),
         ({"logits": np.full((300, 10), np.nan, np.float32)}, "finite"),
-        ({"logits": np.zeros((300, 0), np.float32)}, "damaged: a label without logits"),
+        ({"logits": np.zeros((300, 0), np.float32)}, "labels and logits do not fit"),
         ({"index": np.zeros(300, ">i8")}, "not the arrays of predictions"),
         (
-            {"index": np.zeros(0, np.int64), "label": np.zeros(0, np.int32), "logits": np.zeros((0, 10), np.float32)},
+            {"index": np.zeros(0, np.int64), "target": np.zeros(0, np.int32), "logits": np.zeros((0, 10), np.float32)},
             "",
         ),
     ],

@@ -85,7 +85,7 @@ def test_predictions_are_kept_so_that_any_metric_can_be_made_later(recipe_run, s
     predictions = np.load(folder / "predictions.npz")
     labels = load(f"idx:{small_mnist}").test.targets
     np.testing.assert_array_equal(predictions["index"], np.arange(300))
-    np.testing.assert_array_equal(predictions["label"], labels)
+    np.testing.assert_array_equal(predictions["target"], labels)
     accuracy = (predictions["logits"].argmax(1) == labels).mean()
     assert summary_of(folder)["test_accuracy"] == pytest.approx(accuracy)
     assert json.loads((folder / "test_metrics.json").read_text())["accuracy"] == pytest.approx(accuracy)
@@ -133,7 +133,7 @@ def test_in_bfloat16_and_without_a_look_at_any_test_image_until_the_end(small_mn
     )
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "run")
-    assert [row["test_accuracy"] for row in rows] == [None, None]
+    assert ["test_accuracy" in row for row in rows] == [False, False]
     assert rows[0]["learning_rate"] < rows[1]["learning_rate"] <= 0.001
     assert summary_of(tmp_path / "run")["test_accuracy"] > 0.1
     assert "test accuracy" not in done.stdout.splitlines()[6]

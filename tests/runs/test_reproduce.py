@@ -8,6 +8,7 @@ import pytest
 from flaxcnn.evaluation.reproduction import reported
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.record import read_config, reported_numbers
+from flaxcnn.tasks import create_task
 
 CONFIG = """
 from flaxcnn.config import Data, Experiment, Logging, Training
@@ -82,7 +83,8 @@ def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config
     done = flaxcnn("train", config(0.3), "--training.steps", 2, "--out", "run", *options)
     assert done.returncode == 0, done.stderr
     folder = RunFolder(tmp_path / "run")
-    names = reported_numbers(read_config(folder).file.experiment, test_images=300)
+    experiment = read_config(folder).file.experiment
+    names = reported_numbers(experiment, create_task(experiment.task), test_images=300)
     assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
 
 
@@ -138,6 +140,15 @@ def test_values_to_compare_with_are_checked_before_anything_is_trained(bound, fl
     assert done.returncode == 2
     assert "mine.py: values in another form; expected" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_percent_in_the_place_of_a_printed_accuracy_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
+    path = config(0.0)
+    path.write_text(path.read_text().replace("((0, 2.3, 0.1),)", "((0, 2.3, 12),)"))
+    done = flaxcnn("reproduce", path, "--seeds", 2, "--out", "both")
+    assert done.returncode == 2
+    assert "published[0]: no such accuracy; expected a fraction of 1, found 12" in done.stderr
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_misspelt_expectation_shows_after_the_first_seed(config, flaxcnn, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from flaxcnn.config import Augmentation, Data, Experiment, Model, Schedule, Training
+from flaxcnn.config import Augmentation, Checkpoint, Data, Experiment, Model, Schedule, Training
 from flaxcnn.contracts.commands import write
 from flaxcnn.data import Dataset, Split
 from flaxcnn.errors import ConfigError
@@ -139,3 +139,26 @@ def test_a_run_that_ends_before_its_learning_rate_is_at_the_peak_is_told_so(sche
     found = cautions(set_up(experiment, loaded(labels, labels)))
     assert len(found) == len(told)
     assert all(part in line for part, line in zip(told, found, strict=True))
+
+
+def test_imagenets_colours_of_gray_images_are_refused():
+    labels = [0, 1, 2, 3]
+    with pytest.raises(ConfigError) as refused:
+        set_up(
+            Experiment(model=Model(normalization="imagenet"), training=Training(batch_size=2)), loaded(labels, labels)
+        )
+    assert refused.value.where == "model.normalization imagenet"
+    assert (refused.value.expected, refused.value.found) == ("images of 3 channels", "1")
+
+
+def test_pixels_that_are_divided_by_255_alone_leave_no_constants():
+    assert set_up(Experiment(training=Training(batch_size=2)), loaded([0, 1], [0, 1])).constants == {}
+
+
+def test_to_keep_the_best_by_what_the_task_does_not_log_is_refused():
+    checkpoint = Checkpoint(keep_best="validation_log_loss")  # a metric of the task, but not one of its rows'
+    with pytest.raises(ConfigError) as refused:
+        set_up(Experiment(data=Data(validation=0.5), checkpoint=checkpoint), loaded([0, 1], [0, 1]))
+    told = refused.value
+    assert (told.where, told.found) == ("checkpoint.keep_best", "validation_log_loss")
+    assert told.expected == "train_loss, validation_loss, validation_accuracy"

@@ -88,6 +88,7 @@ def test_trials_that_differ_in_values_share_a_bucket(setup, changes):
         {"model": {"dropout": None}},
         {"model": {"name": "small_cnn"}},
         {"model": {"dtype": "bfloat16"}},
+        {"model": {"normalization": "dataset"}},
         {"optimizer": {"name": "adam"}},
         {"optimizer": {"nesterov": True}},
         {"optimizer": {"clip_norm": None}},

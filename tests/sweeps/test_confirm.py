@@ -12,6 +12,7 @@ from flaxcnn.sweeps.confirm import confirmation_of
 from flaxcnn.sweeps.execution.search import Search
 from flaxcnn.sweeps.execution.trainer import Outcome
 from flaxcnn.sweeps.trials import Status, Trial
+from tests.sweeps.metrics import ACCURACY, LOSS
 
 RATE, SEED = "optimizer.learning_rate", "training.seed"
 EXPERIMENT = Experiment(training=Training(seed=4))
@@ -21,9 +22,9 @@ EXPERIMENT = Experiment(training=Training(seed=4))
 def search(tmp_path):
     """Make a search in the test's folder: `search()`, with fields of `Sweep` and the number of lanes."""
 
-    def search(space=None, lanes=1, **fields):
+    def search(space=None, lanes=1, by=ACCURACY, **fields):
         sweep = Sweep(space or {RATE: Float(1e-4, 1e-2, log=True)}, Random(), trials=6, **fields)
-        return Search("lr", sweep, EXPERIMENT, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", lanes)
+        return Search("lr", sweep, EXPERIMENT, by, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", lanes)
 
     return search
 
@@ -117,7 +118,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
 
 def test_of_losses_the_lowest_fresh_mean_is_best(search):
     trials = [trial(0, 0.001, -0.3), trial(1, 0.002, -0.1), trial(2, 0.003, -0.2)]
-    losing = confirmation_of(search(metric="validation_loss"), EXPERIMENT, trials, settings=2, seeds=2, lanes=8)
+    losing = confirmation_of(search(by=LOSS), EXPERIMENT, trials, settings=2, seeds=2, lanes=8)
     assert [each.number for each in losing.candidates] == [1, 2]
     trained(losing, lambda rate, seed: {1e-3: 0.5, 0.002: 0.4, 0.003: 0.2}[rate] + seed / 1e3)
     result = losing.results()
@@ -127,17 +128,17 @@ def test_of_losses_the_lowest_fresh_mean_is_best(search):
 
 
 @pytest.mark.parametrize(
-    ("metric", "own", "best", "words"),
+    ("by", "own", "best", "words"),
     [
-        ("validation_accuracy", 0.95, None, "validation accuracy 0.9500 ("),
-        ("validation_accuracy", 0.93, None, "validation accuracy 0.9300 ("),  # no better than the best candidate's
-        ("validation_accuracy", 0.92, 3, "validation accuracy 0.9300 ("),
-        ("validation_loss", 0.10, None, "validation loss 0.1000 ("),
-        ("validation_loss", 0.92, 1, "validation loss 0.9100 ("),
+        (ACCURACY, 0.95, None, "validation accuracy 0.9500 ("),
+        (ACCURACY, 0.93, None, "validation accuracy 0.9300 ("),  # no better than the best candidate's
+        (ACCURACY, 0.92, 3, "validation accuracy 0.9300 ("),
+        (LOSS, 0.10, None, "validation loss 0.1000 ("),
+        (LOSS, 0.92, 1, "validation loss 0.9100 ("),
     ],
 )
-def test_the_configs_own_setting_stays_the_best_where_no_other_has_a_better_mean(search, metric, own, best, words):
-    confirmation = confirmation_of(search(metric=metric), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
+def test_the_configs_own_setting_stays_the_best_where_no_other_has_a_better_mean(search, by, own, best, words):
+    confirmation = confirmation_of(search(by=by), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
     trained(confirmation, lambda rate, seed: {1e-3: own, 0.002: 0.91, 0.004: 0.93}[rate] + (seed - 5.5) / 1e3)
     result = confirmation.results()
     assert (None if result.best is None else result.best.number) == best

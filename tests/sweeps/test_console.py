@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flaxcnn.sweeps.report.console import SweepConsole, Work, time_left
 from flaxcnn.sweeps.trials import Status, Trial
+from tests.sweeps.metrics import ACCURACY, LOSS
 
 RATE, DROPOUT = "optimizer.learning_rate", "model.dropout"
 
@@ -21,10 +22,10 @@ def trial(number, status, scores=(), reports=None, **more):
     return Trial(number, {RATE: 0.001 * (number + 1)}, Status(status), scores=scores, reports=reports or {}, **more)
 
 
-def piped(looks, total=4, metric="validation_accuracy"):
+def piped(looks, total=4, by=ACCURACY):
     """What a sweep prints into a pipe while it is looked at."""
     out = io.StringIO()
-    console = SweepConsole(total, metric, Console(file=out, highlight=False, soft_wrap=True))
+    console = SweepConsole(total, by, Console(file=out, highlight=False, soft_wrap=True))
     with console.live():
         for trials in looks:
             console.updated(trials, {}, Work(0, 100, 1))
@@ -53,7 +54,7 @@ def test_each_event_is_one_plain_line():
 def test_a_trial_that_is_stopped_is_told_once():
     paused = trial(0, "paused", (-0.5,), {40: 0.5})
     stopped = replace(paused, status=Status.STOPPED)
-    lines = piped([[paused], [stopped], [stopped]], metric="validation_loss")
+    lines = piped([[paused], [stopped], [stopped]], by=LOSS)
     assert lines == ["trial 0 stopped at step 40: validation loss 0.5000"]
 
 
@@ -98,7 +99,7 @@ TRIALS = [
 
 def test_a_terminal_shows_how_the_sweep_stands():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             sweep.updated(TRIALS, {2: (24, 120)}, Work(184, 960, 1))
 
@@ -114,7 +115,7 @@ def test_where_values_find_no_room_it_is_they_that_are_cut_off():
     many = {f"training.a_long_name_{number}": number for number in range(20)}
 
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             running = replace(TRIALS[2], params=many)
             sweep.updated([running], {2: (24, 120)}, Work(184, 960, 1))
@@ -126,7 +127,7 @@ def test_where_values_find_no_room_it_is_they_that_are_cut_off():
 
 def test_a_trial_that_waits_for_its_program_here_is_nobody_elses():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             sweep.updated(TRIALS, {2: (24, 120), 4: (0, 0)}, Work(184, 960, 1))
 
@@ -137,7 +138,7 @@ def test_a_trial_that_waits_for_its_program_here_is_nobody_elses():
 
 def test_on_a_narrow_terminal_the_bar_gives_way_to_steps_and_metric():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             sweep.updated(TRIALS, {2: (24, 120), 4: (0, 0)}, Work(184, 960, 1))
 
@@ -149,7 +150,7 @@ def test_on_a_narrow_terminal_the_bar_gives_way_to_steps_and_metric():
 
 def test_a_terminal_is_told_of_failures_and_nothing_else():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             sweep.updated([], {}, Work(0, 960, 0))
             sweep.updated(TRIALS, {}, Work(100, 960, 1))
@@ -163,7 +164,7 @@ def test_a_terminal_is_told_of_failures_and_nothing_else():
 
 def test_many_running_trials_fit_the_terminal():
     def show(console):
-        sweep = SweepConsole(200, "validation_accuracy", console)
+        sweep = SweepConsole(200, ACCURACY, console)
         with sweep.live():
             sweep.updated([trial(number, "running") for number in range(50)], {}, Work(0, 9, 1))
 
@@ -176,7 +177,7 @@ def test_many_running_trials_fit_the_terminal():
 
 def test_a_terminal_is_written_to_four_times_a_second_at_most():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             for done in range(1000):
                 sweep.updated(TRIALS, {2: (done, 1000)}, Work(done, 1000, 1))
@@ -200,7 +201,7 @@ def test_the_steps_left_take_as_long_as_those_that_were_done(done, seconds, left
 
 def test_what_another_process_has_done_is_not_this_ones_pace():
     def show(console):
-        sweep = SweepConsole(8, "validation_accuracy", console)
+        sweep = SweepConsole(8, ACCURACY, console)
         with sweep.live():
             sweep.updated(TRIALS, {}, Work(1_000_000, 1_002_000, 1))
             time.sleep(0.5)

@@ -18,6 +18,7 @@ from flaxcnn.sweeps.study import Step, Study
 from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study.study import PLAN
 from flaxcnn.sweeps.trials import Status
+from tests.sweeps.metrics import ACCURACY, LOSS
 
 CHECKOUT = Path(__file__).parents[2]
 RATE, PARTS, SEED = "optimizer.learning_rate", "training.accumulate", "training.seed"
@@ -26,20 +27,20 @@ RATES = {RATE: Float(1e-4, 1e-2, log=True)}
 
 @pytest.fixture
 def process(tmp_path):
-    """Make what decides in this process on a sweep in a folder: `study, decisions = process(sweep)`."""
+    """Make what decides in this process on a sweep in a folder: `study, decisions = process(sweep, by)`."""
     opened = []
 
-    def process(sweep):
+    def process(sweep, by=ACCURACY):
         study = Study.open(
             f"sqlite:///{tmp_path}/study.db",
             "search",
-            fingerprint(sweep, Experiment()),
+            fingerprint(sweep, Experiment(), by),
             sweep.space,
-            higher_is_better=sweep.higher_is_better,
+            higher_is_better=by.higher_is_better,
             journal=Journal(tmp_path / "journal"),
         )
         opened.append(study)
-        return study, Decisions(sweep, Experiment(), study, lambda number: 0)
+        return study, Decisions(sweep, Experiment(), by, study, lambda number: 0)
 
     yield process
     for study in opened:
@@ -145,9 +146,22 @@ def test_a_trial_that_failed_has_its_reason_and_its_seconds(process):
 
 
 def test_of_a_loss_the_lowest_is_the_best_score(process):
-    study, decisions = process(Sweep(RATES, Random(), trials=2, metric="validation_loss"))
+    study, decisions = process(Sweep(RATES, Random(), trials=2), LOSS)
     ended(decisions, decisions.take_on(2), [0.25, 0.5])
     assert [trial.scores for trial in study.trials()] == [(-0.25,), (-0.5,)]
+
+
+def test_asha_by_hand_promotes_the_lowest_where_the_lowest_is_best(process):
+    """As above with errors: of the first two that ended, the one with 0.1 goes on."""
+    study, decisions = process(Sweep(RATES, Random(), ASHA(reduction=2, least=0.5), trials=2), LOSS)
+    taken = []
+    for value in (0.4, 0.1, 0.05):
+        (assignment,) = decisions.take_on(1)
+        taken.append((assignment.number, assignment.fraction))
+        ended(decisions, [assignment], [value])
+    assert taken == [(0, 0.5), (1, 0.5), (1, 1.0)]
+    assert decisions.take_on(1) is None
+    assert [trial.scores for trial in study.trials()] == [(-0.4,), (-0.1, -0.05)]
 
 
 def test_a_sweep_has_as_many_trials_as_there_are_different_ones():
@@ -172,12 +186,14 @@ from flaxcnn.config import *
 from flaxcnn.sweeps import *
 from flaxcnn.sweeps.execution.decisions import Decisions
 from flaxcnn.sweeps.files import fingerprint
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.study.journal import Journal
 from flaxcnn.sweeps.study import Step, Study
 from flaxcnn.sweeps.execution.trainer import Outcome
 
 experiment, RATE = Experiment(), "optimizer.learning_rate"
 folder, sweep = Path(sys.argv[1]), eval(sys.argv[2])
+by = RankedBy("validation_accuracy", higher_is_better=True, fraction=True)
 
 
 def forked(work):
@@ -191,14 +207,14 @@ def forked(work):
 
 def opened(at):
     study = Study.open(
-        f"sqlite:///{at}/study.db", "search", fingerprint(sweep, experiment), sweep.space,
+        f"sqlite:///{at}/study.db", "search", fingerprint(sweep, experiment, by), sweep.space,
         higher_is_better=True, journal=Journal(at / "journal"),
     )
     def reached(number):
         state = at / f"state-{number}"  # stands for the trial's states
         return int(state.read_text()) if state.exists() else 0
 
-    return study, Decisions(sweep, experiment, study, reached)
+    return study, Decisions(sweep, experiment, by, study, reached)
 
 
 def value_of(assignment):

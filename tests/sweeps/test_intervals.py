@@ -10,6 +10,7 @@ from scipy import stats
 
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.sweeps.report.intervals import confirmation_report, confirmed
+from tests.sweeps.metrics import ACCURACY
 
 BASE = [0.9801, 0.9812, 0.9795, 0.9820, 0.9807]
 BETTER = [0.9851, 0.9857, 0.9849, 0.9861, 0.9856]
@@ -68,7 +69,7 @@ def test_one_seed_gives_no_interval_and_no_verdict():
     assert found.difference.mean == pytest.approx(0.01)
     assert math.isnan(found.difference.low)
     assert found.better is None
-    report = confirmation_report("lr", "validation_accuracy", [0.98], ["trial 7"], [found])
+    report = confirmation_report("lr", ACCURACY, [0.98], ["trial 7"], [found])
     assert "nan" not in report
     assert "One seed says nothing of the spread: train with more." in report
 
@@ -82,9 +83,7 @@ def test_other_seeds_than_the_references_are_refused():
 
 def test_the_report_has_a_row_for_each_setting_and_names_the_better_ones():
     settings = ["trial 7: learning_rate 0.002", "trial 3: learning_rate 0.1"]
-    report = confirmation_report(
-        "mnist_lr", "validation_accuracy", BASE, settings, confirmed(BASE, [BETTER, NOISY], True)
-    )
+    report = confirmation_report("mnist_lr", ACCURACY, BASE, settings, confirmed(BASE, [BETTER, NOISY], True))
     assert report.startswith(
         "# mnist_lr: the best 2, retrained\n\nValidation accuracy, each setting and the base trained"
     )

@@ -10,6 +10,7 @@ from PIL import Image
 from flaxcnn.sweeps.report.pictures import draw_sweep
 from flaxcnn.sweeps.space import Choice, Float, Int, When
 from flaxcnn.sweeps.trials import Status, Trial
+from tests.sweeps.metrics import ACCURACY, LOSS, R2
 
 RATE = "optimizer.learning_rate"
 LARGE = {
@@ -51,28 +52,28 @@ def drawn(folder):
     return pictures
 
 
-@pytest.mark.parametrize(("count", "metric"), [(24, "validation_loss"), (100, "validation_accuracy")])
-def test_a_large_sweep_has_all_of_them(tmp_path, count, metric):
-    trials = sweep(count, LARGE, loss=metric == "validation_loss")
-    assert draw_sweep(trials, LARGE, metric, tmp_path) == []
+@pytest.mark.parametrize(("count", "by"), [(24, LOSS), (100, ACCURACY), (24, R2)])
+def test_a_large_sweep_has_all_of_them(tmp_path, count, by):
+    trials = sweep(count, LARGE, loss=by == LOSS)
+    assert draw_sweep(trials, LARGE, by, tmp_path) == []
     assert set(drawn(tmp_path)) == ALL
 
 
 def test_one_searched_field_has_no_importance(tmp_path):
-    missing = draw_sweep(sweep(24, SMALL), SMALL, "validation_accuracy", tmp_path)
+    missing = draw_sweep(sweep(24, SMALL), SMALL, ACCURACY, tmp_path)
     assert missing == ["importance.png is left out: only one field is searched"]
     assert set(drawn(tmp_path)) == ALL - {"importance.png"}
 
 
 def test_a_single_trial_has_no_importance(tmp_path):
-    missing = draw_sweep(sweep(1, LARGE, statuses=["complete"]), LARGE, "validation_accuracy", tmp_path)
+    missing = draw_sweep(sweep(1, LARGE, statuses=["complete"]), LARGE, ACCURACY, tmp_path)
     assert missing == ["importance.png is left out: no ten trials were trained equally far"]
     assert set(drawn(tmp_path)) == ALL - {"importance.png"}
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_a_sweep_that_has_measured_nothing_has_no_picture(tmp_path, count):
-    missing = draw_sweep(sweep(count, LARGE, statuses=["running"]), LARGE, "validation_accuracy", tmp_path)
+    missing = draw_sweep(sweep(count, LARGE, statuses=["running"]), LARGE, ACCURACY, tmp_path)
     assert [line.partition(" is ")[0].partition(" are ")[0] for line in missing] == [
         *("learning_curves.png", "parallel_coordinates.png and hyperparameters.png", "importance.png")
     ]
@@ -80,7 +81,7 @@ def test_a_sweep_that_has_measured_nothing_has_no_picture(tmp_path, count):
 
 
 def test_a_sweep_whose_trials_have_all_failed_is_drawn_as_far_as_they_came(tmp_path):
-    draw_sweep(sweep(4, SMALL, statuses=["failed"]), SMALL, "validation_accuracy", tmp_path)
+    draw_sweep(sweep(4, SMALL, statuses=["failed"]), SMALL, ACCURACY, tmp_path)
     assert set(drawn(tmp_path)) == ALL - {"importance.png"}
 
 
@@ -88,7 +89,7 @@ def test_the_best_trial_alone_is_orange(tmp_path):
     orange = np.asarray([0xD5, 0x5E, 0x00])
     for folder, statuses in (("some", ["complete"]), ("none", ["failed"])):
         (tmp_path / folder).mkdir()
-        draw_sweep(sweep(12, SMALL, statuses=statuses), SMALL, "validation_accuracy", tmp_path / folder)
+        draw_sweep(sweep(12, SMALL, statuses=statuses), SMALL, ACCURACY, tmp_path / folder)
         for name, picture in drawn(tmp_path / folder).items():
             shows = bool((picture == orange).all(-1).any())
             assert shows == (folder == "some"), name

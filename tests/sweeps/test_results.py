@@ -4,6 +4,7 @@ import csv
 
 from flaxcnn.sweeps.report.results import measured, ranked, short_names, summary_lines, write_csv
 from flaxcnn.sweeps.trials import Status, Trial
+from tests.sweeps.metrics import ACCURACY, LOSS
 
 RATE, NAME, MOMENTUM = "optimizer.learning_rate", "optimizer.name", "optimizer.momentum"
 
@@ -34,9 +35,9 @@ def test_other_trials_come_by_the_rung_that_they_reached_before_their_score_and_
 
 
 def test_a_loss_is_read_as_it_was_measured():
-    assert measured(trial(0, "complete", -2.5, -0.25), "validation_loss") == 0.25
-    assert measured(trial(0, "complete", 0.5), "validation_accuracy") == 0.5
-    assert measured(trial(0, "running"), "validation_loss") is None
+    assert measured(trial(0, "complete", -2.5, -0.25), LOSS) == 0.25
+    assert measured(trial(0, "complete", 0.5), ACCURACY) == 0.5
+    assert measured(trial(0, "running"), LOSS) is None
 
 
 def test_the_csv_has_a_row_for_each_trial_and_every_searched_field(tmp_path):
@@ -53,7 +54,7 @@ def test_the_csv_has_a_row_for_each_trial_and_every_searched_field(tmp_path):
         Trial(2, {RATE: 0.1, NAME: None}, Status.RUNNING, first_rung=1, parent=0),
     ]
     path = tmp_path / "sweep.csv"
-    write_csv(trials, [RATE, NAME, MOMENTUM], "validation_loss", path)
+    write_csv(trials, [RATE, NAME, MOMENTUM], LOSS, path)
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     head = ["number", "status", "rung", "validation_loss", "steps", "seconds", "parent", RATE, NAME, MOMENTUM, "reason"]
@@ -75,7 +76,7 @@ def test_the_summary_counts_ranks_the_best_ten_and_gives_each_reason_with_its_tr
     trials = [trial(number, "complete", number / 100, reports={40: 0.0}) for number in range(12)]
     trials += [trial(12, "failed", reason="out of memory"), trial(13, "failed", reason="loss is nan")]
     trials += [trial(14, "failed", 0.99, reason="out of memory")]
-    lines = summary_lines(trials, "validation_accuracy")
+    lines = summary_lines(trials, ACCURACY)
     assert lines[0] == "15 trials: 12 complete, 3 failed"
     table = [line.split() for line in lines[2:13]]
     assert table[0] == ["trial", "status", "validation", "accuracy", "steps", "learning_rate", "optimizer"]
@@ -85,5 +86,5 @@ def test_the_summary_counts_ranks_the_best_ten_and_gives_each_reason_with_its_tr
 
 
 def test_a_sweep_of_which_nothing_is_known_is_summed_up_too():
-    assert summary_lines([], "validation_loss") == ["0 trials: none began"]
+    assert summary_lines([], LOSS) == ["0 trials: none began"]
     assert summary_lines([trial(0, "running")], "validation_loss") == ["1 trial: 1 running"]

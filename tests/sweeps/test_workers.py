@@ -15,6 +15,7 @@ from flaxcnn.errors import ProcessError
 from flaxcnn.sweeps import Float, Random, Sweep
 from flaxcnn.sweeps.execution.search import Search
 from flaxcnn.sweeps.execution.workers import WorkerError, cores_of, work_in_processes
+from tests.sweeps.metrics import ACCURACY
 from tests.sweeps.sweep_command import events, kept, start, training
 
 RATES = '{"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}'
@@ -48,7 +49,7 @@ def search(small_mnist, tmp_path, command_environment, monkeypatch):
             mesh=Mesh(data=1),
         )
         sweep = Sweep({"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}, Random(), trials=trials)
-        made = Search("search", sweep, experiment, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", 1)
+        made = Search("search", sweep, experiment, ACCURACY, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", 1)
         made.open().close()
         return made
 

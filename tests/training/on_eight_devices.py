@@ -145,13 +145,16 @@ def evaluation():
     state = create_state(model, adam(1e-3), (28, 28, 1))
     for first in range(0, 500, 100):
         state, _ = train_step(state, images[first : first + 100], labels[first : first + 100])
-    one, logits = evaluate(model, state.variables, jnp.asarray(images), jnp.asarray(labels))
+    one, found = evaluate(model, state.variables, jnp.asarray(images), jnp.asarray(labels))
     placement = Placement.of(8, 8)
     variables = jax.device_put(state.variables, placement.of_tree(state.variables))
     eight, divided = evaluate(model, variables, placement.put(images), placement.put(labels), sharding=placement.batch)
+    numbers = [{"examples": each.examples, "loss": each.loss, **each.statistics} for each in (one, eight)]
     return {
-        **{name: [float(getattr(each, name)) for each in (one, eight)] for name in ("examples", "correct", "loss")},
-        "largest difference of a logit": float(np.abs(np.asarray(logits) - np.asarray(divided)).max()),
+        **{name: [float(each[name]) for each in numbers] for name in ("examples", "correct", "loss")},
+        "largest difference of a logit": float(
+            np.abs(np.asarray(found["logits"]) - np.asarray(divided["logits"])).max()
+        ),
     }
 
 

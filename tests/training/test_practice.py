@@ -4,24 +4,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy.special import log_softmax
-from sklearn.utils.class_weight import compute_sample_weight
 
 from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomFlip, RandomRotation
 from flaxcnn.models import create
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_step
-from flaxcnn.training.hyperparameters import Hyperparameters, example_losses
+from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import adamw, sgd
 from flaxcnn.training.schedules import Schedule
 from flaxcnn.training.step import augmented_batch
 
 pytestmark = pytest.mark.usefixtures("light_programs")
-
-LOGITS = np.random.default_rng(0).normal(0, 3, (40, 5)).astype(np.float32)
-LABELS = np.random.default_rng(1).integers(0, 5, 40)
 
 
 def parameters_of(state):
@@ -40,26 +35,6 @@ def after(small_split, steps=3, batch=40, first=0, **options):
         part = slice(first + step * batch, first + (step + 1) * batch)
         state, metrics = train_step(state, small_split[0][part], small_split[1][part])
     return state, metrics
-
-
-def test_a_smoothed_loss_is_the_cross_entropy_with_the_smoothed_labels():
-    targets = (1 - 0.1) * np.eye(5)[LABELS] + 0.1 / 5
-    expected = -(targets * log_softmax(LOGITS.astype(np.float64), axis=1)).sum(1)
-    found = example_losses(Hyperparameters.of(label_smoothing=0.1), LOGITS, LABELS)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_without_smoothing_the_loss_is_optaxs_to_the_bit():
-    expected = optax.softmax_cross_entropy_with_integer_labels(LOGITS, LABELS)
-    np.testing.assert_array_equal(example_losses(Hyperparameters.of(), LOGITS, LABELS), expected)
-
-
-def test_balanced_weights_are_scikit_learns_sample_weights():
-    counts = np.bincount(LABELS, minlength=5)
-    hyperparameters = Hyperparameters.of(class_weights=len(LABELS) / (5 * counts))
-    plain = example_losses(Hyperparameters.of(), LOGITS, LABELS)
-    expected = np.asarray(plain) * compute_sample_weight("balanced", LABELS)
-    np.testing.assert_allclose(example_losses(hyperparameters, LOGITS, LABELS), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("parts", [2, 8])

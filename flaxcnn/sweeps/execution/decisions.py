@@ -11,6 +11,7 @@ from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.execution.trainer import Assignment, Outcome
 from flaxcnn.sweeps.files import Sweep
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.schedulers.exploration import perturb
 from flaxcnn.sweeps.space import with_params
@@ -40,15 +41,15 @@ class Decisions:
     Args:
         sweep: what is searched, and how.
         experiment: that is searched.
+        by: what its trials are ranked by.
         study: keeps the trials.
         reached: returns the step to which a trial's state on the disk has got.
     """
 
-    def __init__(self, sweep: Sweep, experiment: Experiment, study: Study, reached: Callable[[int], int]):
-        self._sweep, self._experiment, self._study, self._reached = sweep, experiment, study, reached
+    def __init__(self, sweep: Sweep, experiment: Experiment, by: RankedBy, study: Study, reached: Callable[[int], int]):
+        self._sweep, self._experiment, self._by, self._study, self._reached = sweep, experiment, by, study, reached
         self._scheduler = scheduler_of(sweep, experiment)
         self._budget = budget_of(sweep, experiment)
-        self._sign = 1 if sweep.higher_is_better else -1
 
     def take_on(self, free: int) -> list[Assignment] | None:
         """Return trials that this process now owns and is to train, at most as many as are asked for.
@@ -84,7 +85,7 @@ class Decisions:
                     return
                 trial = self._study.trials()[outcome.number]
                 last = trial.rung + 1 == len(self._scheduler.fractions(trial.bracket))
-                self._study.end_rung(outcome.number, self._sign * outcome.value, outcome.seconds, last=last)
+                self._study.end_rung(outcome.number, self._by.score(outcome.value), outcome.seconds, last=last)
             except LostTrialError:
                 pass
 

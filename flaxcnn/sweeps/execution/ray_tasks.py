@@ -42,7 +42,7 @@ class _Remote:
             lost=lambda number: False,
             wants_stop=lambda: False,
         )
-        self._trainer = Trainer(search.states, search.sweep.metric, self._cohorts, watch)
+        self._trainer = Trainer(search.states, search.by.name, self._cohorts, watch)
         check(search, self._trainer)
 
     def _report(self, report: Report) -> None:

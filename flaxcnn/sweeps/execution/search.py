@@ -14,6 +14,7 @@ from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.sweeps.execution.trainer import Trainer
 from flaxcnn.sweeps.execution.worker import Progress, Worker
 from flaxcnn.sweeps.files import Sweep, fingerprint
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.schedulers import PopulationBased
 from flaxcnn.sweeps.schedulers.rungs import misfit
 from flaxcnn.sweeps.study import Study
@@ -27,6 +28,7 @@ class Search(NamedTuple):
         name: of its study in the storage.
         sweep: what is searched, and how.
         experiment: that is searched, as trials run it.
+        by: what its trials are ranked by.
         folder: where states and results are kept; all processes see the same one.
         storage: URL of the database.
         how: "map", "vmap", or "auto" for the faster one.
@@ -36,6 +38,7 @@ class Search(NamedTuple):
     name: str
     sweep: Sweep
     experiment: Experiment
+    by: RankedBy
     folder: Path
     storage: str
     how: Literal["map", "vmap", "auto"]
@@ -46,9 +49,9 @@ class Search(NamedTuple):
         return Study.open(
             self.storage,
             self.name,
-            fingerprint(self.sweep, self.experiment),
+            fingerprint(self.sweep, self.experiment, self.by),
             self.sweep.space,
-            higher_is_better=self.sweep.higher_is_better,
+            higher_is_better=self.by.higher_is_better,
             journal=Journal(self.folder / "journal"),
             misfit=lambda trial: misfit(trial, len(self.sweep.scheduler.fractions(trial.bracket))),
         )
@@ -60,7 +63,7 @@ class Search(NamedTuple):
 
     def decisions(self, study: Study) -> Decisions:
         """Return what decides for a process that has opened the study."""
-        return Decisions(self.sweep, self.experiment, study, self.states.steps)
+        return Decisions(self.sweep, self.experiment, self.by, study, self.states.steps)
 
 
 class Worked(NamedTuple):
@@ -98,7 +101,7 @@ def work(
     worker = Worker(
         study,
         search.decisions(study),
-        lambda watch: Trainer(search.states, search.sweep.metric, cohorts, watch),
+        lambda watch: Trainer(search.states, search.by.name, cohorts, watch),
         search.lanes,
         wants_stop=wants_stop,
         look=lambda progress: look(progress, cohorts),

@@ -93,7 +93,7 @@ class Trainer:
 
     Args:
         states: of the trials, on the disk.
-        metric: by which trials are ranked, `validation_accuracy` or `validation_loss`.
+        metric: the name of what trials are ranked by, among the numbers of an evaluated row.
         cohorts: makes the programs.
         watch: whom to tell.
     """

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from flaxcnn.errors import printable
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.report.results import best_of, measured, short_names, shown_params, steps_done
 from flaxcnn.sweeps.trials import Status, Trial
 
@@ -52,14 +53,14 @@ class SweepConsole:
 
     Args:
         total_trials: how many trials it is to have, those that begin with another's state aside.
-        metric: what they are ranked by.
+        by: what they are ranked by.
         console: rich's console; by default one on standard output, whose width and colours follow the terminal.
     """
 
-    def __init__(self, total_trials: int, metric: str, console: "Console | None" = None):
+    def __init__(self, total_trials: int, by: RankedBy, console: "Console | None" = None):
         from rich.console import Console
 
-        self._total, self._metric = total_trials, metric
+        self._total, self._by = total_trials, by
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._seen: dict[int, Trial] | None = None
         self._began: tuple[float, int] | None = None  # when the first steps of this process were done, and how many
@@ -124,8 +125,8 @@ class SweepConsole:
         if before is None:
             origin = "" if trial.parent is None else f" with the state of trial {trial.parent}"
             news.append(f"{name} began{origin}: {shown_params(trial.params, short_names(trial.params))}")
-        value = measured(trial, self._metric)
-        outcome = "" if value is None else f": {self._metric.replace('_', ' ')} {value:.4f}"
+        value = measured(trial, self._by)
+        outcome = "" if value is None else f": {self._by.words} {value:.4f}"
         reached = f"step {steps_done(trial):,}{outcome}"
         if trial.status is Status.COMPLETE and (before is None or before.status is not Status.COMPLETE):
             news.append(f"{name} complete at {reached}")
@@ -173,7 +174,7 @@ class SweepConsole:
         lines = ["  ".join(f"{status} {counts[status]:,}" for status in Status if counts[status])]
         best = best_of(trials)
         if best is not None:
-            value = measured(best, self._metric)
+            value = measured(best, self._by)
             lines.append(f"best {value:.4f}, trial {best.number}, {best.status}: {shown_params(best.params, names)}")
         assert self._began is not None
         pace = work.done - self._began[1], time.monotonic() - self._began[0]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from flaxcnn.errors import ConfigError
+from flaxcnn.sweeps.metric import RankedBy
 
 if TYPE_CHECKING:
     from flaxcnn.evaluation.intervals import MeanInterval
@@ -56,7 +57,7 @@ def confirmed(
 
 def confirmation_report(
     name: str,
-    metric: str,
+    by: RankedBy,
     reference: Sequence[float],
     settings: Sequence[str],
     results: Sequence[Confirmed],
@@ -65,7 +66,7 @@ def confirmation_report(
 
     Args:
         name: the sweep's.
-        metric: what was measured, as `confirmed` was given it.
+        by: what was measured.
         reference: the base setting's, one a seed.
         settings: what to call each setting, such as "trial 7: learning_rate 0.0021".
         results: of `confirmed`, in the order of `settings`.
@@ -83,7 +84,7 @@ def confirmation_report(
         rows.append(
             (setting, f"{over_seeds.mean:.4f}", _between(over_seeds), change, _between(difference, "+"), verdict)
         )
-    words = metric.replace("_", " ")
+    words = by.words
     lines = [
         f"# {name}: the best {count}, retrained" if count > 1 else f"# {name}: the best one, retrained",
         "",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flaxcnn.pictures import DPI, new_figure
 from flaxcnn.runs.folder import RunFolder
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.report.results import best_of, measured, ranked, short_names, shown
 from flaxcnn.sweeps.report.scales import Scale, domain_scale, metric_scale
@@ -44,7 +45,7 @@ _INACTIVE = -0.12  # where, below an axis, the trials stand that do not have its
 _BELOW = -0.1  # where, below the metric's axis, the trials stand that failed without it
 
 
-def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path) -> list[str]:
+def draw_sweep(trials: Sequence[Trial], space: Space, by: RankedBy, folder: Path) -> list[str]:
     """Draw a sweep as it stands.
 
     Writes `learning_curves.png`, `parallel_coordinates.png`, `hyperparameters.png` and `importance.png`.
@@ -52,7 +53,7 @@ def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path)
     Args:
         trials: all of the sweep's.
         space: the searched fields' domains, by path.
-        metric: its name.
+        by: the metric that its trials are ranked by.
         folder: the sweep's.
 
     Returns:
@@ -65,12 +66,12 @@ def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path)
     draw = partial(RunFolder(folder).write_picture, warn=missing.append)
     order = ranked(trials)
     if any(trial.reports for trial in trials):
-        draw("learning_curves.png", lambda file: _draw_learning_curves(order, metric, file))
+        draw("learning_curves.png", lambda file: _draw_learning_curves(order, by, file))
     else:
         missing.append("learning_curves.png is left out: no trial has reported anything")
     if any(trial.scores for trial in trials):
-        draw("parallel_coordinates.png", lambda file: _draw_parallel(order, space, metric, file))
-        draw("hyperparameters.png", lambda file: _draw_hyperparameters(order, space, metric, file))
+        draw("parallel_coordinates.png", lambda file: _draw_parallel(order, space, by, file))
+        draw("hyperparameters.png", lambda file: _draw_hyperparameters(order, space, by, file))
     else:
         missing.append("parallel_coordinates.png and hyperparameters.png are left out: no trial has ended a rung")
     equals = equally_trained(trials)
@@ -84,10 +85,10 @@ def draw_sweep(trials: Sequence[Trial], space: Space, metric: str, folder: Path)
     return missing
 
 
-def _draw_learning_curves(order: Sequence[Trial], metric: str, file: BinaryIO) -> None:
+def _draw_learning_curves(order: Sequence[Trial], by: RankedBy, file: BinaryIO) -> None:
     """Draw what each trial reported, against steps; `order` has the best first, as everywhere here."""
     drawn, best = [trial for trial in order if trial.reports], best_of(order)
-    scale = metric_scale([value for trial in drawn for value in trial.reports.values()], metric)
+    scale = metric_scale([value for trial in drawn for value in trial.reports.values()], by)
     figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
     for above, (trial, shade) in enumerate(_from_worst_to_best(drawn), start=3):
@@ -97,16 +98,16 @@ def _draw_learning_curves(order: Sequence[Trial], metric: str, file: BinaryIO) -
         axes.plot(steps, places, color=colour, linewidth=width, zorder=above)
         _mark(axes, steps[-1], places[-1], trial.status, colour, size, above)
     axes.set(xlabel="step", title=_title(order, drawn, "a report"))
-    _metric_axis(axes, scale, metric)
+    _metric_axis(axes, scale, by.words)
     _shade_axis(figure, axes, len(drawn))
-    _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
+    _legend(figure, [*_best_handle(best, by), *_mark_handles(drawn)])
     figure.savefig(file, dpi=DPI)
 
 
-def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, file: BinaryIO) -> None:
+def _draw_parallel(order: Sequence[Trial], space: Space, by: RankedBy, file: BinaryIO) -> None:
     """Draw each trial as a line through its values, one vertical axis a field, the metric's last."""
     scored, best = [trial for trial in order if trial.scores], best_of(order)
-    outcome = metric_scale(_outcomes(scored, metric), metric)
+    outcome = metric_scale(_outcomes(scored, by), by)
     scales = {field: domain_scale(entry) for field, entry in space.items()}
     figure = new_figure(max(6.5, 1.9 * len(space) + 2.2), 5.2)
     axes = figure.subplots()
@@ -116,7 +117,7 @@ def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, file: Bina
             scale.place(trial.params[field]) + _jitter(trial, space[field]) if field in trial.params else _INACTIVE
             for field, scale in scales.items()
         ]
-        places += [outcome.place(value) for value in _outcomes([trial], metric)]
+        places += [outcome.place(value) for value in _outcomes([trial], by)]
         colour = _BEST if trial is best else shade
         width = 2.4 if trial is best else 1.4 if trial.status is Status.COMPLETE else 0.6
         axes.plot(
@@ -128,18 +129,18 @@ def _draw_parallel(order: Sequence[Trial], space: Space, metric: str, file: Bina
         if any(field not in trial.params for trial in order):
             _upright(axes, column, [(_INACTIVE, "inactive")], above)
     _upright(axes, len(space), outcome.ticks, above, right=True)
-    axes.set_xticks(range(len(space) + 1), [*short_names(space).values(), metric.replace("_", " ")])
+    axes.set_xticks(range(len(space) + 1), [*short_names(space).values(), by.words])
     axes.set_yticks([])
     axes.set(xlim=(-0.35, len(space) + 0.35), title=_title(order, scored, "a score"))
     axes.spines[:].set_visible(False)
-    _legend(figure, [*_best_handle(best, metric), *_line_handles(order)])
+    _legend(figure, [*_best_handle(best, by), *_line_handles(order)])
     figure.savefig(file, dpi=DPI)
 
 
-def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, file: BinaryIO) -> None:
+def _draw_hyperparameters(order: Sequence[Trial], space: Space, by: RankedBy, file: BinaryIO) -> None:
     """Draw the metric against each searched field, a panel each."""
     drawn = [trial for trial in order if trial.scores or trial.status is Status.FAILED]
-    outcome, names, best = metric_scale(_outcomes(order, metric), metric), short_names(space), best_of(order)
+    outcome, names, best = metric_scale(_outcomes(order, by), by), short_names(space), best_of(order)
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure = new_figure(max(5.5, 3.4 * columns), 0.9 + 3.0 * rows)
@@ -149,7 +150,7 @@ def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, fil
         for above, (trial, _) in enumerate(_from_worst_to_best(drawn), start=3):
             if field in trial.params:
                 across = scale.place(trial.params[field]) + _jitter(trial, entry)
-                height = next(map(outcome.place, _outcomes([trial], metric)), _BELOW)
+                height = next(map(outcome.place, _outcomes([trial], by)), _BELOW)
                 colour, size = (_BEST, 9) if trial is best else (_BLUE, 5)
                 _mark(axes, across, height, trial.status, colour, size, above)
         slanted = {"rotation": 25, "ha": "right"} if sum(len(text) for _, text in scale.ticks) > _LEVEL else {}
@@ -157,11 +158,11 @@ def _draw_hyperparameters(order: Sequence[Trial], space: Space, metric: str, fil
         axes.set(xlim=(-0.06, 1.06), ylim=(_BELOW - 0.04, 1.08), xlabel=names[field])
         if isinstance(entry, When):
             axes.set_title(f"where {entry.path} is {' or '.join(map(shown, entry.wanted))}", fontsize=8)
-        _metric_axis(axes, outcome, metric if number % columns == 0 else "")
+        _metric_axis(axes, outcome, by.words if number % columns == 0 else "")
     for empty in range(len(space), rows * columns):
         panels[divmod(empty, columns)].set_axis_off()
     figure.suptitle(_title(order, [trial for trial in order if trial.scores], "a score"))
-    _legend(figure, [*_best_handle(best, metric), *_mark_handles(drawn)])
+    _legend(figure, [*_best_handle(best, by), *_mark_handles(drawn)])
     figure.savefig(file, dpi=DPI)
 
 
@@ -177,8 +178,8 @@ def _draw_importance(shares: Mapping[str, float], described: str, names: Mapping
     figure.savefig(file, dpi=DPI)
 
 
-def _outcomes(trials: Sequence[Trial], metric: str) -> list[float]:
-    return [value for trial in trials if (value := measured(trial, metric)) is not None]
+def _outcomes(trials: Sequence[Trial], by: RankedBy) -> list[float]:
+    return [value for trial in trials if (value := measured(trial, by)) is not None]
 
 
 def _from_worst_to_best(order: Sequence[Trial]) -> Iterator[tuple[Trial, Any]]:
@@ -207,9 +208,9 @@ def _upright(axes: Any, column: int, ticks: Sequence[tuple[float, str]], above: 
         axes.text(column + 0.05 * side, place, text, ha=align, va="center", fontsize=8, bbox=box, zorder=above + 1)
 
 
-def _metric_axis(axes: Any, scale: Scale, metric: str) -> None:
+def _metric_axis(axes: Any, scale: Scale, label: str) -> None:
     axes.set_yticks(*zip(*scale.ticks, strict=True))
-    axes.set_ylabel(metric.replace("_", " "))
+    axes.set_ylabel(label)
     axes.set_axisbelow(True)
     axes.grid(alpha=0.3)
 
@@ -228,12 +229,12 @@ def _shade_axis(figure: "Figure", axes: Any, count: int) -> None:
     bar.set_ticks([1, round((1 + count) / 2), count])
 
 
-def _best_handle(best: Trial | None, metric: str) -> list["Line2D"]:
+def _best_handle(best: Trial | None, by: RankedBy) -> list["Line2D"]:
     from matplotlib.lines import Line2D
 
     if best is None:
         return []
-    label = f"best: trial {best.number}, {measured(best, metric):.4f}"
+    label = f"best: trial {best.number}, {measured(best, by):.4f}"
     return [Line2D([], [], color=_BEST, linewidth=2.4, marker="o", label=label)]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flaxcnn.errors import printable
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.trials import Params, Status, Trial, Value
 
 _MOST_NAMED = 10  # trials in a list that people read
@@ -35,14 +36,9 @@ def best_of(trials: Iterable[Trial]) -> Trial | None:
     return ranked(scored)[0] if scored else None
 
 
-def measured(trial: Trial, metric: str) -> float | None:
+def measured(trial: Trial, by: RankedBy) -> float | None:
     """Return the metric at the end of a trial's last rung; None where it ended none."""
-    from flaxcnn.runs.choice import higher_is_better  # its package imports JAX
-    from flaxcnn.tasks import default_task
-
-    if not trial.scores:
-        return None
-    return trial.scores[-1] if higher_is_better(default_task(), metric) else -trial.scores[-1]
+    return by.score(trial.scores[-1]) if trial.scores else None
 
 
 def steps_done(trial: Trial) -> int:
@@ -78,34 +74,34 @@ def shown_params(params: Params, names: Mapping[str, str]) -> str:
     return ", ".join(f"{names[path]} {shown(value)}" for path, value in params.items())
 
 
-def write_csv(trials: Sequence[Trial], fields: Sequence[str], metric: str, path: Path) -> None:
+def write_csv(trials: Sequence[Trial], fields: Sequence[str], by: RankedBy, path: Path) -> None:
     """Write a row for each trial, by number: where it stands, the metric after its last rung, and its values.
 
     Args:
         trials: the sweep's.
         fields: the searched fields' paths, in the order of their columns; empty where a trial does not have one.
-        metric: its name, which heads its column.
+        by: the metric, whose name heads its column.
         path: of the file.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["number", "status", "rung", metric, "steps", "seconds", "parent", *fields, "reason"])
+        rows.writerow(["number", "status", "rung", by.name, "steps", "seconds", "parent", *fields, "reason"])
         for trial in sorted(trials, key=lambda trial: trial.number):
             values = ["" if path not in trial.params else str(trial.params[path]) for path in fields]
-            last, parent = measured(trial, metric), trial.parent
+            last, parent = measured(trial, by), trial.parent
             standing = [trial.number, trial.status.value, trial.rung, "" if last is None else last]
             spent = [steps_done(trial), f"{trial.seconds:.3f}", "" if parent is None else parent]
             rows.writerow([*standing, *spent, *values, printable(trial.reason)])
 
 
-def summary_lines(trials: Sequence[Trial], metric: str) -> list[str]:
+def summary_lines(trials: Sequence[Trial], by: RankedBy) -> list[str]:
     """Return for the terminal: how many trials stand where, the ten best ones, and why some failed."""
     counts = Counter(trial.status for trial in trials)
     standing = ", ".join(f"{counts[status]:,} {status}" for status in Status if counts[status])
     lines = [f"{len(trials):,} {'trial' if len(trials) == 1 else 'trials'}: {standing or 'none began'}"]
     best = [trial for trial in ranked(trials) if trial.scores and trial.status is not Status.FAILED][:_MOST_NAMED]
     if best:
-        lines += ["", *_table(best, metric)]
+        lines += ["", *_table(best, by)]
     failures: dict[str, list[int]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.status is Status.FAILED:
@@ -115,15 +111,13 @@ def summary_lines(trials: Sequence[Trial], metric: str) -> list[str]:
     return lines
 
 
-def _table(trials: Sequence[Trial], metric: str) -> list[str]:
+def _table(trials: Sequence[Trial], by: RankedBy) -> list[str]:
     """Return lines of aligned columns, numbers and words alike to the right."""
     names = short_names(dict.fromkeys(path for trial in trials for path in trial.params))
-    rows = [("trial", "status", metric.replace("_", " "), "steps", *names.values())]
+    rows = [("trial", "status", by.words, "steps", *names.values())]
     for trial in trials:
         values = (shown(trial.params[path]) if path in trial.params else "–" for path in names)
-        rows.append(
-            (f"{trial.number}", trial.status, f"{measured(trial, metric):.4f}", f"{steps_done(trial):,}", *values)
-        )
+        rows.append((f"{trial.number}", trial.status, f"{measured(trial, by):.4f}", f"{steps_done(trial):,}", *values))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(map(str.rjust, row, widths)) for row in rows]
 

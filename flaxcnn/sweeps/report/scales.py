@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.report.results import shown
 from flaxcnn.sweeps.space import Choice, Domain, Int, When, domain_of
 from flaxcnn.sweeps.trials import Value
 
-_LEAST_ERROR = 1e-4  # 1 - accuracy: what lies below it stands with it
+_LEAST_ERROR = 1e-4  # of a fraction, what it leaves to 1: what lies below stands with it
 _WIDE = 8  # a ratio from which on logarithms tell more
 _FEW = 8  # texts beside an axis
 _ROUNDING = 1e-9  # by which a number may miss the end of an axis, relative to it
@@ -46,23 +47,24 @@ def domain_scale(entry: Domain | When) -> Scale:
     return _scale(math.log10 if domain.log else float, (low, high), ticks)
 
 
-def metric_scale(values: Iterable[float], metric: str) -> Scale:
+def metric_scale(values: Iterable[float], by: RankedBy) -> Scale:
     """Return the scale of a metric that holds the given values.
 
-    Where they span much, an accuracy's axis is logarithmic in the error that it leaves, a loss's in itself.
+    Where they span much, the axis of a fraction whose best is 1 is logarithmic in what it leaves to 1, and that of a
+    number whose best is the lowest in the number itself; any other axis is linear.
 
     Args:
         values: finite numbers; without any, the scale is that of 0 to 1.
-        metric: its name.
+        by: the metric.
     """
     numbers = list(values)
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-    if metric.endswith("accuracy"):
+    if by.higher_is_better and by.fraction:
         least, most = max(1 - high, _LEAST_ERROR), 1 - low
         if most > _WIDE * least:
             ticks = [1 - error for error in reversed(_steps_of_ten(least, most, (1, 2, 5)))]
-            return _scale(lambda accuracy: -math.log10(max(1 - accuracy, _LEAST_ERROR)), (low, high), ticks)
-    elif low > 0 and high > _WIDE * low:
+            return _scale(lambda value: -math.log10(max(1 - value, _LEAST_ERROR)), (low, high), ticks)
+    elif not by.higher_is_better and low > 0 and high > _WIDE * low:
         ticks = _steps_of_ten(low, high, (1, 2, 5))
         return _scale(math.log10, (low, high), ticks if len(ticks) <= 2 * _FEW else _round_numbers(low, high))
     return _scale(float, (low, high), _even_numbers(low, high))

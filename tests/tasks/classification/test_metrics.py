@@ -19,7 +19,7 @@ from sklearn.metrics import (
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.intervals import bootstrap_intervals
 from flaxcnn.tasks.classification.confusion import confusion_matrix
-from flaxcnn.tasks.classification.metrics import SCALARS, CountedExamples, classification_metrics
+from flaxcnn.tasks.classification.metrics import METRICS, CountedExamples, classification_metrics
 
 
 @st.composite
@@ -99,7 +99,7 @@ def test_a_bin_of_the_calibration_error_holds_its_upper_edge():
 
 def test_a_certain_and_correct_model_has_no_error():
     found = classification_metrics(np.arange(3), 1000 * np.eye(3))
-    assert [getattr(found, name) for name in SCALARS] == [1, 1, 0, 0, 0, *[1] * 8]
+    assert [getattr(found, name) for name in METRICS] == [1, 1, 0, 0, 0, *[1] * 8]
 
 
 def letters(wrong=()):
@@ -113,10 +113,12 @@ def letters(wrong=()):
 
 def test_perfect_logits_are_perfect_in_every_macro_average_though_a_class_has_no_example():
     found = classification_metrics(*letters())
-    macros = [getattr(found, name) for name in SCALARS if name.startswith("macro_")]
+    macros = [getattr(found, name) for name in METRICS if name.startswith("macro_")]
     assert macros == [1.0] * 5
     assert (found.averaged_classes, found.ranked_classes) == (26, 26)
-    assert all(interval == (1.0, 1.0) for name, interval in bootstrap_intervals(*letters()).items() if "macro" in name)
+    names = [name for name in METRICS if "macro" in name]
+    found = bootstrap_intervals(CountedExamples(*letters()), names, 26 * 3)
+    assert found == dict.fromkeys(names, (1.0, 1.0))
 
 
 def test_to_predict_a_class_without_an_example_does_not_flatter():
@@ -134,7 +136,7 @@ def test_a_resample_that_loses_a_class_is_averaged_over_those_that_it_has():
     counted = CountedExamples(labels, logits)
     without_a_and_b = np.asarray([[0] * 6 + [1] * 72], np.int32)
     found = counted.measure(without_a_and_b)
-    assert [found[name][0] for name in SCALARS if name.startswith("macro_")] == [1.0] * 5
+    assert [found[name][0] for name in METRICS if name.startswith("macro_")] == [1.0] * 5
     assert (found["averaged_classes"][0], found["ranked_classes"][0]) == (24, 24)
 
 

@@ -1,0 +1,170 @@
+"""Training from Python: `flaxcnn.train`, and the `Run` that it returns.
+
+It makes the folder and the bits of the command, in a script, in a notebook, and outside the main thread.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxcnn.config import Experiment, ExperimentFile, load_experiment
+from flaxcnn.data import Dataset
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.evaluation.intervals import bootstrap_intervals
+from flaxcnn.evaluation.sums import predict
+from flaxcnn.jax_settings import pinned
+from flaxcnn.layers.pixels import CONSTANTS
+from flaxcnn.models import folded
+from flaxcnn.runs.console import RunConsole
+from flaxcnn.runs.evaluate import saved_variables
+from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.record import METRICS, SUMMARY, read_rows, read_summary
+from flaxcnn.runs.running import Hook
+from flaxcnn.runs.setup import Given, Setup
+from flaxcnn.runs.train import run
+from flaxcnn.tasks import Predicted, Task, measured
+
+
+def train(
+    experiment: Experiment | str | Path = "paper_mnist",
+    *,
+    dataset: Dataset | None = None,
+    model: Any = None,
+    task: Task | None = None,
+    variables: Any = None,
+    out: str | Path | None = None,
+    hooks: Sequence[Hook] = (),
+    quiet: bool = False,
+) -> "Run":
+    """Train an experiment and return its run; with the folder of an interrupted run of the same, go on with it.
+
+    The bits are those of `flaxcnn train`. Ctrl-C stops the run after a block of steps, saved; call this again with its
+    folder to go on. Nothing else of the process is changed: no signal handler and no setting of JAX's stays.
+
+    Args:
+        experiment: what to train, the name of one of the library's configs, or the path of a config file.
+        dataset: the data, in place of those that the experiment names (`flaxcnn.data.from_arrays`).
+        model: a Flax module, Linen or NNX, its class, or a function that makes it, in place of `model.name`; made with
+            `classes=`, the number of outputs, where it takes that.
+        task: what is learned, in place of `task.name`.
+        variables: the model's variables to start from, as `model.init` gives them.
+        out: the run's folder, new or of the same run; None for the next `runs/NAME-NNN`.
+        hooks: what is called besides, every so many steps (`flaxcnn.Hook`).
+        quiet: whether to print nothing but warnings.
+
+    Returns:
+        The run, complete or stopped.
+
+    Raises:
+        ConfigError, DataError, ContractError: before anything is written.
+        RunFolderError: the folder holds another run, or a file cannot be written.
+        TrainingError: the training diverged.
+    """
+    started = time.perf_counter()
+    for number, hook in enumerate(hooks):
+        if not isinstance(hook, Hook) or hook.every < 1:
+            expected = "flaxcnn.Hook(every, call), every 1 or more"
+            raise ConfigError("not a hook", where=f"hooks[{number}]", expected=expected, found=repr(hook))
+    if isinstance(experiment, Experiment):
+        file = ExperimentFile("experiment" if dataset is None else "own_data", experiment, ())
+    else:
+        file = load_experiment(str(experiment))
+    given = Given(dataset, model, task, variables)
+    console = RunConsole(speaks=not quiet)
+    with pinned():
+        ended = run(
+            file,
+            file.experiment,
+            None if out is None else str(out),
+            started=started,
+            given=given,
+            hooks=hooks,
+            console=console,
+        )
+    return Run(ended.folder.path, ended.setup)
+
+
+class Run:
+    """A run: its folder, its numbers, and its model.
+
+    Attributes:
+        folder: where it is.
+    """
+
+    def __init__(self, folder: Path, setup: Setup):
+        self.folder, self._setup = folder, setup
+        self._variables: Any = None  # once they are read
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {'complete' if self.complete else 'stopped'})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its steps are made; one that was stopped goes on with `flaxcnn.train(..., out=run.folder)`."""
+        return (self.folder / SUMMARY).exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of `summary.json`, by name; raises RunFolderError where the run was stopped before its end."""
+        return read_summary(RunFolder(self.folder))
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The columns of the logged rows by name, float64 arrays of one length; NaN where nothing was measured."""
+        with (self.folder / METRICS).open("rb") as file:
+            count = sum(line.endswith(b"\n") for line in file)
+        rows = [row.to_json() for row in read_rows(RunFolder(self.folder), count)]
+        return {name: np.array([row[name] for row in rows], np.float64) for name in (rows[0] if rows else ())}
+
+    @property
+    def variables(self) -> Any:
+        """The trained model's variables, as the run saved them; raises RunFolderError where it was stopped."""
+        if self._variables is None:
+            self._variables = saved_variables(RunFolder(self.folder), self._setup)
+        return self._variables
+
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the predictions for images, arrays with N rows by name: of a classifier "logits", (N, classes).
+
+        Args:
+            images: uint8 (N, H, W, C), of the size that the run was trained on.
+
+        Raises:
+            DataError: images of another kind or size.
+        """
+        images = np.asarray(images)
+        shape = self._setup.dataset.image_shape
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            raise DataError(
+                "not images of this run's kind",
+                where="images",
+                expected=f"uint8 (N, {', '.join(map(str, shape))})",
+                found=f"{images.dtype} {images.shape}",
+            )
+        with pinned():
+            found = predict(folded(self._setup.model), self.variables, images, task=self._setup.task)
+            return {name: np.asarray(array) for name, array in jax.device_get(found).items()}
+
+    def evaluate(self, dataset: Dataset | None = None) -> Mapping[str, tuple[float, tuple[float, float]]]:
+        """Return every metric of the task on the test images of a data set, with its 95 % bootstrap interval.
+
+        Args:
+            dataset: with targets of the kind that the run was trained on; None for the run's own.
+
+        Raises:
+            DataError: images or targets of another kind.
+        """
+        task = self._setup.task
+        own = self._setup.dataset if dataset is None else dataset
+        test = own.test
+        task.check(test.targets, own.target_names, f"{own.source} test")
+        predictions = self.predict(np.asarray(test.images))
+        constants = {name: np.asarray(value) for name, value in self.variables.get(CONSTANTS, {}).items()}
+        scores = task.scores(Predicted(test.targets, predictions, constants, own.target_names))
+        values = measured(scores, len(test), task.metrics)
+        intervals = bootstrap_intervals(scores, task.metrics, len(test), groups_N=test.groups)
+        return {name: (values[name], intervals[name]) for name in task.metrics}
