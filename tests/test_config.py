@@ -14,6 +14,7 @@ from flaxcnn.config import (
     Model,
     Optimizer,
     Schedule,
+    Task,
     Training,
     from_json,
     load_experiment,
@@ -43,7 +44,7 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
         *(2.3034, 0.4083, 0.5555, 0.2239, 0.1272, 0.1649, 0.0559, 0.1248, 0.0344, 0.1005, 0.1840, 0.0937),
         *(0.0188, 0.1433, 0.0942, 0.2115, 0.0398, 0.0506, 0.0998, 0.0221, 0.1979, 0.0303, 0.0221, 0.0762),
     ]
-    assert [row.test_accuracy for row in file.published] == [
+    assert [row.test_metric for row in file.published] == [
         *(0.12, 0.83, 0.87, 0.90, 0.93, 0.94, 0.95, 0.95, 0.96, 0.96, 0.97, 0.97),
         *(0.97, 0.97, 0.97, 0.96, 0.96, 0.97, 0.98, 0.98, 0.98, 0.98, 0.98, 0.97),
     ]
@@ -124,7 +125,7 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
             lambda: Experiment(checkpoint=Checkpoint(keep_best="validation_loss")),
             "checkpoint.keep_best: no validation split; expected data.validation above 0",
         ),
-        (lambda: Checkpoint(keep_best="test_accuracy"), "checkpoint.keep_best: wrong type"),
+        (lambda: Checkpoint(keep_best="test_accuracy"), "checkpoint.keep_best: out of range"),
         (lambda: Checkpoint(final="best"), "checkpoint.keep_best: best by what?"),
         (lambda: Data(source=None), "data.source: wrong type; expected text, found None"),
         (lambda: Data(dir=3), "data.dir: wrong type; expected text or None, found 3"),
@@ -145,7 +146,8 @@ def test_a_whole_number_serves_where_a_number_is_asked_for():
 def test_json_keeps_every_field():
     experiment = Experiment(
         data=Data("tfds:cifar10", "somewhere", 0.125),
-        model=Model("paper_cnn", 0.25, "bfloat16"),
+        task=Task("several", heads=("species=classification", "area=regression:0.5")),
+        model=Model("paper_cnn", 0.25, "bfloat16", "dataset"),
         augmentation=Augmentation(2, 0.5, 1.5, 15.0, 0.1, 5.0, 2.0, 3.0, 8, 0.2),
         optimizer=Optimizer("sgd", 0.1, 0.2, momentum=0.5, nesterov=True, clip_norm=2.0),
         schedule=Schedule("step", 0.5, decay_epochs=2.0, decay_rate=0.2),
@@ -204,8 +206,8 @@ def test_a_config_file_that_fails_is_named_with_the_line(tmp_path, text, message
         ("expected = (('test_loss', '0'),)", "values in another form; expected expected = (("),
         ("published = ((-1, 2.3, 0.1),)", "published[0]: a step below 0"),
         ("published = ((0, float('nan'), 0.1),)", "published[0]: a loss that is not finite"),
+        ("published = ((0, 2.3, float('nan')),)", "published[0]: a metric that is not finite"),
         ("published = ((0, 10**400, 0.1),)", "published[0]: a loss that is not finite"),
-        ("published = ((0, 2.3, 12),)", "published[0]: an accuracy that is no fraction of 1"),
         ("published = ((0, 2.3, 0.1), (50, None, 0.8), (0, 2.2, 0.2))", "published[2]: stands there twice; found 0"),
     ],
 )

@@ -33,12 +33,13 @@ def evaluate(arguments: Sequence[str]) -> int:
         folder, data = open_run_folder(options.run), options.data
         named = named_again(options.task, options.model, data)
         now, recorded, metrics = evaluate_run(folder, data.source, data.dir, named)
+    width = max(26, *map(len, [*now, *metrics]))
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else printable(f"summary.json says {recorded[name]}")
-        print(f"{name:26} {value}  ({same})")
+        print(f"{name:{width}} {value}  ({same})")
     print("\nof the test images, with 95 % bootstrap intervals")
     for name, (measured, interval) in metrics.items():
-        print(f"{name:26} {_with_interval(measured, *interval)}")
+        print(f"{name:{width}} {_with_interval(measured, *interval)}")
     return 0 if now == recorded else 1
 
 

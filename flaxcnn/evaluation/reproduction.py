@@ -13,6 +13,7 @@ from flaxcnn.config import Expectation, PublishedRow
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.evaluation.intervals import MeanInterval, mean_interval, prediction_interval
 from flaxcnn.evaluation.table import LoggedRow, markdown
+from flaxcnn.tasks import Metric
 
 _LOSS_DIGITS, _METRIC_DIGITS = 4, 2  # after the point, as papers print them
 _ABOUT_A_RUN = (
@@ -90,6 +91,14 @@ def require_reported(expected: Sequence[Expectation], names: Collection[str]) ->
         if each.metric not in names:
             fix = nearest(each.metric, names)
             raise ConfigError("expected of a number that no run reports", where=each.metric, fix=fix)
+
+
+def require_possible(published: Sequence[PublishedRow], name: str, metric: Metric) -> None:
+    """Raise ConfigError where a printed value is none that a metric, called so, can have: percent for a fraction."""
+    for number, row in enumerate(published):
+        value = row.test_metric
+        if metric.fraction and value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"no such {name}", where=f"published[{number}]", expected="a fraction of 1", found=value)
 
 
 def compared_rows(

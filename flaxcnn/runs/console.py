@@ -179,15 +179,17 @@ def _worded(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _shown(value: float, kind: Metric) -> str:
+def _shown(value: float | None, kind: Metric) -> str:
     """Return a metric's value: four decimals, and four digits of what is too small or too large for them."""
+    if value is None:
+        return "not defined"
     return f"{value:.4f}" if kind.fraction or value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _with_interval(summary: Mapping[str, Any], task: Task, name: str, of_all: str) -> str:
     """Return a metric of the test images, its unit and its interval."""
     kind, value, interval = task.metrics[name], summary[f"test_{name}"], summary.get(f"test_{name}_interval_95")
-    words = ["not defined" if value is None else _shown(value, kind), kind.unit, of_all]
+    words = [_shown(value, kind), "" if value is None else kind.unit, of_all]
     if interval is not None:
         low, high = (_shown(end, kind) for end in interval)
         over = " over groups" if summary.get("test_groups") else ""

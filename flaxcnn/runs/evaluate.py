@@ -137,7 +137,7 @@ class Evaluator:
             )
             for name, value in measured(task.scores(first), self.first, task.logged).items():
                 if name in task.logged:
-                    numbers[f"test_{name}_first_{self.first}"] = value
+                    numbers[f"test_{name}_first_{self.first}"] = value if math.isfinite(value) else None
         if validated is not None:
             numbers |= {
                 **{f"validation_{name}": value for name, value in validated.measures.items()},
@@ -147,12 +147,13 @@ class Evaluator:
         count = min(len(setup.train), len(of_test))
         train = self._sums(variables, self._place(setup.train.choose(np.arange(count))))
         main = task.logged[0]
-        better_by = train.measures[main] - test.measures[main]
+        ends = train.measures[main], test.measures[main]
+        better, worse = ends if task.metrics[main].higher_is_better else reversed(ends)
         numbers |= {
             **{f"train_{name}": value for name, value in train.measures.items()},
             "train_loss": train.mean_loss,
             "train_examples": count,
-            "generalization_gap": better_by if task.metrics[main].higher_is_better else -better_by,
+            "generalization_gap": better - worse,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
         self.clocks.evaluation += self._timeline.lap(at) - (self.clocks.compilation - compiled)
@@ -254,12 +255,13 @@ def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np
         scores = task.scores(predictions.predicted())
     except DataError:  # predictions that are not finite: said of the loss, which the caller checks
         return {f"test_{name}": value for name, value in sums.measures.items()} | {"test_loss": sums.mean_loss}
-    values = {**measured(scores, examples, names), **sums.measures}
+    scored = measured(scores, examples, names)
+    values = {**scored, **sums.measures}
     exact = set(task.counted) if groups_N is None else set()
     drawn = [name for name in names if name not in exact]
     intervals = bootstrap_intervals(scores, drawn, examples, groups_N=groups_N) if drawn else {}
     for name in names:
-        numbers[f"test_{name}"] = values[name] if math.isfinite(values[name]) else None
+        numbers[f"test_{name}"] = values[name] if math.isfinite(scored[name]) else None
         if name in exact:
             interval = binomial_interval(int(sums.statistics[task.counted[name]]), examples)
         else:

@@ -17,6 +17,7 @@ import jax
 
 from flaxcnn.config import Experiment, ExperimentFile, Mesh, to_json, with_data
 from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.evaluation.reproduction import require_possible
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
@@ -102,6 +103,8 @@ def run(
     experiment = given.named_in(with_data(experiment))
     setup = set_up(experiment, given=given)
     console = RunConsole(speaks=is_first()) if console is None else console
+    main = setup.task.logged[0]
+    require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
         parse_steps(profile, total_steps=setup.plan.total_steps)
     folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))

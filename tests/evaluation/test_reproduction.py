@@ -14,9 +14,11 @@ from flaxcnn.evaluation.reproduction import (
     outside_of_the_others,
     reported,
     reported_table,
+    require_possible,
     rows_table,
 )
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.tasks import Metric
 
 ACCURACIES = [0.97, 0.98, 0.984]
 SUMMARIES = [
@@ -122,3 +124,11 @@ def test_the_rows_table_has_dashes_where_nothing_was_printed_or_measured():
         *("0", "0", "2.3100", "2.1001 to 2.5409", "–", "–", "–", "–")  # exp(ln 2.31 ± 12.706 · 0.0061 · √1.5)
     ]
     assert lines[3].split("|")[-2].strip() == "0.83"
+
+
+def test_percent_printed_for_a_fraction_is_refused_and_any_number_of_another_metric_is_not():
+    rows = [PublishedRow(0, 2.3, None), PublishedRow(50, None, 1.0), PublishedRow(100, 0.5, 12)]
+    with pytest.raises(ConfigError) as refused:
+        require_possible(rows, "accuracy", Metric(higher_is_better=True, fraction=True))
+    assert (refused.value.where, refused.value.found) == ("published[2]", 12)
+    require_possible(rows, "rmse", Metric(higher_is_better=False))

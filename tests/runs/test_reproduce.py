@@ -142,6 +142,15 @@ def test_values_to_compare_with_are_checked_before_anything_is_trained(bound, fl
     assert not (tmp_path / "runs").exists()
 
 
+def test_percent_in_the_place_of_a_printed_accuracy_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
+    path = config(0.0)
+    path.write_text(path.read_text().replace("((0, 2.3, 0.1),)", "((0, 2.3, 12),)"))
+    done = flaxcnn("reproduce", path, "--seeds", 2, "--out", "both")
+    assert done.returncode == 2
+    assert "published[0]: no such accuracy; expected a fraction of 1, found 12" in done.stderr
+    assert not (tmp_path / "both").exists()
+
+
 def test_a_misspelt_expectation_shows_after_the_first_seed(config, flaxcnn, tmp_path):
     path = config(0.0)
     path.write_text(path.read_text().replace('test_accuracy"', 'test_acuracy"'))

@@ -9,8 +9,9 @@ from flaxcnn.config import Checkpoint, Data, Experiment, Logging, Training
 from flaxcnn.evaluation.table import Columns
 from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.running import Training as Running
 from flaxcnn.runs.setup import set_up
-from flaxcnn.runs.steps import Progress, run_steps
+from flaxcnn.runs.steps import run_steps
 from flaxcnn.training.loop import BlockRunner
 
 
@@ -35,34 +36,33 @@ def run(small_mnist, *, stop_after=None, **sections):
         checkpoint=sections.pop("checkpoint", Checkpoint(every=25)),
     )
     setup = set_up(dataclasses.replace(experiment, **sections))
-    progress, events = Progress(setup.first_state()), []
+    training, events = Running(setup, setup.first_state()), []
     runner = Recorded(
-        progress.state, setup.plan, setup.feeder(), wants_stop=lambda: len(events) > (stop_after or 10_000)
+        training.state, setup.plan, setup.feeder(), wants_stop=lambda: len(events) > (stop_after or 10_000)
     )
     runner.events = events
-    evaluator = Evaluator(setup, setup.model, progress.state.variables)
+    evaluator = Evaluator(setup, setup.model, training.state.variables)
 
     def save():
-        events.append(("save", progress.step))
-        assert int(progress.state.step) == progress.step  # the state is there to be read
+        events.append(("save", training.step))
+        assert int(training.state.step) == training.step  # the state is there to be read
 
     console = RunConsole(speaks=False)
     with console.training(setup.plan.total_steps, Columns(setup.task.logged)):
         run_steps(
-            progress,
-            setup,
+            training,
             runner,
             evaluator,
             log=lambda row: events.append(("log", row.step)),
             save=save,
             console=console,
         )
-    return events, progress, setup
+    return events, training, setup
 
 
 def test_the_next_block_is_started_before_the_numbers_of_the_last_one_are_read(small_mnist):
-    events, progress, setup = run(small_mnist)
-    assert progress.step == setup.plan.total_steps == 60
+    events, training, setup = run(small_mnist)
+    assert training.step == setup.plan.total_steps == 60
     starts = [step for event, step in events if event == "start"]
     assert [step for event, step in events if event == "finish"] == starts
     for this, following in itertools.pairwise(starts):
@@ -73,19 +73,19 @@ def test_the_next_block_is_started_before_the_numbers_of_the_last_one_are_read(s
 
 
 def test_where_a_row_decides_nothing_is_started_before_it_is_known(small_mnist):
-    events, progress, _ = run(
+    events, training, _ = run(
         small_mnist,
         data=Data(f"idx:{small_mnist}", validation=0.1),
         checkpoint=Checkpoint(every=1000, keep_best="validation_loss"),
     )
     for position, (event, step) in enumerate(events):
-        if event == "log" and step + 1 < progress.step:
+        if event == "log" and step + 1 < training.step:
             assert ("start", step + 1) in events[position:]
 
 
 @pytest.mark.parametrize("after", [2, 3, 8, 9, 10])
 def test_a_stop_ends_with_a_saved_state_and_at_most_one_more_block(small_mnist, after):
-    events, progress, _ = run(small_mnist, stop_after=after)
+    events, training, _ = run(small_mnist, stop_after=after)
     assert len([event for event, _ in events[after + 1 :] if event == "start"]) <= 1
-    assert events[-1] == ("save", progress.step)
-    assert 0 < progress.step < 60
+    assert events[-1] == ("save", training.step)
+    assert 0 < training.step < 60

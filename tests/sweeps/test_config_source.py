@@ -19,6 +19,7 @@ from flaxcnn.config import (
     Model,
     Optimizer,
     Schedule,
+    Task,
     Training,
     load_experiment,
 )
@@ -46,6 +47,8 @@ def build(section, values):
 
 EXPERIMENTS = {
     "data": some(Data, source=st.text(), dir=st.text(), validation=st.just(0.1), workers=st.integers(0, 9)),
+    "task": st.sampled_from([{}, {"name": "regression", "loss": "absolute"}]).map(lambda values: Task(**values))
+    | st.lists(st.text(), max_size=3).map(lambda heads: Task(name="several", heads=tuple(heads))),
     "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 3e38)),
     "model": some(Model, name=st.text(), dropout=numbers(0, 1, exclude_max=True), dtype=st.just("bfloat16")),
     "optimizer": st.sampled_from(["adamw", "sgd"]).flatmap(
@@ -95,8 +98,9 @@ SHOWN = {
     "one_weight": Experiment(training=Training(class_weights=(1.0,))),
     "long": Experiment(data=Data(source="idx:/" + 120 * "x"), training=LONG),
     "all": Experiment(
-        Data(validation=0.1), Augmentation(flip=0.5), Model(name="small_cnn"), Optimizer(name="adamw"),
-        Schedule(name="cosine"), LONG, Logging(every=5), Checkpoint(keep=1), Mesh(data=1),
+        Data(validation=0.1), Task(name="several", heads=("a=classification",)), Augmentation(flip=0.5),
+        Model(name="small_cnn"), Optimizer(name="adamw"), Schedule(name="cosine"), LONG, Logging(every=5),
+        Checkpoint(keep=1), Mesh(data=1),
     ),
 }  # fmt: skip
 

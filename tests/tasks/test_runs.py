@@ -34,7 +34,9 @@ def split_of(examples, seed, make):
     images = generator.integers(0, 60, (examples, 16, 16, 1))
     for image, number, much in zip(images, row, bright, strict=True):
         image[5 * number : 5 * number + 5] += int(60 + 130 * much)
-    return Split(images.astype(np.uint8), make(row, bright), groups=(np.arange(examples) // 4).astype(np.int32))
+    return Split(
+        images.astype(np.uint8), make(row, bright), groups=(1000 * seed + np.arange(examples) // 4).astype(np.int32)
+    )
 
 
 def labels(row, bright):
@@ -112,11 +114,14 @@ def grams_run(trained):
 def both_run(trained):
     task = config.Task(name="several", heads=("amount=regression:0.5", "kind=classification"))
     checkpoint = config.Checkpoint(keep_best="validation_kind_accuracy", final="best")
-    return trained(experiment_of("both", task, checkpoint=checkpoint))
+    logging = config.Logging(every=8, test_examples=1)  # it has no kind, and one image no spread of amounts
+    return trained(experiment_of("both", task, checkpoint=checkpoint, logging=logging))
 
 
 def read(folder, name="summary.json"):
-    return json.loads((folder / name).read_text(encoding="utf-8"))
+    text = (folder / name).read_text(encoding="utf-8")
+    assert "NaN" not in text
+    return json.loads(text)
 
 
 def rows_of(folder):
@@ -176,6 +181,13 @@ def test_several_heads_are_measured_each_on_the_images_with_its_target(both_run)
         *("curves.png", "amount_predicted.png", "amount_residuals.png"),
         *("kind_confusion.png", "kind_mistakes.png"),
     }
+
+
+def test_what_the_first_test_images_do_not_define_is_null_and_in_the_log_a_finite_number(both_run):
+    summary = read(both_run)
+    assert (summary["test_kind_accuracy_first_1"], summary["test_amount_r2_first_1"]) == (None, None)
+    assert summary["test_amount_mae_first_1"] > 0
+    assert all(np.isfinite([value for value in row.values() if value is not None]).all() for row in rows_of(both_run))
 
 
 def test_a_run_ends_with_the_weights_that_are_best_by_a_heads_metric(both_run):

@@ -10,7 +10,7 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, refuse_links, remove
 from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.runs.environment import versions
-from flaxcnn.runs.setup import Setup
+from flaxcnn.runs.running import Training
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, DamagedCheckpointError, Metadata
 
@@ -76,20 +76,19 @@ class TrialStates:
     def save(
         self,
         number: int,
-        setup: Setup,
+        training: Training,
         state: TrainState,
-        step: int,
         seconds: float,
         reports: Mapping[int, float],
         *,
         ends_rung: bool,
     ) -> None:
         """Save a trial's state; raises RunFolderError where it cannot be written."""
-        experiment = setup.experiment
+        setup, step = training.setup, training.step
         metadata = Metadata(
             step=step,
             epoch=setup.plan.epoch(step),
-            config=_as_json(experiment),
+            config=_as_json(setup.experiment),
             contract_digest=setup.checked.contract_digest,
             data_digests=dict(setup.dataset.digests),
             versions=versions(),

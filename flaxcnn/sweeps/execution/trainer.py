@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import FlaxcnnError, RunFolderError
+from flaxcnn.runs.running import Diverged, Training
 from flaxcnn.runs.setup import Loaded, Setup, load, set_up
 from flaxcnn.sweeps.execution.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
 from flaxcnn.sweeps.execution.states import TrialStates
@@ -66,26 +67,30 @@ class Watch(NamedTuple):
 
 @dataclass
 class _Lane:
-    """A trial while it is trained."""
+    """A trial while it is trained: a training up to the end of its rung."""
 
     number: int
-    setup: Setup
-    state: TrainState | None  # until it is put into its lane
-    step: int
+    training: Training  # its state is with the program's lanes while it is in one
     end: int
-    seconds: float = 0.0
     reports: dict[int, float] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
-        plan = self.setup.plan
-        pause = min(self.end, *((self.step // every + 1) * every for every in (plan.log_every, plan.save_every)))
-        return Position(plan, self.setup.experiment.training.seed, self.step, pause)
+        setup, step = self.training.setup, self.training.step
+        plan = setup.plan
+        pause = min(self.end, *((step // every + 1) * every for every in (plan.log_every, plan.save_every)))
+        return Position(plan, setup.experiment.training.seed, step, pause)
 
     @property
     def due(self) -> bool:
         """Whether the metric is measured here: every so many steps, and at the rung's end."""
-        return self.step == self.end or (self.step > 0 and self.step % self.setup.plan.log_every == 0)
+        step = self.training.step
+        return step == self.end or (step > 0 and step % self.training.setup.plan.log_every == 0)
+
+    @property
+    def seconds(self) -> float:
+        """What its steps and its measurements took."""
+        return self.training.clocks.train + self.training.clocks.evaluation
 
 
 class Trainer:
@@ -126,11 +131,11 @@ class Trainer:
             except FlaxcnnError as error:
                 yield Outcome(assignment.number, None, str(error), 0.0)
                 continue
-            ready.setdefault(bucket_of(lane.setup), []).append((assignment, lane))
+            ready.setdefault(bucket_of(lane.training.setup), []).append((assignment, lane))
         for group in ready.values():
             # All at once, the longest lane decides: those with as much to do go together.
-            group.sort(key=lambda each: each[1].end - each[1].step)
-            most = self._cohorts.most_lanes(group[0][1].setup)
+            group.sort(key=lambda each: each[1].end - each[1].training.step)
+            most = self._cohorts.most_lanes(group[0][1].training.setup)
             for first in range(0, len(group), most):
                 if not self._watch.wants_stop():
                     yield from self._train_cohort(group[first : first + most])
@@ -140,19 +145,20 @@ class Trainer:
         experiment = assignment.experiment
         setup = self.set_up(experiment)
         total = setup.plan.total_steps
-        lane = _Lane(assignment.number, setup, None, 0, _steps(assignment.fraction, total))
+        training = Training(setup, None)
+        lane = _Lane(assignment.number, training, _steps(assignment.fraction, total))
         kept = self._states.newest(assignment.number, experiment, lane.end, setup.state_target())
         if kept is not None:
-            lane.state, lane.step, lane.reports = kept.state, kept.step, dict(kept.reports)
+            training.state, training.step, lane.reports = kept.state, kept.step, dict(kept.reports)
             for step, value in lane.reports.items():  # whoever trained it may not have come to tell
                 self._watch.report(lane.number, step, value)
         elif assignment.parent is None:
-            lane.state = setup.first_state()
+            training.state = setup.first_state()
         else:
-            lane.step = _steps(assignment.parent_fraction, total)
-            parent = self._states.at_rung(assignment.parent, lane.step, setup.state_target())
-            lane.state = inherit(parent, setup.first_state())
-            self._save(lane, lane.state)
+            training.step = _steps(assignment.parent_fraction, total)
+            parent = self._states.at_rung(assignment.parent, training.step, setup.state_target())
+            training.state = inherit(parent, setup.first_state())
+            self._save(lane, training.state)
         return lane
 
     def _train_cohort(self, cohort: list[tuple[Assignment, _Lane]]) -> Iterator[Outcome]:
@@ -166,7 +172,7 @@ class Trainer:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            self._cohorts.run_alone(cohort[0][1].setup)
+            self._cohorts.run_alone(cohort[0][1].training.setup)
             if len(cohort) == 1:
                 yield Outcome(cohort[0][0].number, None, f"out of memory: {error}".splitlines()[0], 0.0)
                 return
@@ -176,16 +182,15 @@ class Trainer:
 
     def _run(self, cohort: list[_Lane]) -> Iterator[Outcome]:
         """Run a cohort until each of its trials has ended its rung, or is to stop."""
-        program = self._cohorts.program(cohort[0].setup, len(cohort))
+        program = self._cohorts.program(cohort[0].training.setup, len(cohort))
         with closing(program.lanes):
             yield from self._run_in(program, cohort)
 
     def _run_in(self, program: Program, cohort: list[_Lane]) -> Iterator[Outcome]:
         active = dict(enumerate(cohort))
         for index, lane in active.items():
-            assert lane.state is not None, "prepared with a state"
-            program.lanes.put(index, lane.state)
-            lane.state = None
+            program.lanes.put(index, lane.training.current)
+            lane.training.state = None
         yield from self._look(program, active, stopping=False)
         while active:
             started = time.perf_counter()
@@ -202,15 +207,16 @@ class Trainer:
         """Count the steps of a block, and share its seconds among the lanes that made them; yield those that failed."""
         seconds = (time.perf_counter() - started) / max(1, sum(len(block.losses) for block in blocks.values()))
         for index, block in blocks.items():
-            lane, steps = active[index], len(block.losses)
-            lane.step += steps - (not block.finite)
-            lane.seconds += steps * seconds
-            self._watch.progress(lane.number, lane.step, lane.setup.plan.total_steps)
-            if not block.finite:
-                where = f"step {lane.step:,}, epoch {lane.setup.plan.epoch(lane.step)}"
-                loss = f"loss {block.losses[-1]:g}" if len(block.losses) else "no step was made"
-                reason = f"{where}: the loss, its gradient or the update is not finite; {loss}"
-                yield self._ended(active, index, None, reason)
+            lane, failed = active[index], ""
+            try:
+                lane.training.count(block.losses, len(block.losses) * seconds, finite=block.finite)
+            except Diverged as diverged:
+                where = f"step {diverged.step:,}, epoch {diverged.epoch}"
+                loss = "no step was made" if diverged.loss is None else f"loss {diverged.loss:g}"
+                failed = f"{where}: the loss, its gradient or the update is not finite; {loss}"
+            self._watch.progress(lane.number, lane.training.step, lane.training.setup.plan.total_steps)
+            if failed:
+                yield self._ended(active, index, None, failed)
 
     def _look(self, program: Program, active: dict[int, _Lane], *, stopping: bool) -> Iterator[Outcome]:
         """Measure and save the trials that are due, and yield those that ended their rung."""
@@ -220,18 +226,18 @@ class Trainer:
         # All are started before the first one is waited for.
         started = {index: program.evaluator.start_row(state.variables) for index, state in due.items()}
         for index, lane in list(active.items()):
-            value = None
+            value, step = None, lane.training.step
             if index in started:
                 at = time.perf_counter()
                 value = program.evaluator.finish_row(started[index])[self._metric]
-                lane.seconds += time.perf_counter() - at
+                lane.training.clocks.evaluation += time.perf_counter() - at
                 if value is None or not math.isfinite(value):
-                    yield self._ended(active, index, None, f"step {lane.step:,}: {self._metric} is {value}")
+                    yield self._ended(active, index, None, f"step {step:,}: {self._metric} is {value}")
                     continue
-                self._watch.report(lane.number, lane.step, value)
-                lane.reports[lane.step] = value
-            ends = lane.step == lane.end
-            if ends or stopping or (lane.step and lane.setup.plan.saved(lane.step)):
+                self._watch.report(lane.number, step, value)
+                lane.reports[step] = value
+            ends = step == lane.end
+            if ends or stopping or (step and lane.training.setup.plan.saved(step)):
                 self._save(lane, due.get(index) or program.lanes.take(index), ends_rung=ends)
             if ends:
                 yield self._ended(active, index, value)
@@ -241,8 +247,7 @@ class Trainer:
         return Outcome(lane.number, value, reason, lane.seconds)
 
     def _save(self, lane: _Lane, state: TrainState, *, ends_rung: bool = False) -> None:
-        seconds, reports = lane.seconds, lane.reports
-        self._states.save(lane.number, lane.setup, state, lane.step, seconds, reports, ends_rung=ends_rung)
+        self._states.save(lane.number, lane.training, state, lane.seconds, lane.reports, ends_rung=ends_rung)
 
 
 def inherit(parent: TrainState, child: TrainState) -> TrainState:
