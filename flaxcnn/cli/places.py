@@ -10,7 +10,8 @@ class DataPlace:
     """Where the run's data lie now, if they were moved; their digests are checked."""
 
     source: str | None = None
-    """As --data.source of train; None for what the run recorded. Your own, FILE.py:NAME, is named again."""
+    """As --data.source of train; None for what the run recorded. Your own, FILE.py:NAME, is named again.
+    --data is short for it."""
     dir: str | None = None
     """As --data.dir of train; None for what the run recorded."""
 
@@ -30,7 +31,8 @@ class ModelPlace:
     """Your own model, named again: a run's folder never makes a command import code."""
 
     name: str | None = None
-    """FILE.py:NAME, as --model.name of train; its digest is checked. None for a model of the library."""
+    """FILE.py:NAME, as --model.name of train; its digest is checked. None for a model of the library. --model is short
+    for it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class TaskPlace:
     """Your own task, named again: a run's folder never makes a command import code."""
 
     name: str | None = None
-    """FILE.py:NAME, as --task.name of train; its digest is checked. None for a task of the library."""
+    """FILE.py:NAME, as --task.name of train; its digest is checked. None for a task of the library. --task is short
+    for it."""
     heads: tuple[str, ...] = ()
     """NAME=FILE.py:NAME, as --task.heads of train, for each head whose task is your own."""
 
