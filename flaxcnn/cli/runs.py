@@ -44,11 +44,11 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 
 def _with_interval(measured: float, low: float, high: float) -> str:
-    """Return a metric with its interval, or in words why it has none; only those that rank classes may be undefined."""
+    """Return a metric with its interval, or in words why it has none."""
     if math.isnan(measured):
-        return "not defined: the test images are all of one class, and it takes two to tell them apart"
+        return "not defined for these test images: their targets are all alike"
     if math.isnan(low):
-        return f"{measured:.4f}  no interval: each resample of the test images is of one class"
+        return f"{measured:.4f}  no interval: the targets of each resample of the test images are all alike"
     return f"{measured:.4f}  {low:.4f} to {high:.4f}"
 
 

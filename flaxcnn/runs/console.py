@@ -155,12 +155,16 @@ def _final_lines(summary: Mapping[str, Any], task: Task, first: int, folder: Pat
     if summary["weights_step"] != summary["steps"]:
         lines.append(("weights", f"of step {summary['weights_step']:,}, the best one"))
     first_metric, *others = dict.fromkeys((*task.reported, *task.logged))
-    of_all = f"on all {summary['test_examples']:,}, each exactly once"
-    lines.append((f"test {_worded(first_metric)}", _with_interval(summary, task, first_metric, of_all)))
+    lines.append(
+        (f"test {_worded(first_metric)}", _with_interval(summary, task, first_metric, _over(summary, first_metric)))
+    )
     if first and first_metric in task.logged:
         value = summary[f"test_{first_metric}_first_{first}"]
         lines.append(("", f"{_shown(value, task.metrics[first_metric])} on the first {first:,}"))
-    lines += [(f"test {_worded(name)}", _with_interval(summary, task, name, "")) for name in others]
+    for name in others:
+        over = _over(summary, name)
+        shown = _with_interval(summary, task, name, "" if over == _over(summary, first_metric) else over)
+        lines.append((f"test {_worded(name)}", shown))
     logged = task.logged[0]
     kind, named = task.metrics[logged], f" {_worded(logged)}" if others else ""
     if f"validation_{logged}" in summary:
@@ -173,6 +177,15 @@ def _final_lines(summary: Mapping[str, Any], task: Task, first: int, folder: Pat
         f"evaluation {summary['eval_seconds']:.1f}, compilation {summary['compile_seconds']:.1f}"
     )
     return [*lines, ("test loss", f"{summary['test_loss']:.4f}"), ("time", times), ("folder", str(folder))]
+
+
+def _over(summary: Mapping[str, Any], metric: str) -> str:
+    """Return over which test images a metric is: all, or those that have the target of its head."""
+    for key, count in summary.items():
+        head = key.removeprefix("test_").removesuffix("_examples")
+        if key == f"test_{head}_examples" and metric.startswith(f"{head}_") and count < summary["test_examples"]:
+            return f"on the {count:,} of {summary['test_examples']:,} that have a target, each exactly once"
+    return f"on all {summary['test_examples']:,}, each exactly once"
 
 
 def _worded(name: str) -> str:

@@ -268,6 +268,8 @@ def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np
             interval = intervals[name]
         if all(map(math.isfinite, interval)):
             numbers[f"test_{name}_interval_95"] = list(interval)
+    for beginning, count in task.examples(sums.statistics).items():
+        numbers[f"test_{beginning}_examples"] = count
     if groups_N is not None:
         numbers["test_groups"] = len(np.unique(groups_N))
     numbers["test_loss"] = sums.mean_loss

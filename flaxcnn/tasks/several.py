@@ -181,6 +181,10 @@ class Several(Task):
             found |= {f"{head.name}_{name}": value for name, value in head.task.measures(shares, 1).items()}
         return found
 
+    def examples(self, sums: Mapping[str, Any]) -> dict[str, int]:
+        """Return for each head how many examples have its target."""
+        return {head.name: int(sums[f"{head.name}.present"]) for head in self.heads}
+
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
         """Return those of all heads, also for examples that lack their targets."""
         found: dict[str, Any] = {}

@@ -193,6 +193,10 @@ class Task(abc.ABC):
         NumPy's and JAX's and numbers know; and finite, whatever the sums.
         """
 
+    def examples(self, sums: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many examples some of the metrics are over, where not all are: by the beginning of their names."""
+        return {}
+
     @abc.abstractmethod
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
         """Return the predictions of each example, arrays (B, ...) of a fixed size, by name."""
