@@ -10,6 +10,8 @@ import io
 import os
 import re
 import select
+import shlex
+import shutil
 import sys
 from contextlib import suppress
 
@@ -121,3 +123,9 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     letter = error.object[error.start]
     raw = ord(letter) - 0xDC00
     return (f"\\x{raw:02x}" if 0x80 <= raw <= 0xFF else _SPELT.get(letter, "?")), error.start + 1
+
+
+def command(*words: object) -> str:
+    """Return a command of this library as it can be pasted into the shell that started this process."""
+    door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
+    return shlex.join([*door, *map(str, words)])

@@ -1,7 +1,5 @@
 """What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
 
-import shlex
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,14 +14,9 @@ from flaxcnn.errors import printable
 from flaxcnn.evaluation.table import Columns, LoggedRow, column_widths
 from flaxcnn.runs.setup import Setup
 from flaxcnn.tasks import Metric, Task
+from flaxcnn.terminal import command
 
 _TABLE_WIDTH = 100  # of the table, where a task has more metrics than one
-
-
-def command(*words: object) -> str:
-    """Return a command of this library as it can be pasted into the shell that started this process."""
-    door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
-    return shlex.join([*door, *map(str, words)])
 
 
 class RunConsole:

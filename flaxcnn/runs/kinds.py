@@ -4,6 +4,8 @@ import os
 from enum import StrEnum
 from pathlib import Path
 
+from flaxcnn.terminal import command
+
 LOCK = ".lock"  # the first file that a run makes; a copy may lack it
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
 STEP = "step.json"  # the step at which a run diverged
@@ -37,8 +39,6 @@ def kind_of(folder: Path) -> Kind | None:
 
 def use_of(kind: Kind, folder: Path) -> str:
     """Return what can be done with a folder, for an error where something else was asked."""
-    from flaxcnn.runs.console import command  # with JAX, for an error only
-
     if kind is Kind.RUN:
         return f"go on with it, if it is not complete, with: {command('resume', folder)}"
     if kind is Kind.CRASH:

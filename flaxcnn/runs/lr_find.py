@@ -26,11 +26,12 @@ from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
 from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.changes import changes
-from flaxcnn.runs.console import RunConsole, command
+from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.folder import RunFolder
 from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.stop import StopRequest
+from flaxcnn.terminal import command
 from flaxcnn.training import TrainState
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.placement import Placement

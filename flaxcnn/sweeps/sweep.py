@@ -14,7 +14,6 @@ from typing import Any, TypedDict
 from flaxcnn.config import Experiment, with_data
 from flaxcnn.errors import ConfigError, RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, user_path
-from flaxcnn.runs.console import command
 from flaxcnn.runs.folder import PARTIAL, RunFolder
 from flaxcnn.runs.kinds import SWEEP, kind_of
 from flaxcnn.runs.record import ENVIRONMENT
@@ -39,6 +38,7 @@ from flaxcnn.sweeps.searchers import CMAES, GP, TPE
 from flaxcnn.sweeps.space import with_params
 from flaxcnn.sweeps.study import Study, file_url
 from flaxcnn.sweeps.trials import Status, Trial
+from flaxcnn.terminal import command
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
 _LANES = 8  # where proposals do not wait for results
