@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flaxcnn.config import load_experiment
 from flaxcnn.errors import FlaxcnnError
-from flaxcnn.runs.reproduce import reproduce
+from flaxcnn.runs.tools.reproduce import reproduce
 
 SEEDS = {"paper_mnist": 10, "mnist_fast": 5, "mnist_best": 5, "fashion_mnist": 3}
 DOCS = Path(__file__).parents[1] / "docs"

@@ -14,7 +14,7 @@ import pytest
 from flaxcnn.files import sync
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.pictures import PictureError, drawn
-from flaxcnn.runs.environment import environment
+from flaxcnn.runs.folder.environment import environment
 from flaxcnn.tasks.classification.pictures import draw_confusion
 from flaxcnn.terminal import _Output
 from tests.conftest import CHECKOUT

@@ -15,7 +15,7 @@ from flaxcnn.contracts.commands import find_module, parse_input_shape
 from flaxcnn.data import load
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 from flaxcnn.processes.options import split_address
-from flaxcnn.runs.profile import operations_of, parse_steps, place_of
+from flaxcnn.runs.output.profile import operations_of, parse_steps, place_of
 from flaxcnn.sweeps.execution.ray_cluster import require_listener
 from tests.answered import answered
 

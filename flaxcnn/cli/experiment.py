@@ -31,7 +31,7 @@ def load_config(load: Callable[[str], Loaded], name: str) -> Loaded:
     try:
         return load(name)
     except ConfigError as error:
-        from flaxcnn.runs.kinds import kind_of, use_of
+        from flaxcnn.runs.folder.kinds import kind_of, use_of
 
         kind = kind_of(Path(name))
         if kind is None:
@@ -65,7 +65,7 @@ def with_batch_size(experiment: Experiment, asked: BatchSize, out: str | None = 
     if asked != "auto":
         size = experiment.training.batch_size if asked is None else asked
         return replace(experiment, training=replace(experiment.training, batch_size=size))
-    from flaxcnn.runs.batch_size import auto_batch_size
+    from flaxcnn.runs.tools.batch_size import auto_batch_size
 
     training = replace(experiment.training, batch_size=auto_batch_size(experiment, out))
     return replace(experiment, training=training)

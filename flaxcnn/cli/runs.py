@@ -28,7 +28,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, arguments, program="flaxcnn evaluate")
     with computing():
         from flaxcnn.runs.evaluate import evaluate_run
-        from flaxcnn.runs.folder import open_run_folder
+        from flaxcnn.runs.folder.run_folder import open_run_folder
 
         folder, data = open_run_folder(options.run), options.data
         named = named_again(options.task, options.model, data)
@@ -68,8 +68,8 @@ def compare(arguments: Sequence[str]) -> int:
     options = parse(CompareOptions, arguments, program="flaxcnn compare")
     from flaxcnn.evaluation.comparison import compare, describe
     from flaxcnn.evaluation.predictions import load_predictions
-    from flaxcnn.runs.folder import open_run_folder
-    from flaxcnn.runs.record import read_config, require_same_test_images
+    from flaxcnn.runs.folder.record import read_config, require_same_test_images
+    from flaxcnn.runs.folder.run_folder import open_run_folder
     from flaxcnn.tasks import create_task
 
     names = (options.run_a, options.run_b)
@@ -97,8 +97,8 @@ def replay(arguments: Sequence[str]) -> int:
     """Repeat the step at which a run diverged, and say in which layer."""
     options = parse(ReplayOptions, arguments, program="flaxcnn replay")
     with computing():
-        from flaxcnn.runs.crash import replay
-        from flaxcnn.runs.folder import open_crash_folder
+        from flaxcnn.runs.folder.run_folder import open_crash_folder
+        from flaxcnn.runs.output.crash import replay
 
         folder, data = open_crash_folder(options.crash), options.data
         named = named_again(options.task, options.model, data)

@@ -64,7 +64,7 @@ def resume(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     options = parse(ResumeOptions, arguments, program="flaxcnn resume")
     with computing(options.processes):
-        from flaxcnn.runs.folder import open_run_folder
+        from flaxcnn.runs.folder.run_folder import open_run_folder
         from flaxcnn.runs.train import resume
 
         folder, data, mesh = open_run_folder(options.run), options.data, options.mesh
@@ -89,7 +89,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     options = parse(ReproduceOptions, arguments, program="flaxcnn reproduce")
     file = load_config(load_experiment, options.config)
     with computing():
-        from flaxcnn.runs.reproduce import reproduce
+        from flaxcnn.runs.tools.reproduce import reproduce
 
         return reproduce(file, options.seeds, options.out)
 
@@ -120,7 +120,7 @@ def lr_find(arguments: Sequence[str]) -> int:
     """Find a learning rate by one step at each of many."""
     file, options = parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find", load_trained)
     with computing():
-        from flaxcnn.runs.lr_find import lr_find
+        from flaxcnn.runs.tools.lr_find import lr_find
 
         experiment = with_batch_size(options.experiment, options.batch_size)
         low, high, steps = options.low, options.high, options.steps

@@ -19,10 +19,10 @@ from flaxcnn.evaluation.sums import predict
 from flaxcnn.jax_settings import pinned
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
-from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import saved_variables
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import METRICS, SUMMARY, read_rows, read_summary
+from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_rows, read_summary
+from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.running import Hook
 from flaxcnn.runs.setup import Given, Setup
 from flaxcnn.runs.train import run

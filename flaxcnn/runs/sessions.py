@@ -12,11 +12,10 @@ from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.files import refuse_links
 from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.processes import gather, together
-from flaxcnn.runs.changes import Change, allowed_changes
 from flaxcnn.runs.choice import higher_is_better
-from flaxcnn.runs.environment import environment, hardware, versions
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import (
+from flaxcnn.runs.folder.changes import Change, allowed_changes
+from flaxcnn.runs.folder.environment import environment, hardware, versions
+from flaxcnn.runs.folder.record import (
     ENVIRONMENT,
     LAYERS,
     METRICS,
@@ -30,6 +29,7 @@ from flaxcnn.runs.record import (
     require_same_data,
     write_config,
 )
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.running import Clocks, Training
 from flaxcnn.runs.setup import Setup
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
-from flaxcnn.runs.console import RunConsole
 from flaxcnn.runs.evaluate import Evaluator, StartedRow
-from flaxcnn.runs.profile import Profiler
+from flaxcnn.runs.output.console import RunConsole
+from flaxcnn.runs.output.profile import Profiler
 from flaxcnn.runs.running import Hook, Moment, Training
 from flaxcnn.training import TrainState
 from flaxcnn.training.loop import MOST_STEPS, Block, BlockRunner, Started

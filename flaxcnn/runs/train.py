@@ -22,23 +22,23 @@ from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
 from flaxcnn.runs.cautions import cautions
-from flaxcnn.runs.console import RunConsole
-from flaxcnn.runs.crash import leave_crash
-from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
-from flaxcnn.runs.folder import RunFolder, as_line, make_run_folder
-from flaxcnn.runs.lock import locked
+from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.folder.lock import locked
+from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_config
+from flaxcnn.runs.folder.run_folder import RunFolder, as_line, make_run_folder
+from flaxcnn.runs.folder.weights import save_weights, sha256_of, sha256_of_state
 from flaxcnn.runs.named import NOTHING, Named, options_again
-from flaxcnn.runs.profile import Profiler, describe, parse_steps, read_operations
-from flaxcnn.runs.record import METRICS, SUMMARY, read_config
-from flaxcnn.runs.report import comparable, draw_first_batch, write_report
+from flaxcnn.runs.output.console import RunConsole
+from flaxcnn.runs.output.crash import leave_crash
+from flaxcnn.runs.output.profile import Profiler, describe, parse_steps, read_operations
+from flaxcnn.runs.output.report import comparable, draw_first_batch, write_report
+from flaxcnn.runs.output.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.running import Clocks, Diverged, Hook, Training
 from flaxcnn.runs.sessions import Session
 from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Setup, set_up
 from flaxcnn.runs.steps import run_steps
 from flaxcnn.runs.stop import StopRequest
-from flaxcnn.runs.tensorboard import EventFiles, require_tensorboard
-from flaxcnn.runs.weights import save_weights, sha256_of, sha256_of_state
 from flaxcnn.training.checkpoints import import_orbax
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.timeline import Timeline

@@ -14,9 +14,9 @@ from typing import Any, TypedDict
 from flaxcnn.config import Experiment, with_data
 from flaxcnn.errors import ConfigError, RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, user_path
-from flaxcnn.runs.folder import PARTIAL, RunFolder
-from flaxcnn.runs.kinds import SWEEP, kind_of
-from flaxcnn.runs.record import ENVIRONMENT
+from flaxcnn.runs.folder.kinds import SWEEP, kind_of
+from flaxcnn.runs.folder.record import ENVIRONMENT
+from flaxcnn.runs.folder.run_folder import PARTIAL, RunFolder
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.sweeps.confirm import confirmation_of
 from flaxcnn.sweeps.execution.decisions import budget_of, scheduler_of

@@ -11,9 +11,9 @@ from flaxcnn.contracts import derive_contract
 from flaxcnn.evaluation.comparison import compare
 from flaxcnn.evaluation.predictions import load_predictions
 from flaxcnn.models import create
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config, read_environment, read_rows, read_summary
-from flaxcnn.runs.weights import load_weights
+from flaxcnn.runs.folder.record import read_config, read_environment, read_rows, read_summary
+from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.folder.weights import load_weights
 from flaxcnn.tasks import Classification
 from tests.fuzz.mutations import count, hold, mutated_bytes, mutated_json
 

@@ -17,8 +17,8 @@ from flaxcnn.data import Loader, epoch_order, load, load_idx_folder
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.predictions import load_predictions
 from flaxcnn.files.user_code import load_outside
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config, write_config
+from flaxcnn.runs.folder.record import read_config, write_config
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import TASKS, Predicted, create_task
 from tests.many_processes import held_port

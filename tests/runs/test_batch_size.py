@@ -8,9 +8,9 @@ import pytest
 
 from flaxcnn.config import Data, Experiment, Mesh, Training
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.batch_size import _of_size, account_of, auto_batch_size, largest_batch, prove
-from flaxcnn.runs.host_memory import host_memory
 from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.tools.batch_size import _of_size, account_of, auto_batch_size, largest_batch, prove
+from flaxcnn.runs.tools.host_memory import host_memory
 
 pytestmark = pytest.mark.sweeps
 
@@ -111,7 +111,7 @@ def test_a_number_is_short_for_the_options_own_name(flaxcnn, small_mnist, tmp_pa
 LESS_THAN_SAID = """
 import resource
 from flaxcnn.config import Experiment, Training
-from flaxcnn.runs.batch_size import largest_batch, prove
+from flaxcnn.runs.tools.batch_size import largest_batch, prove
 from flaxcnn.runs.setup import set_up
 
 setup = set_up(Experiment(training=Training(batch_size=1)))

@@ -9,7 +9,7 @@ from rich.console import Console
 from flaxcnn import config
 from flaxcnn.config import PublishedRow
 from flaxcnn.evaluation.table import Columns, LoggedRow
-from flaxcnn.runs.console import RunConsole
+from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.tasks import create_task
 
 CLASSES, LABELS, NUMBERS = (config.Task(name=name) for name in ("classification", "multilabel", "regression"))

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.runs.folder import RunFolder, make_run_folder, open_run_folder
-from flaxcnn.runs.lock import locked
+from flaxcnn.runs.folder.lock import locked
+from flaxcnn.runs.folder.run_folder import RunFolder, make_run_folder, open_run_folder
 
 
 def test_runs_are_numbered_after_the_largest_of_their_config(tmp_path):

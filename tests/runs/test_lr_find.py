@@ -15,7 +15,8 @@ from PIL import Image
 
 from flaxcnn.config import Checkpoint, Data, Experiment, Schedule, Training, load_experiment
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.lr_find import (
+from flaxcnn.runs.setup import set_up
+from flaxcnn.runs.tools.lr_find import (
     RangeTest,
     diverged,
     learning_rates,
@@ -24,7 +25,6 @@ from flaxcnn.runs.lr_find import (
     suggest,
     with_constant_rate,
 )
-from flaxcnn.runs.setup import set_up
 
 pytestmark = pytest.mark.sweeps
 

@@ -13,7 +13,7 @@ from flaxcnn.data import load as load_data
 from flaxcnn.data import split_validation
 from flaxcnn.errors import RunFolderError
 from flaxcnn.runs.evaluate import evaluate_run
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from tests.data.prepared_sets import as_examples, drawings, features, prepare
 from tests.runs.test_train import forward
 

@@ -13,8 +13,8 @@ from flaxcnn.contracts.commands import show, write
 from flaxcnn.errors import ConfigError, ContractError
 from flaxcnn.files.user_code import load_outside
 from flaxcnn.models import create, create_checked
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config, write_config
+from flaxcnn.runs.folder.record import read_config, write_config
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import set_up
 from tests.own_models import write_own_models
 from tests.runs.test_faults import ended_well, same_bits, start, summary, uninterrupted  # noqa: F401

@@ -9,7 +9,7 @@ import pytest
 from flaxcnn.cli.experiment import load_trained, parse_experiment
 from flaxcnn.cli.training import TrainOptions
 from flaxcnn.data import load, split_validation
-from flaxcnn.runs.changes import changes
+from flaxcnn.runs.folder.changes import changes
 
 RECIPE = (
     *("--training.batch_size", 50, "--training.epochs", 6, "--logging.every", 4, "--data.validation", 0.2),

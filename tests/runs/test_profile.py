@@ -13,7 +13,7 @@ import pytest
 
 from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.models.paper_cnn import PaperCNN
-from flaxcnn.runs.profile import Profiler, describe, operations_of, parse_steps, place_of, read_operations
+from flaxcnn.runs.output.profile import Profiler, describe, operations_of, parse_steps, place_of, read_operations
 from flaxcnn.training import adam, create_state
 from flaxcnn.training.feed import Resident
 from flaxcnn.training.step import train_block
@@ -196,7 +196,7 @@ def test_a_trace_that_cannot_be_written_ends_no_run_and_is_said(tmp_path):
     program = f"""
 from pathlib import Path
 import jax.numpy as jnp
-from flaxcnn.runs.profile import Profiler, describe
+from flaxcnn.runs.output.profile import Profiler, describe
 with Profiler(Path({str(tmp_path)!r}) / "profile", 3, 5) as profiler:
     profiler.start()
     jnp.ones(3).block_until_ready()

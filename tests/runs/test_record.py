@@ -5,7 +5,7 @@ import pytest
 
 from flaxcnn.data import from_arrays
 from flaxcnn.errors import DataError
-from flaxcnn.runs.record import require_same_digests
+from flaxcnn.runs.folder.record import require_same_digests
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
 TARGETS = {"kind": [0, 1, 1, 0, 1, 0], "mg": [1.0, 2, 3, 4, 5, 6]}

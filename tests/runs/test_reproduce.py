@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from flaxcnn.evaluation.reproduction import reported
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import read_config, reported_numbers
+from flaxcnn.runs.folder.record import read_config, reported_numbers
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.tasks import create_task
 
 CONFIG = """

@@ -10,8 +10,8 @@ import pytest
 
 from flaxcnn.contracts import derive_contract
 from flaxcnn.errors import ContractError, RunFolderError
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.weights import load_weights, save_weights, sha256_of
+from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.folder.weights import load_weights, save_weights, sha256_of
 
 TREE = {"params": {"b": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "a": {"bias": jnp.float32(0.5)}}}
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from flaxcnn.config import Data, Experiment, Logging, Mesh, Optimizer, Training
-from flaxcnn.runs.environment import device_line
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import load, set_up
 from flaxcnn.sweeps.execution.cohorts import Cohorts, bucket_of
 

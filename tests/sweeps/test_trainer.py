@@ -13,7 +13,7 @@ import pytest
 
 from flaxcnn.config import Augmentation, Data, Experiment, Logging, Mesh, Model, Optimizer, Training, to_json
 from flaxcnn.errors import RunFolderError
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch, inherit
@@ -339,7 +339,7 @@ OUT_OF_MEMORY = """
 import dataclasses, json, resource, sys
 from pathlib import Path
 from flaxcnn.config import Data, Experiment, Logging, Mesh, Model, Optimizer, Training
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch, inherit

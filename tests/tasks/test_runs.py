@@ -19,7 +19,7 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation.predictions import load_predictions, save_predictions
 from flaxcnn.evaluation.reproduction import reported
 from flaxcnn.runs.evaluate import evaluate_run
-from flaxcnn.runs.folder import open_run_folder
+from flaxcnn.runs.folder.run_folder import open_run_folder
 from flaxcnn.runs.setup import set_up
 from flaxcnn.runs.train import train
 from flaxcnn.tasks import Classification

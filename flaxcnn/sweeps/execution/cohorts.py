@@ -9,9 +9,9 @@ import numpy as np
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import RunFolderError
-from flaxcnn.runs.environment import device_line
 from flaxcnn.runs.evaluate import Evaluator
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Setup
 from flaxcnn.training.lanes import CohortLanes, How, Lanes, OneLane, Position
 

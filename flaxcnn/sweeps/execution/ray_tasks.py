@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flaxcnn.compilation_cache import use_compilation_cache
 from flaxcnn.errors import FlaxcnnError
 from flaxcnn.jax_settings import pin_settings
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.ray_reports import Report
 from flaxcnn.sweeps.execution.search import Search, check

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from flaxcnn.config import Experiment
-from flaxcnn.runs.environment import environment
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.record import ENVIRONMENT, require_same_data
+from flaxcnn.runs.folder.environment import environment
+from flaxcnn.runs.folder.record import ENVIRONMENT, require_same_data
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.decisions import Decisions
 from flaxcnn.sweeps.execution.states import TrialStates

@@ -9,7 +9,7 @@ from flaxcnn.config import Experiment, to_json
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, refuse_links, remove
 from flaxcnn.files.schema import MismatchError, conform
-from flaxcnn.runs.environment import versions
+from flaxcnn.runs.folder.environment import versions
 from flaxcnn.runs.running import Training
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, DamagedCheckpointError, Metadata

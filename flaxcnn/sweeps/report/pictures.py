@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flaxcnn.pictures import DPI, new_figure
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.sweeps.metric import RankedBy
 from flaxcnn.sweeps.report.importance import equally_trained, importances
 from flaxcnn.sweeps.report.results import best_of, measured, ranked, short_names, shown

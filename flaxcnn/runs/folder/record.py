@@ -8,7 +8,7 @@ from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, from_json, 
 from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.named import NOTHING, Named, with_named_code
 from flaxcnn.tasks import Task
 

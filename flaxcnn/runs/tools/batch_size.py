@@ -18,11 +18,11 @@ from flaxcnn import processes
 from flaxcnn.config import Experiment, Schedule, outside_names
 from flaxcnn.errors import ConfigError
 from flaxcnn.files import user_path
-from flaxcnn.runs.environment import device_line
-from flaxcnn.runs.folder import RunFolder
-from flaxcnn.runs.host_memory import host_memory
-from flaxcnn.runs.record import CONFIG, read_config
+from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.folder.record import CONFIG, read_config
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Loaded, Setup, set_up
+from flaxcnn.runs.tools.host_memory import host_memory
 from flaxcnn.training.feed import CHUNK_BYTES, MOST_CHUNK_STEPS, Feed, Resident, Streamed
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
 from flaxcnn.training.placement import Placement

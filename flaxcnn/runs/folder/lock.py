@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files import cannot_write, open_own
-from flaxcnn.runs.kinds import LOCK
+from flaxcnn.runs.folder.kinds import LOCK
 
 
 @contextmanager

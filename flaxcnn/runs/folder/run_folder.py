@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files import cannot_write, open_own, read_json, read_json_lines, sync, sync_open, user_path
 from flaxcnn.pictures import PictureError, drawn
-from flaxcnn.runs.kinds import Kind, kind_of, use_of
+from flaxcnn.runs.folder.kinds import Kind, kind_of, use_of
 
 _JSON_BYTES = 4 << 20  # of a JSON file, at most: 1,000 classes' weights, or the sessions of years, take less than 1 MiB
 CRASH = "crash"  # in a run's folder: of the step at which it diverged

@@ -15,7 +15,7 @@ from flaxcnn.evaluation.pictures import draw_augmented, draw_curves
 from flaxcnn.evaluation.predictions import Predictions, save_predictions
 from flaxcnn.evaluation.table import Columns, LoggedRow, markdown_table
 from flaxcnn.layers import to_float
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Setup
 from flaxcnn.training import TrainState
 from flaxcnn.training.step import augmented_batch

@@ -45,7 +45,7 @@ def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
         "devices": [f"{each.platform}:{each.id}" for each in jax.devices()],
         "hardware": hardware(),
         "data_sha256": dict(data_digests),
-        "git_commit": _git_commit(Path(__file__).parents[2]),
+        "git_commit": _git_commit(Path(__file__).parents[3]),
     }
 
 

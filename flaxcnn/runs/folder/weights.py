@@ -15,7 +15,7 @@ from flaxcnn.data import array_digest
 from flaxcnn.errors import RunFolderError
 from flaxcnn.files.npz import Form, read_npz
 from flaxcnn.layers.pixels import CONSTANTS
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.training import TrainState
 
 WEIGHTS = "weights.npz"  # in a run's folder

@@ -25,10 +25,10 @@ from flaxcnn.config.checks import require
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.pictures import draw_range_test, smoothed
 from flaxcnn.files import cannot_write, user_path
-from flaxcnn.runs.changes import changes
-from flaxcnn.runs.console import RunConsole
-from flaxcnn.runs.environment import device_line
-from flaxcnn.runs.folder import RunFolder
+from flaxcnn.runs.folder.changes import changes
+from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.terminal import command

@@ -13,12 +13,12 @@ from flaxcnn.data.targets import choose_targets
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
-from flaxcnn.runs.folder import CRASH, RunFolder
-from flaxcnn.runs.kinds import STEP
+from flaxcnn.runs.folder.kinds import STEP
+from flaxcnn.runs.folder.record import read_config, require_same_digests
+from flaxcnn.runs.folder.run_folder import CRASH, RunFolder
+from flaxcnn.runs.folder.weights import flat
 from flaxcnn.runs.named import NOTHING, Named, options_again
-from flaxcnn.runs.record import read_config, require_same_digests
 from flaxcnn.runs.setup import Setup, anywhere, set_up
-from flaxcnn.runs.weights import flat
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
