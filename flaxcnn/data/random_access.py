@@ -212,7 +212,7 @@ def _field(example: Any, key: Key, what: str, where: str) -> Any:
 def _pixels(image: Any, where: str) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image, (H, W, C)."""
     if hasattr(image, "getbands"):  # a PIL image
-        from flaxcnn.data.decoding import pixels_of  # loading workers that read other images do without Pillow
+        from flaxcnn.data.sources.decoding import pixels_of  # loading workers that read other images do without Pillow
 
         return pixels_of(image, where)
     array = np.asarray(image)

@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 
 from flaxcnn.data import Split, epoch_order
-from flaxcnn.data.loader import Loader
+from flaxcnn.data.loading.loader import Loader
 from flaxcnn.training.placement import Placement
 from flaxcnn.training.plan import Plan
 

@@ -8,7 +8,7 @@ import pyarrow
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from flaxcnn.data.tfds.array_record import MAX_CHUNK, DamagedFileError, open_array_record
+from flaxcnn.data.sources.tfds.array_record import MAX_CHUNK, DamagedFileError, open_array_record
 from tests.data.array_record_files import BLOCK, MAGIC, array_record, chunk, chunk_of, highway_hash, simple, varint
 
 RECORD = b"an example's bytes" * 5

@@ -12,7 +12,7 @@ import PIL.features
 import PIL.Image
 import pytest
 
-from flaxcnn.data.decoding import MAX_PIXELS, decode
+from flaxcnn.data.sources.decoding import MAX_PIXELS, decode
 from flaxcnn.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import pearsonr
 
 from flaxcnn.data import Dataset, Split, find_duplicates, from_arrays, load
-from flaxcnn.data.duplicates import SAME_PICTURE, Pair
+from flaxcnn.data.inspection.duplicates import SAME_PICTURE, Pair
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 

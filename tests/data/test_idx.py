@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from flaxcnn.data.idx import read_idx, read_idx_images
+from flaxcnn.data.sources.idx import read_idx, read_idx_images
 from flaxcnn.errors import DataError
 from tests.answered import answered
 from tests.error_fields import fields

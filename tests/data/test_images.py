@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flaxcnn.data import Dataset, Split, array_digest, describe, draw_examples, find_duplicates, split_validation
-from flaxcnn.data.idx import read_idx_images
 from flaxcnn.data.images import Rows, channel_moments, choose, in_pieces
+from flaxcnn.data.sources.idx import read_idx_images
 from flaxcnn.errors import DataError
 from tests.error_fields import fields
 

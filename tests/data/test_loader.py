@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flaxcnn.data import Loader, epoch_order
-from flaxcnn.data.idx import read_idx_images
 from flaxcnn.data.images import Rows
+from flaxcnn.data.sources.idx import read_idx_images
 from flaxcnn.errors import ConfigError, DataError
 from tests.error_fields import fields
 
@@ -330,7 +330,7 @@ def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
 
 
 def test_a_worker_imports_no_jax(command_environment):
-    code = "import sys, flaxcnn.data.loading_worker; print(*sys.modules)"
+    code = "import sys, flaxcnn.data.loading.worker; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
     assert not {"jax", "matplotlib", "tensorflow_datasets", "PIL"} & set(found.stdout.split())
     assert "numpy" in found.stdout.split()

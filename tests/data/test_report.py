@@ -16,7 +16,7 @@ from flaxcnn.data import (
     from_arrays,
     load,
 )
-from flaxcnn.data.duplicates import Pair, Repeats
+from flaxcnn.data.inspection.duplicates import Pair, Repeats
 from flaxcnn.errors import DataError
 from tests.error_fields import fields
 

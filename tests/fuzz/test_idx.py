@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flaxcnn.data import load
-from flaxcnn.data.idx import read_idx, read_idx_images
+from flaxcnn.data.sources.idx import read_idx, read_idx_images
 from tests.fuzz.mutations import count, hold, mutated_bytes
 
 IMAGES = struct.pack(">4I", 0x0803, 3, 4, 5) + np.random.default_rng(0).integers(0, 256, 60, np.uint8).tobytes()

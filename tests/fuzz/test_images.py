@@ -5,7 +5,7 @@ import io
 import numpy as np
 import PIL.Image
 
-from flaxcnn.data.decoding import FORMATS, decode
+from flaxcnn.data.sources.decoding import FORMATS, decode
 from tests.fuzz.mutations import count, hold, mutated_bytes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from flaxcnn.data import load
-from flaxcnn.data.tfds.array_record import open_array_record
-from flaxcnn.data.tfds.description import read_description
+from flaxcnn.data.sources.tfds.array_record import open_array_record
+from flaxcnn.data.sources.tfds.description import read_description
 from tests.data.array_record_files import BLOCK, array_record, chunk, chunk_of, message, simple
 from tests.data.prepared_sets import as_examples, drawings, features, prepare
 from tests.fuzz.mutations import count, hold, mutated_bytes, mutated_json

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-from flaxcnn.data.decoding import CHANNELS
+from flaxcnn.data.sources.decoding import CHANNELS
 from flaxcnn.errors import DataError
 from flaxcnn.files import read_json, read_text
 from flaxcnn.files.schema import MismatchError, conform

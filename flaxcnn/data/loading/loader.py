@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.images import Images, StoredImages
-from flaxcnn.data.order import epoch_order
+from flaxcnn.data.loading.order import epoch_order
+from flaxcnn.data.loading.workers import Workers
 from flaxcnn.data.targets import check_targets, map_targets
-from flaxcnn.data.workers import Workers
 from flaxcnn.errors import ConfigError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from flaxcnn.data.tfds.array_record import DamagedFileError, open_array_record
-from flaxcnn.data.tfds.description import Description
-from flaxcnn.data.tfds.messages import Example
+from flaxcnn.data.sources.tfds.array_record import DamagedFileError, open_array_record
+from flaxcnn.data.sources.tfds.description import Description
+from flaxcnn.data.sources.tfds.messages import Example
 from flaxcnn.errors import DataError
 
 _TOGETHER = 256  # examples read in one call at most: the library looks at every chunk of a file in each

@@ -1,4 +1,5 @@
-"""The program of a worker process: `python -m flaxcnn.data.loading_worker SETUP`, started by `flaxcnn.data.workers`.
+"""The program of a worker process: `python -m flaxcnn.data.loading.worker SETUP`, started by
+`flaxcnn.data.loading.workers`.
 
 SETUP is the descriptor of a file with two pickles: the import path and the users' files, then the images on disk and
 what `Slots` needs. Each line on stdin is a task, "SLOT START STOP": read these rows of the slot. Each line on stdout
@@ -20,7 +21,7 @@ from threading import Thread
 from typing import Any
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.slots import Slots
+from flaxcnn.data.loading.slots import Slots
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.files.user_code import object_in
 

@@ -15,9 +15,9 @@ from types import MappingProxyType
 import numpy as np
 
 from flaxcnn.data.dataset import Dataset, Split
-from flaxcnn.data.idx import read_idx, read_idx_images
 from flaxcnn.data.images import IN_MEMORY, Images
 from flaxcnn.data.own import load_own
+from flaxcnn.data.sources.idx import read_idx, read_idx_images
 from flaxcnn.errors import ConfigError, DataError, nearest
 from flaxcnn.files import user_path
 from flaxcnn.files.user_code import FORM, is_outside
@@ -50,7 +50,7 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
         source: one of
             `mnist`: MNIST as it comes with this package, its digests verified at each load;
             `idx:FOLDER`: a folder with four files in MNIST's format and names, raw or gzipped (`load_idx_folder`);
-            `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.tfds.load_prepared`);
+            `tfds:NAME`: a data set that TensorFlow Datasets has prepared (`flaxcnn.data.sources.tfds.load_prepared`);
             `FILE.py:NAME`: a `Dataset` of the user's own, or a function that returns one; the file is imported.
         data_dir: where the prepared data sets of TensorFlow Datasets are; the other sources don't use it.
         in_memory: the images of a split that take more bytes than this, decoded, are read when asked for
@@ -73,7 +73,7 @@ def load(source: str, data_dir: str | os.PathLike[str] | None = None, in_memory:
         return load_idx_folder(user_path(name, "data.source"), source, in_memory)
     if kind == "tfds" and name:
         try:
-            from flaxcnn.data.tfds import load_prepared  # its packages take a third of a second to import
+            from flaxcnn.data.sources.tfds import load_prepared  # its packages take a third of a second to import
         except ModuleNotFoundError as error:  # tensorflow-datasets brings array_record on Linux alone
             package = (error.name or "a package").partition(".")[0]
             raise ConfigError(

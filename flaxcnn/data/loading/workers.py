@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.slots import Slots, open_unnamed
+from flaxcnn.data.loading.slots import Slots, open_unnamed
 from flaxcnn.errors import DataError
 from flaxcnn.files.user_code import outside_files
 from flaxcnn.signals import held_back
@@ -159,13 +159,13 @@ class _Worker:
 
     def __init__(self, name: str, setup: int, memory: int):
         self.name, self.unfinished = name, b""
-        home = str(Path(__file__).parents[2])
+        home = str(Path(__file__).parents[3])
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         self.printed = open_unnamed("flaxcnn-printed")
         try:
             with held_back():
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "flaxcnn.data.loading_worker", str(setup)],
+                    [sys.executable, "-P", "-m", "flaxcnn.data.loading.worker", str(setup)],
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

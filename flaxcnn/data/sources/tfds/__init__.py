@@ -6,6 +6,6 @@ command. A prepared set may come from anybody: nothing in it names what is impor
 checked before memory is taken for it.
 """
 
-from flaxcnn.data.tfds.prepared import RecordImages, load_prepared
+from flaxcnn.data.sources.tfds.prepared import RecordImages, load_prepared
 
 __all__ = ["RecordImages", "load_prepared"]

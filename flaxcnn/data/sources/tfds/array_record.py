@@ -20,7 +20,7 @@ import pyarrow
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 
-from flaxcnn.data.tfds.messages import Footer, FooterMetadata, Postscript
+from flaxcnn.data.sources.tfds.messages import Footer, FooterMetadata, Postscript
 from flaxcnn.errors import DataError
 from flaxcnn.files import open_regular
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split
-from flaxcnn.data.duplicates import SAME_PICTURE, Duplicates
 from flaxcnn.data.images import in_pieces
+from flaxcnn.data.inspection.duplicates import SAME_PICTURE, Duplicates
 from flaxcnn.data.targets import choose_targets, is_classes, leaves, name_leaves, row_text, target_rows
 from flaxcnn.errors import DataError
 from flaxcnn.pictures import drawn, new_figure

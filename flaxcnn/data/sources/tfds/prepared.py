@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest, start_digest
-from flaxcnn.data.decoding import decode
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages
-from flaxcnn.data.tfds.description import Description, read_description
-from flaxcnn.data.tfds.folders import find_folder
-from flaxcnn.data.tfds.records import Records
+from flaxcnn.data.sources.decoding import decode
+from flaxcnn.data.sources.tfds.description import Description, read_description
+from flaxcnn.data.sources.tfds.folders import find_folder
+from flaxcnn.data.sources.tfds.records import Records
 from flaxcnn.errors import DataError
 from flaxcnn.files.paths import user_path
 
