@@ -57,9 +57,9 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
     from flaxcnn.data import Split, load
     from flaxcnn.models import create
     from flaxcnn.training import adam, create_state
+    from flaxcnn.training.device_layout import single_device
     from flaxcnn.training.feed import ResidentFeeder
     from flaxcnn.training.loop import BlockRunner
-    from flaxcnn.training.placement import single_device
     from flaxcnn.training.plan import Plan
 
     train = load("mnist").train

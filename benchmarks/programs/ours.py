@@ -15,9 +15,9 @@ from benchmarks.worker import Data, Job, Measure, answer
 from flaxcnn.layers import MaxPool
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.training import TrainState
+from flaxcnn.training.device_layout import DeviceLayout, single_device
 from flaxcnn.training.feed import ResidentFeeder
 from flaxcnn.training.loop import BlockRunner, Started
-from flaxcnn.training.placement import Placement, single_device
 from flaxcnn.training.plan import Plan
 
 CHECKED = 500  # test images that are looked at, beside the clock, after a training without evaluations
@@ -50,9 +50,9 @@ class WideCNN(nn.Module):
 class Evaluated:
     """The test images on the device, and the program that evaluates the first ones, as a run compiles it."""
 
-    def __init__(self, model: nn.Module, state: TrainState, data: Data, placement: Placement):
-        self._images, self._labels = placement.put(data.test_images), placement.put(data.test_labels)
-        variables = placement.targets(state.variables)
+    def __init__(self, model: nn.Module, state: TrainState, data: Data, layout: DeviceLayout):
+        self._images, self._labels = layout.put(data.test_images), layout.put(data.test_labels)
+        variables = layout.targets(state.variables)
         self._program: Any = flaxcnn.evaluate.lower(model, variables, self._images, self._labels, np.int32(0)).compile()
 
     def start(self, state: TrainState, examples: int) -> flaxcnn.Sums:
@@ -93,20 +93,20 @@ def train(
 def prepare(data: Data, job: Job) -> Measure:
     """Compile and return what does a job."""
     model = flaxcnn.create("paper_cnn", classes=10) if job.width == 1 else WideCNN(job.width)
-    placement = single_device()
+    layout = single_device()
 
     def fresh() -> TrainState:
         return flaxcnn.create_state(model, flaxcnn.adam(1e-3), data.train_images.shape[1:], seed=0)
 
-    evaluated = Evaluated(model, fresh(), data, placement)
+    evaluated = Evaluated(model, fresh(), data, layout)
     if job.task == "evaluate":
         state = fresh()
         evaluated.measure(state)
         return lambda: evaluated.measure(state)
     cut = job.evaluate_every or 50  # where `flaxcnn train` logs the paper's run
     plan = Plan.of(len(data.order), batch_size=job.batch_size, epochs=1, steps=None, log_every=cut, save_every=10**9)
-    feeder = ResidentFeeder(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, placement)
-    runner = BlockRunner(fresh(), plan, feeder, placement)
+    feeder = ResidentFeeder(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, layout)
+    runner = BlockRunner(fresh(), plan, feeder, layout)
 
     def measure(steps: int = job.steps) -> dict[str, float]:
         state = jax.block_until_ready(fresh())

@@ -75,8 +75,8 @@ class Evaluator:
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.clocks = Clocks() if clocks is None else clocks
         self._setup, self._model = setup, model
-        self._timeline = Timeline(setup.placement) if timeline is None else timeline
-        self._variables = setup.placement.targets(variables)
+        self._timeline = Timeline(setup.layout) if timeline is None else timeline
+        self._variables = setup.layout.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
         # Where no row looks at the test images, they are placed when all of them are measured, at the end.
         self._test = self._place(setup.dataset.test) if self.first else None
@@ -165,16 +165,16 @@ class Evaluator:
         tuned = self._setup.task.tuned(Predicted(validation.targets, predictions, constants))
         if all(tuned[name] is constants[name] for name in tuned):
             return variables
-        return {**variables, CONSTANTS: {name: self._setup.placement.put(value) for name, value in tuned.items()}}
+        return {**variables, CONSTANTS: {name: self._setup.layout.put(value) for name, value in tuned.items()}}
 
     def _place(self, split: Split) -> list[_Piece]:
         """Return a split in the pieces in which it is evaluated, once there is a program for so many images.
 
         One that fits is one piece, on the devices.
         """
-        placement = self._setup.placement
+        layout = self._setup.layout
         if self._setup.fits(split):
-            images, targets = jax.tree.map(placement.put, (np.asarray(split.images), split.targets))
+            images, targets = jax.tree.map(layout.put, (np.asarray(split.images), split.targets))
             self._compile(images.shape, split.targets)
             return [_Piece(lambda: (images, targets), len(split))]
         size = min(len(split), max(1, _PIECE_BYTES // math.prod(split.images.shape[1:])))
@@ -184,7 +184,7 @@ class Evaluator:
             chosen = split.images[first : first + size], choose_targets(split.targets, slice(first, first + size))
 
             def padded(array: np.ndarray) -> jax.Array:
-                return placement.put(np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)))
+                return layout.put(np.pad(array, [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)))
 
             images, targets = jax.tree.map(padded, chosen)
             return images, targets
@@ -194,10 +194,10 @@ class Evaluator:
     def _compile(self, shape: tuple[int, ...], targets: Any) -> None:
         if shape[0] in self._programs:
             return
-        started, placement = time.perf_counter(), self._setup.placement
+        started, layout = time.perf_counter(), self._setup.layout
 
         def shaped(of: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(of, dtype, sharding=placement.replicated)
+            return jax.ShapeDtypeStruct(of, dtype, sharding=layout.replicated)
 
         lowered = evaluate.lower(
             self._model,
@@ -206,7 +206,7 @@ class Evaluator:
             map_targets(lambda array: shaped((shape[0], *array.shape[1:]), array.dtype), targets),
             self._timeline.after_last(np.int32(0)),
             task=self._setup.task,
-            sharding=placement.batch if placement.data > 1 else None,
+            sharding=layout.batch if layout.data > 1 else None,
         )
         self._programs[shape[0]] = lowered.compile()
         self.clocks.compilation += time.perf_counter() - started
@@ -321,4 +321,4 @@ def saved_variables(folder: RunFolder, setup: Setup) -> Any:
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image), np.float32))
     contract = derive_contract(model, image)
     saved = load_weights(folder.path / WEIGHTS, contract, setup.outputs, shapes, setup.constants)
-    return jax.device_put(saved, setup.placement.of_tree(saved))
+    return jax.device_put(saved, setup.layout.of_tree(saved))

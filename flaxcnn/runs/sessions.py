@@ -33,7 +33,7 @@ from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.running import Clocks, Training
 from flaxcnn.runs.setup import Setup
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata, Restored
-from flaxcnn.training.placement import Placement
+from flaxcnn.training.device_layout import DeviceLayout
 
 
 class Begun(NamedTuple):
@@ -245,8 +245,8 @@ class Session:
         return rows
 
     def _hardware(self) -> dict[str, str]:
-        placement = self.setup.placement
-        return {**hardware(), "mesh": _described(placement)}
+        layout = self.setup.layout
+        return {**hardware(), "mesh": _described(layout)}
 
     def _record_environment(self, step: int) -> None:
         recorded: dict[str, Any] = {**read_environment(self.folder)}
@@ -256,9 +256,9 @@ class Session:
         self.folder.write_json(ENVIRONMENT, recorded)
 
 
-def _described(placement: Placement) -> str:
-    processes = "" if placement.processes == 1 else f" of {placement.processes} processes"
-    return f"{placement.data} × {placement.model} devices{processes}"
+def _described(layout: DeviceLayout) -> str:
+    processes = "" if layout.processes == 1 else f" of {layout.processes} processes"
+    return f"{layout.data} × {layout.model} devices{processes}"
 
 
 def _as_json(changed: list[Change], step: int) -> list[RecordedChange]:

@@ -30,10 +30,10 @@ from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
 from flaxcnn.processes import share
 from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
+from flaxcnn.training.device_layout import WIDE, DeviceLayout
 from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
-from flaxcnn.training.placement import WIDE, Placement
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
 
@@ -49,7 +49,7 @@ class Setup(NamedTuple):
     constants: Mapping[str, np.ndarray]  # what the training data fix: the task's, and those of the pixels
     plan: Plan
     checked: CheckedModel
-    placement: Placement
+    layout: DeviceLayout
     device_bytes: int  # that the images of a split may take on each device
     variables: Any = None  # to start from; None for those that the seed draws
 
@@ -69,15 +69,15 @@ class Setup(NamedTuple):
         return {field: loaded_digest(name, field) for field, name in outside_names(self.experiment).items()}
 
     def first_state(self) -> TrainState:
-        """Return the state before the first step, on the devices of the placement."""
-        if self.placement.mesh.size == 1:  # the pieces are compiled once for all trainings that differ in values alone
+        """Return the state before the first step, on the devices of the layout."""
+        if self.layout.mesh.size == 1:  # the pieces are compiled once for all trainings that differ in values alone
             return self._create()
         shapes = jax.eval_shape(self._create)
-        return jax.jit(self._create, out_shardings=self.placement.of_tree(shapes))()
+        return jax.jit(self._create, out_shardings=self.layout.of_tree(shapes))()
 
     def state_target(self) -> TrainState:
         """Return a state of shapes that know where they are to lie; it costs no arithmetic."""
-        return self.placement.targets(jax.eval_shape(self._create))
+        return self.layout.targets(jax.eval_shape(self._create))
 
     def feeder(self) -> Feeder:
         """Return what gives the batches."""
@@ -89,8 +89,8 @@ class Setup(NamedTuple):
         They come from the devices' memory if the images fit there, else from the host's.
         """
         if self.fits(self.train):
-            return ResidentFeeder(self.train, plan, seed, self.placement)
-        return StreamedFeeder(self.train, plan, seed, self.placement, self.experiment.data.workers)
+            return ResidentFeeder(self.train, plan, seed, self.layout)
+        return StreamedFeeder(self.train, plan, seed, self.layout, self.experiment.data.workers)
 
     def fits(self, split: Split) -> bool:
         """Return whether the images of a split may lie on each device, whole."""
@@ -245,7 +245,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     if experiment.model.dropout is not None and not takes(checked.module, "dropout"):
         fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
-    placement = Placement.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
+    layout = DeviceLayout.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
     learned = task.constants(train.targets)
@@ -254,15 +254,15 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             require_computable(task, name, learned, train.targets, outputs)
     constants = {**_pixels(experiment.model.normalization, train), **learned}
     setup = Setup(
-        experiment, dataset, train, validation, task, constants, plan, checked, placement, allowed, given.variables
+        experiment, dataset, train, validation, task, constants, plan, checked, layout, allowed, given.variables
     )
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
-    if placement.model > 1 and not placement.divided(target.params):
+    if layout.model > 1 and not layout.divided(target.params):
         raise ConfigError(
             "no layer wide enough to divide",
             where="mesh.model",
             expected=f"1, or a model with a kernel of {WIDE:,} numbers whose output features it divides",
-            found=placement.model,
+            found=layout.model,
         )
     return setup
 

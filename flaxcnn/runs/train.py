@@ -168,13 +168,13 @@ class _Run:
         training, setup, console = self._training, self._setup, self._console
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
         console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
-        stop, timeline = StopRequest(), Timeline(setup.placement)
+        stop, timeline = StopRequest(), Timeline(setup.layout)
         with closing(setup.feeder()) as feeder:
             runner = BlockRunner(
                 training.current,
                 setup.plan,
                 feeder,
-                setup.placement,
+                setup.layout,
                 wants_stop=lambda: stop.signal is not None,
                 timeline=timeline,
             )
@@ -249,9 +249,9 @@ class _Run:
         """Evaluate all test images and write what a finished run leaves, the summary last."""
         training, setup, folder = self._training, self._setup, self._folder
         kept, step = self._kept()
-        placement = setup.placement
+        layout = setup.layout
         model, variables = folded(setup.model), fold(setup.model, kept)
-        variables = jax.device_put(variables, placement.of_tree(variables))
+        variables = jax.device_put(variables, layout.of_tree(variables))
         if model != setup.model:  # what is measured at the end is what is kept
             evaluator = Evaluator(setup, model, variables, clocks=training.clocks)
         numbers, variables, predictions = evaluator.final_numbers(variables)
@@ -263,7 +263,7 @@ class _Run:
                     found=numbers[name],
                     fix="train again, with a smaller learning rate",
                 )
-        variables, whole_state = placement.whole(variables), placement.whole(training.current)
+        variables, whole_state = layout.whole(variables), layout.whole(training.current)
         if not is_first():
             return
         save_weights(folder, variables)

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding
 
 from flaxcnn.data import Split, epoch_order
 from flaxcnn.data.loading.loader import Loader
-from flaxcnn.training.placement import Placement
+from flaxcnn.training.device_layout import DeviceLayout
 from flaxcnn.training.plan import Plan
 
 CHUNK_BYTES = 32 * 2**20  # of streamed batches that are handed over at once, at most
@@ -108,23 +108,23 @@ class ResidentFeeder:
         train: the training split.
         plan: the run's plan.
         seed: of the order of examples.
-        placement: of the devices.
+        layout: of the devices.
     """
 
-    def __init__(self, train: Split, plan: Plan, seed: int, placement: Placement):
-        self._plan, self._seed, self._placement = plan, seed, placement
-        self._images = placement.put(np.asarray(train.images))
-        self._targets = jax.tree.map(placement.put, train.targets)
+    def __init__(self, train: Split, plan: Plan, seed: int, layout: DeviceLayout):
+        self._plan, self._seed, self._layout = plan, seed, layout
+        self._images = layout.put(np.asarray(train.images))
+        self._targets = jax.tree.map(layout.put, train.targets)
         self._epoch, self._order = -1, jnp.zeros(0)
 
     def feed(self, step: int) -> Fed:
         """Return a feed for the rest of a step's epoch."""
         epoch, steps = self._plan.epoch(step), self._plan.steps_per_epoch
         if epoch != self._epoch:
-            self._order = self._placement.put(epoch_order(self._seed, epoch, self._plan.examples))
+            self._order = self._layout.put(epoch_order(self._seed, epoch, self._plan.examples))
             self._epoch = epoch
         first, batch_size = np.int32(epoch * steps), self._plan.batch_size
-        sharding = self._placement.batch if self._placement.data > 1 else None
+        sharding = self._layout.batch if self._layout.data > 1 else None
         feed = Resident(self._images, self._targets, self._order, first, batch_size, sharding)
         return Fed(feed, (epoch + 1) * steps)
 
@@ -142,13 +142,13 @@ class StreamedFeeder:
         train: the training split.
         plan: the run's plan.
         seed: of the order of examples.
-        placement: of the devices.
+        layout: of the devices.
         workers: processes that read and decode; 0 to do it here.
     """
 
-    def __init__(self, train: Split, plan: Plan, seed: int, placement: Placement, workers: int):
-        self._train, self._plan, self._seed, self._placement, self._workers = train, plan, seed, placement, workers
-        self._part = placement.part(plan.batch_size)
+    def __init__(self, train: Split, plan: Plan, seed: int, layout: DeviceLayout, workers: int):
+        self._train, self._plan, self._seed, self._layout, self._workers = train, plan, seed, layout, workers
+        self._part = layout.part(plan.batch_size)
         rows = self._part[1] - self._part[0]
         batch_bytes = rows * math.prod(train.images.shape[1:])
         self._chunk_steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // batch_bytes))
@@ -165,7 +165,7 @@ class StreamedFeeder:
         assert self._loader is not None
         chunk, batch_size = self._loader.next(), self._plan.batch_size
         images, targets = jax.tree.map(
-            lambda array: self._placement.put_batches(array, batch_size), (chunk.images, chunk.targets)
+            lambda array: self._layout.put_batches(array, batch_size), (chunk.images, chunk.targets)
         )
         self._first = chunk.first
         self._fed = Fed(Streamed(images, targets, np.int32(chunk.first)), chunk.first + chunk.steps)

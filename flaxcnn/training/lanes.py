@@ -16,9 +16,9 @@ import numpy as np
 from jax import lax
 
 from flaxcnn.data import epoch_order
+from flaxcnn.training.device_layout import DeviceLayout
 from flaxcnn.training.feed import Feeder, Resident
 from flaxcnn.training.loop import BLOCK_SECONDS, MOST_STEPS, BlockRunner
-from flaxcnn.training.placement import Placement
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import train_block
@@ -94,7 +94,7 @@ class CohortLanes:
         targets: arrays with N rows, likewise.
         count: how many lanes there are.
         how: whether they run one after the other, as it suits a CPU, or all at once, as it suits a GPU.
-        placement: of the device.
+        layout: of the device.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class CohortLanes:
         targets: Any,
         count: int,
         how: How,
-        placement: Placement,
+        layout: DeviceLayout,
     ):
         self.count, self.how = count, how
         self._batch_size, self._images, self._targets = batch_size, images, targets
         self._epochs: list[tuple[int, int] | None] = [None] * count  # seed and epoch of each lane's order
-        self._orders = placement.put(np.zeros((count, len(images)), np.int32))
+        self._orders = layout.put(np.zeros((count, len(images)), np.int32))
         self._states = jax.jit(
             lambda tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree),
-            out_shardings=placement.replicated,
+            out_shardings=layout.replicated,
         )(state)
         self._step_seconds = BLOCK_SECONDS  # of one step in all lanes, until it is measured: the first block is short
         self._program = self._compile()
@@ -176,7 +176,7 @@ class OneLane:
     Each training has a runner of its own, and so a program that is compiled for it.
 
     Args:
-        placement: of the devices.
+        layout: of the devices.
         feeder: returns what gives the batches of a position's training.
         compiled: called whenever a program was compiled.
     """
@@ -185,11 +185,11 @@ class OneLane:
 
     def __init__(
         self,
-        placement: Placement,
+        layout: DeviceLayout,
         feeder: Callable[[Position], Feeder],
         compiled: Callable[[], None] = lambda: None,
     ):
-        self._placement, self._feeder_of, self._compiled = placement, feeder, compiled
+        self._layout, self._feeder_of, self._compiled = layout, feeder, compiled
         self._state: TrainState | None = None
         self._runner: BlockRunner | None = None
         self._feeder: Feeder | None = None
@@ -211,7 +211,7 @@ class OneLane:
             return [None]
         if self._runner is None:
             self._feeder = self._feeder_of(position)
-            self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._placement)
+            self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._layout)
             self._compiled()
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state

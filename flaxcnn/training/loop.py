@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from flaxcnn.training.device_layout import DeviceLayout, single_device
 from flaxcnn.training.feed import Feeder
-from flaxcnn.training.placement import Placement, single_device
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import run_block
@@ -70,7 +70,7 @@ class BlockRunner:
         state: any state of the run, for its shapes.
         plan: the run's plan.
         feeder: gives the batches.
-        placement: of the state and the batches; None for the first device alone.
+        layout: of the state and the batches; None for the first device alone.
         wants_stop: whether this process wants the run to end.
         timeline: of the devices, shared with what else they do; None for one of its own.
     """
@@ -80,17 +80,17 @@ class BlockRunner:
         state: TrainState,
         plan: Plan,
         feeder: Feeder,
-        placement: Placement | None = None,
+        layout: DeviceLayout | None = None,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
         timeline: Timeline | None = None,
     ):
         self.plan, self._wants_stop = plan, wants_stop
-        self._placement = single_device() if placement is None else placement
+        self._layout = single_device() if layout is None else layout
         self._feeder = feeder
-        self._timeline = Timeline(self._placement) if timeline is None else timeline
-        self._several = self._placement.processes > 1
-        self._finite: Any = self._placement.put(np.bool_(True))  # of the block that was started last
+        self._timeline = Timeline(self._layout) if timeline is None else timeline
+        self._several = self._layout.processes > 1
+        self._finite: Any = self._layout.put(np.bool_(True))  # of the block that was started last
         # A step's, until one is measured: the first block is a single step. The same in all processes.
         self._step_seconds = self._measured = BLOCK_SECONDS
         self._agreed_stop = False
@@ -144,17 +144,17 @@ class BlockRunner:
         return self._block.as_text()
 
     def _compile(self, state: TrainState) -> Any:
-        replicated = self._placement.replicated
+        replicated = self._layout.replicated
         jitted = jax.jit(
             run_block,
             donate_argnums=0,
             static_argnames="most_steps",
-            out_shardings=(self._placement.of_tree(state), replicated, replicated),
+            out_shardings=(self._layout.of_tree(state), replicated, replicated),
         )
         feed = self._feeder.feed(min(int(state.step), self.plan.total_steps - 1)).feed
         votes = self._votes()
         lowered = jitted.lower(
-            self._placement.targets(state),
+            self._layout.targets(state),
             feed,
             self._timeline.after_last(np.int32(1)),
             self._finite,
@@ -171,5 +171,5 @@ class BlockRunner:
         if not self._several:
             return None
         vote = [min(int(self._measured * 1e6), 2**31 - 1), int(self._wants_stop())]
-        mine = np.array([vote] * len(self._placement.mesh.local_devices), np.int32)
-        return jax.make_array_from_process_local_data(self._placement.each, mine)
+        mine = np.array([vote] * len(self._layout.mesh.local_devices), np.int32)
+        return jax.make_array_from_process_local_data(self._layout.each, mine)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from flaxcnn.training.placement import Placement
+from flaxcnn.training.device_layout import DeviceLayout
 
 
 @jax.jit
@@ -21,19 +21,19 @@ class Timeline:
     process may be in one and another in the other, each waiting for its own.
 
     Args:
-        placement: of the devices.
+        layout: of the devices.
     """
 
-    def __init__(self, placement: Placement):
-        self._placement = placement
+    def __init__(self, layout: DeviceLayout):
+        self._layout = layout
         self._last: jax.Array | None = None
         self._idle_since = 0.0
 
     def after_last(self, value: np.int32) -> jax.Array | np.int32:
         """Return an argument for the next program that is there only once the last one's result is."""
-        if self._placement.mesh.size == 1:
+        if self._layout.mesh.size == 1:
             return value
-        placed = self._placement.put(value)
+        placed = self._layout.put(value)
         return placed if self._last is None else _once_there(placed, self._last)
 
     def started(self, result: jax.Array) -> None:

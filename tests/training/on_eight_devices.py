@@ -1,4 +1,4 @@
-"""Run by `test_placement.py` with eight virtual devices: does one task and prints what it found as JSON."""
+"""Run by `test_device_layout.py` with eight virtual devices: does one task and prints what it found as JSON."""
 
 import json
 import re
@@ -16,9 +16,9 @@ from flaxcnn.evaluation import evaluate
 from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomRotation
 from flaxcnn.models import create
 from flaxcnn.training import Hyperparameters, adam, create_state, train_step
+from flaxcnn.training.device_layout import DeviceLayout, single_device
 from flaxcnn.training.feed import ResidentFeeder, StreamedFeeder
 from flaxcnn.training.loop import BlockRunner
-from flaxcnn.training.placement import Placement, single_device
 from flaxcnn.training.plan import Plan
 
 BATCH_SIZE = 48
@@ -42,7 +42,7 @@ class Wide(nn.Module):
         return nn.Dense(self.classes)(x), {}
 
 
-def trained(placement, steps, *, model=None, streamed=False, **options):
+def trained(layout, steps, *, model=None, streamed=False, **options):
     """Return the losses of a training, and its runner."""
     train = load("mnist").train
     plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=steps, log_every=50, save_every=10_000)
@@ -51,9 +51,9 @@ def trained(placement, steps, *, model=None, streamed=False, **options):
         chosen = create("paper_cnn", classes=10) if model is None else model
         return create_state(chosen, adam(RATE), (28, 28, 1), seed=0, **options)
 
-    state = jax.jit(create_one, out_shardings=placement.of_tree(jax.eval_shape(create_one)))()
-    feeder = StreamedFeeder(train, plan, 0, placement, 2) if streamed else ResidentFeeder(train, plan, 0, placement)
-    runner, losses, step = BlockRunner(state, plan, feeder, placement), [], 0
+    state = jax.jit(create_one, out_shardings=layout.of_tree(jax.eval_shape(create_one)))()
+    feeder = StreamedFeeder(train, plan, 0, layout, 2) if streamed else ResidentFeeder(train, plan, 0, layout)
+    runner, losses, step = BlockRunner(state, plan, feeder, layout), [], 0
     while step < steps:
         block = runner.run(state, step)
         state, step = block.state, step + len(block.losses)
@@ -65,7 +65,7 @@ def trained(placement, steps, *, model=None, streamed=False, **options):
 def paper():
     """The paper's model on one device and on eight."""
     one, *_ = trained(single_device(), 100)
-    eight, runner, _ = trained(Placement.of(BATCH_SIZE, 8), 100)
+    eight, runner, _ = trained(DeviceLayout.of(BATCH_SIZE, 8), 100)
     kinds = re.findall(r" (all-\w+|collective-\w+|reduce-scatter)(?:-start)?\(", runner.text)
     return {"one": one, "8 × 1": eight, "collectives": dict(Counter(kinds))}
 
@@ -73,9 +73,9 @@ def paper():
 def wide():
     """Layers divided along the axis "model"."""
     one, *_ = trained(single_device(), 20, model=Wide())
-    placement = Placement.of(BATCH_SIZE, 2, 4)
-    divided, _, state = trained(placement, 20, model=Wide())
-    return {"one": one, "2 × 4": divided, "divided": placement.divided((state.params, state.opt_state))}
+    layout = DeviceLayout.of(BATCH_SIZE, 2, 4)
+    divided, _, state = trained(layout, 20, model=Wide())
+    return {"one": one, "2 × 4": divided, "divided": layout.divided((state.params, state.opt_state))}
 
 
 def statistics():
@@ -88,7 +88,7 @@ def statistics():
             x = nn.BatchNorm(not train, momentum=0.0, name="norm")(x)
             return nn.Dense(10)(x), {}
 
-    _, _, state = trained(Placement.of(BATCH_SIZE, 8), 1, model=Normalised())
+    _, _, state = trained(DeviceLayout.of(BATCH_SIZE, 8), 1, model=Normalised())
     train = load("mnist").train
     plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=1, log_every=50, save_every=10_000)
     pixels = train.images[plan.batch(0, 0)].reshape(BATCH_SIZE, -1) / 255
@@ -109,16 +109,16 @@ def random():
     }
     return {
         "one": trained(single_device(), 10, **options)[0],
-        "8 × 1": trained(Placement.of(BATCH_SIZE, 8), 10, **options)[0],
+        "8 × 1": trained(DeviceLayout.of(BATCH_SIZE, 8), 10, **options)[0],
     }
 
 
 def streamed():
     """Batches from worker processes."""
-    placement = Placement.of(BATCH_SIZE, 4)
+    layout = DeviceLayout.of(BATCH_SIZE, 4)
     return {
-        "resident": trained(placement, 30)[0],
-        "streamed": trained(placement, 30, streamed=True)[0],
+        "resident": trained(layout, 30)[0],
+        "streamed": trained(layout, 30, streamed=True)[0],
     }
 
 
@@ -127,7 +127,7 @@ def refused():
     found = []
     for arguments in ((48, 9, 1), (48, None, 16), (50, 8, 1)):
         try:
-            Placement.of(*arguments)
+            DeviceLayout.of(*arguments)
         except ConfigError as error:
             found.append(str(error))
     return found
@@ -135,7 +135,7 @@ def refused():
 
 def default():
     """How many devices a batch is divided among where nothing is asked for."""
-    return {str(size): Placement.of(size).data for size in (50, 64, 7, 11)}
+    return {str(size): DeviceLayout.of(size).data for size in (50, 64, 7, 11)}
 
 
 def evaluation():
@@ -146,9 +146,9 @@ def evaluation():
     for first in range(0, 500, 100):
         state, _ = train_step(state, images[first : first + 100], labels[first : first + 100])
     one, found = evaluate(model, state.variables, jnp.asarray(images), jnp.asarray(labels))
-    placement = Placement.of(8, 8)
-    variables = jax.device_put(state.variables, placement.of_tree(state.variables))
-    eight, divided = evaluate(model, variables, placement.put(images), placement.put(labels), sharding=placement.batch)
+    layout = DeviceLayout.of(8, 8)
+    variables = jax.device_put(state.variables, layout.of_tree(state.variables))
+    eight, divided = evaluate(model, variables, layout.put(images), layout.put(labels), sharding=layout.batch)
     numbers = [{"examples": each.examples, "loss": each.loss, **each.statistics} for each in (one, eight)]
     return {
         **{name: [float(each[name]) for each in numbers] for name in ("examples", "correct", "loss")},

@@ -7,9 +7,9 @@ import pytest
 from flaxcnn.data import Split
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state
+from flaxcnn.training.device_layout import single_device
 from flaxcnn.training.feed import ResidentFeeder, StreamedFeeder
 from flaxcnn.training.loop import BlockRunner
-from flaxcnn.training.placement import single_device
 from flaxcnn.training.plan import Plan
 
 

@@ -10,9 +10,9 @@ from flaxcnn.data import Split, epoch_order
 from flaxcnn.errors import ConfigError
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, loop, train_step
+from flaxcnn.training.device_layout import single_device
 from flaxcnn.training.feed import ResidentFeeder
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
-from flaxcnn.training.placement import single_device
 from flaxcnn.training.plan import Plan
 from tests.error_fields import fields
 
@@ -135,15 +135,15 @@ def test_a_block_that_was_started_before_a_fault_was_known_changes_nothing(small
     plan = Plan.of(1000, batch_size=50, epochs=2, steps=None, log_every=1000, save_every=1000)
     floats = images.astype(np.float32) / 255
     floats[plan.batch(5, 7)[3], 5, 5, 0] = np.nan  # seen in step 7
-    placement = single_device()
+    layout = single_device()
 
     class Floats(ResidentFeeder):
         def feed(self, step):
             fed = super().feed(step)
-            return fed._replace(feed=fed.feed.replace(images=placement.put(floats)))
+            return fed._replace(feed=fed.feed.replace(images=layout.put(floats)))
 
     state = new_state()
-    runner = BlockRunner(state, plan, Floats(Split(images, labels), plan, 5, placement))
+    runner = BlockRunner(state, plan, Floats(Split(images, labels), plan, 5, layout))
     good = runner.run(state, 0, 1)
     faulty = runner.start(good.state, 1, 19)
     after = runner.start(faulty.state, faulty.end, 19)  # from the end that the faulty one does not reach

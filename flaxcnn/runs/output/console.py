@@ -64,11 +64,11 @@ class RunConsole:
         self._say(f"  steps   {epochs} of {each}{ended}; seed {train.seed}")
         optimizer, schedule = file.experiment.optimizer, file.experiment.schedule.name
         self._say(f"  {optimizer.name:7} learning rate {optimizer.learning_rate:g}, {schedule}")
-        placement, mesh = setup.placement, ""
-        if placement.mesh.size > 1:
-            mesh = f"{placement.mesh.size} devices: batches in {placement.data}, wide layers in {placement.model} parts"
-            if placement.processes > 1:
-                mesh += f"; {placement.processes} processes"
+        layout, mesh = setup.layout, ""
+        if layout.mesh.size > 1:
+            mesh = f"{layout.mesh.size} devices: batches in {layout.data}, wide layers in {layout.model} parts"
+            if layout.processes > 1:
+                mesh += f"; {layout.processes} processes"
             self._say(f"  mesh    {mesh}")
         if not setup.fits(setup.train):
             workers = file.experiment.data.workers

@@ -23,9 +23,9 @@ from flaxcnn.runs.folder.record import CONFIG, read_config
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.tools.host_memory import host_memory
+from flaxcnn.training.device_layout import DeviceLayout
 from flaxcnn.training.feed import CHUNK_BYTES, MOST_CHUNK_STEPS, Feed, Resident, Streamed
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
-from flaxcnn.training.placement import Placement
 from flaxcnn.training.step import train_block
 
 _SHARE = 0.9  # of the free memory: the rest is for fragments, and for what XLA's account leaves out
@@ -201,7 +201,7 @@ def describe(found: Found, memory: int) -> list[str]:
 
 def free_memory(setup: Setup) -> int:
     """Return the bytes that a training may take on each device, the images that it is measured on not counted."""
-    local = setup.placement.mesh.local_devices
+    local = setup.layout.mesh.local_devices
     measured = [each for each in (setup.dataset.test, setup.validation) if each is not None and setup.fits(each)]
     on_device = sum(each.images.nbytes for each in measured)
     stats = [device.memory_stats() or {} for device in local]
@@ -241,26 +241,26 @@ def _of_size(setup: Setup, batch_size: int) -> Setup:
     return setup._replace(
         experiment=dataclasses.replace(_sized(setup.experiment, batch_size), schedule=Schedule()),
         plan=dataclasses.replace(setup.plan, batch_size=batch_size),
-        placement=Placement.of(batch_size, mesh.data, mesh.model),
+        layout=DeviceLayout.of(batch_size, mesh.data, mesh.model),
     )
 
 
 def _feed_target(setup: Setup) -> Feed:
     """Return the feed of the setup's feeder as shapes that know where they are to lie; nothing is read."""
-    train, placement, batch = setup.train, setup.placement, setup.plan.batch_size
+    train, layout, batch = setup.train, setup.layout, setup.plan.batch_size
     image, first = train.images.shape[1:], np.int32(0)
     if setup.fits(train):
 
         def whole(shape: tuple[int, ...], dtype: Any) -> Any:
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.replicated)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=layout.replicated)
 
         count = len(train)
-        sharding = placement.batch if placement.data > 1 else None
+        sharding = layout.batch if layout.data > 1 else None
         arrays = (whole((count, *image), np.uint8), whole((count,), np.int32), whole((count,), np.int32))
         return Resident(*arrays, first, batch, sharding)
 
     def divided(shape: tuple[int, ...], dtype: Any) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(placement.mesh, PartitionSpec(None, "data")))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(layout.mesh, PartitionSpec(None, "data")))
 
     steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // (batch * math.prod(image))))
     return Streamed(divided((steps, batch, *image), np.uint8), divided((steps, batch), np.int32), first)
@@ -269,7 +269,7 @@ def _feed_target(setup: Setup) -> Feed:
 def _make_one_step(setup: Setup) -> None:
     with closing(setup.feeder()) as feeder:
         state = setup.first_state()
-        BlockRunner(state, setup.plan, feeder, setup.placement).run(state, 0, most=1)
+        BlockRunner(state, setup.plan, feeder, setup.layout).run(state, 0, most=1)
 
 
 def _out_of_memory(error: Exception) -> bool:

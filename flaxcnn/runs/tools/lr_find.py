@@ -33,8 +33,8 @@ from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState
+from flaxcnn.training.device_layout import DeviceLayout
 from flaxcnn.training.loop import BlockRunner
-from flaxcnn.training.placement import Placement
 
 FEWEST_STEPS, MOST_STEPS = 20, 1_000_000
 STEPS_A_DECADE = 10  # at least: the mean is of about ten, and over a wider range it finds rates that are far too small
@@ -189,12 +189,12 @@ def range_test(setup: Setup, rates: Floats, *, wants_stop: Callable[[], bool] = 
     out_of_bounds = False
     with closing(setup.feeder()) as feeder:
         state = setup.first_state()
-        runner = BlockRunner(state, setup.plan, feeder, setup.placement, wants_stop=wants_stop)
+        runner = BlockRunner(state, setup.plan, feeder, setup.layout, wants_stop=wants_stop)
         quiet = not sys.stdout.isatty()
         for step, rate in enumerate(track(rates, "learning rates", transient=True, disable=quiet)):
             if runner.stopping:
                 break
-            block = runner.run(_at_rate(state, rate, setup.placement), step, most=1)
+            block = runner.run(_at_rate(state, rate, setup.layout), step, most=1)
             state, loss = block.state, float(block.losses[-1])
             if math.isfinite(loss):
                 losses.append(loss)
@@ -229,9 +229,9 @@ def suggest(test: RangeTest, steps: int) -> Suggestions | None:
     return Suggestions(float(np.exp(logs[steepest : steepest + 2].mean())), float(rates[lowest]))
 
 
-def _at_rate(state: TrainState, rate: float, placement: Placement) -> TrainState:
+def _at_rate(state: TrainState, rate: float, layout: DeviceLayout) -> TrainState:
     before = state.opt_state
-    hyperparams = {**before.hyperparams, "learning_rate": placement.put(np.float32(rate))}
+    hyperparams = {**before.hyperparams, "learning_rate": layout.put(np.float32(rate))}
     return dataclasses.replace(state, opt_state=before._replace(hyperparams=hyperparams))
 
 

@@ -99,7 +99,7 @@ class Cohorts:
         lanes: Lanes
         if _streams(setup):
             lanes = OneLane(
-                setup.placement,
+                setup.layout,
                 lambda position: setup.feeder_for(position.plan, position.seed),
                 compiled=self._count_compilation,
             )
@@ -113,7 +113,7 @@ class Cohorts:
             return tried
         self._count_compilation()
         images, targets = self._on_device(setup)
-        return CohortLanes(state, setup.plan.batch_size, images, targets, count, how, setup.placement)
+        return CohortLanes(state, setup.plan.batch_size, images, targets, count, how, setup.layout)
 
     def _count_compilation(self) -> None:
         self.compilations += 1
@@ -121,9 +121,9 @@ class Cohorts:
     def _on_device(self, setup: Setup) -> tuple[jax.Array, Any]:
         key = data_of(setup.experiment)
         if key not in self._images:
-            train, placement = setup.train, setup.placement
+            train, layout = setup.train, setup.layout
             arrays = np.asarray(train.images), train.targets
-            self._images = {key: jax.tree.map(placement.put, arrays)}
+            self._images = {key: jax.tree.map(layout.put, arrays)}
         return self._images[key]
 
     def _chosen(self, setup: Setup) -> How:
@@ -174,7 +174,7 @@ class Cohorts:
 
 def _streams(setup: Setup) -> bool:
     """Return whether a training needs a loader or several devices, which lanes do not share."""
-    return not setup.fits(setup.train) or setup.placement.mesh.size > 1
+    return not setup.fits(setup.train) or setup.layout.mesh.size > 1
 
 
 def out_of_memory(error: Exception) -> bool:

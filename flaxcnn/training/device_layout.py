@@ -21,7 +21,7 @@ WIDE = 2**16  # elements of a parameter that is worth dividing: smaller ones cos
 
 
 @dataclass(frozen=True)
-class Placement:
+class DeviceLayout:
     """A mesh of devices, and how arrays lie on it.
 
     Attributes:
@@ -31,8 +31,8 @@ class Placement:
     mesh: Mesh
 
     @classmethod
-    def of(cls, batch_size: int, data: int | None = None, model: int = 1) -> "Placement":
-        """Return a placement on this machine's devices, or on those of all processes.
+    def of(cls, batch_size: int, data: int | None = None, model: int = 1) -> "DeviceLayout":
+        """Return a layout on this machine's devices, or on those of all processes.
 
         Args:
             batch_size: of the global batch, which is divided evenly.
@@ -146,6 +146,6 @@ class Placement:
         return NamedSharding(self.mesh, PartitionSpec(*[None] * (len(leaf.shape) - 1), "model"))
 
 
-def single_device() -> Placement:
-    """Return the placement on the first device alone."""
-    return Placement(Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), ("data", "model")))
+def single_device() -> DeviceLayout:
+    """Return the layout on the first device alone."""
+    return DeviceLayout(Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), ("data", "model")))

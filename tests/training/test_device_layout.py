@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.training.placement import Placement, single_device
+from flaxcnn.training.device_layout import DeviceLayout, single_device
 
 pytestmark = pytest.mark.devices
 
@@ -86,9 +86,9 @@ def test_evaluation_on_eight_devices_counts_every_example_once(on_eight_devices)
 
 
 def test_one_device_is_a_mesh_of_one():
-    placement = single_device()
-    assert (placement.data, placement.model, placement.processes) == (1, 1, 1)
-    assert placement.part(50) == (0, 50)
-    assert Placement.of(50, 1).mesh.devices.tolist() == [[jax.devices()[0]]]
+    layout = single_device()
+    assert (layout.data, layout.model, layout.processes) == (1, 1, 1)
+    assert layout.part(50) == (0, 50)
+    assert DeviceLayout.of(50, 1).mesh.devices.tolist() == [[jax.devices()[0]]]
     with pytest.raises(ConfigError, match=r"mesh\.data"):
-        Placement.of(50, jax.device_count() + 1)
+        DeviceLayout.of(50, jax.device_count() + 1)
