@@ -27,7 +27,7 @@ def main() -> None:
     )
     setup = set_up(experiment)
     state = setup.first_state()
-    runner = BlockRunner(state, setup.plan, setup.feeder(), setup.layout)
+    runner = BlockRunner(state, setup.plan, setup.batch_source(), setup.layout)
     evaluator = Evaluator(setup, setup.model, state.variables)
     step, accuracy = 0, None
     while step < setup.plan.total_steps:

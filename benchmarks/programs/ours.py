@@ -15,8 +15,8 @@ from benchmarks.worker import Data, Job, Measure, answer
 from flaxcnn.layers import MaxPool
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.training import TrainState
+from flaxcnn.training.batches import ResidentSource
 from flaxcnn.training.device_layout import DeviceLayout, single_device
-from flaxcnn.training.feed import ResidentFeeder
 from flaxcnn.training.loop import BlockRunner, Started
 from flaxcnn.training.plan import Plan
 
@@ -105,8 +105,8 @@ def prepare(data: Data, job: Job) -> Measure:
         return lambda: evaluated.measure(state)
     cut = job.evaluate_every or 50  # where `flaxcnn train` logs the paper's run
     plan = Plan.of(len(data.order), batch_size=job.batch_size, epochs=1, steps=None, log_every=cut, save_every=10**9)
-    feeder = ResidentFeeder(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, layout)
-    runner = BlockRunner(fresh(), plan, feeder, layout)
+    batch_source = ResidentSource(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, layout)
+    runner = BlockRunner(fresh(), plan, batch_source, layout)
 
     def measure(steps: int = job.steps) -> dict[str, float]:
         state = jax.block_until_ready(fresh())

@@ -30,8 +30,8 @@ from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
 from flaxcnn.processes import share
 from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
+from flaxcnn.training.batches import BatchSource, ResidentSource, StreamedSource
 from flaxcnn.training.device_layout import WIDE, DeviceLayout
-from flaxcnn.training.feed import Feeder, ResidentFeeder, StreamedFeeder
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
 from flaxcnn.training.plan import Plan
@@ -79,18 +79,18 @@ class Setup(NamedTuple):
         """Return a state of shapes that know where they are to lie; it costs no arithmetic."""
         return self.layout.targets(jax.eval_shape(self._create))
 
-    def feeder(self) -> Feeder:
+    def batch_source(self) -> BatchSource:
         """Return what gives the batches."""
-        return self.feeder_for(self.plan, self.experiment.training.seed)
+        return self.batch_source_for(self.plan, self.experiment.training.seed)
 
-    def feeder_for(self, plan: Plan, seed: int) -> Feeder:
+    def batch_source_for(self, plan: Plan, seed: int) -> BatchSource:
         """Return what gives the batches of another training on these data.
 
         They come from the devices' memory if the images fit there, else from the host's.
         """
         if self.fits(self.train):
-            return ResidentFeeder(self.train, plan, seed, self.layout)
-        return StreamedFeeder(self.train, plan, seed, self.layout, self.experiment.data.workers)
+            return ResidentSource(self.train, plan, seed, self.layout)
+        return StreamedSource(self.train, plan, seed, self.layout, self.experiment.data.workers)
 
     def fits(self, split: Split) -> bool:
         """Return whether the images of a split may lie on each device, whole."""

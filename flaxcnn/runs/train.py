@@ -169,11 +169,11 @@ class _Run:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
         console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
         stop, timeline = StopRequest(), Timeline(setup.layout)
-        with closing(setup.feeder()) as feeder:
+        with closing(setup.batch_source()) as batch_source:
             runner = BlockRunner(
                 training.current,
                 setup.plan,
-                feeder,
+                batch_source,
                 setup.layout,
                 wants_stop=lambda: stop.signal is not None,
                 timeline=timeline,

@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 
 from flaxcnn.data import epoch_order
+from flaxcnn.training.batches import BatchSource, ResidentBatches
 from flaxcnn.training.device_layout import DeviceLayout
-from flaxcnn.training.feed import Feeder, Resident
 from flaxcnn.training.loop import BLOCK_SECONDS, MOST_STEPS, BlockRunner
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
@@ -177,7 +177,7 @@ class OneLane:
 
     Args:
         layout: of the devices.
-        feeder: returns what gives the batches of a position's training.
+        batch_source: returns what gives the batches of a position's training.
         compiled: called whenever a program was compiled.
     """
 
@@ -186,13 +186,13 @@ class OneLane:
     def __init__(
         self,
         layout: DeviceLayout,
-        feeder: Callable[[Position], Feeder],
+        batch_source: Callable[[Position], BatchSource],
         compiled: Callable[[], None] = lambda: None,
     ):
-        self._layout, self._feeder_of, self._compiled = layout, feeder, compiled
+        self._layout, self._batch_source_of, self._compiled = layout, batch_source, compiled
         self._state: TrainState | None = None
         self._runner: BlockRunner | None = None
-        self._feeder: Feeder | None = None
+        self._batch_source: BatchSource | None = None
 
     def put(self, lane: int, state: TrainState) -> None:
         """Let the lane go on from a state."""
@@ -210,8 +210,8 @@ class OneLane:
         if position is None:
             return [None]
         if self._runner is None:
-            self._feeder = self._feeder_of(position)
-            self._runner = BlockRunner(self.take(0), position.plan, self._feeder, self._layout)
+            self._batch_source = self._batch_source_of(position)
+            self._runner = BlockRunner(self.take(0), position.plan, self._batch_source, self._layout)
             self._compiled()
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state
@@ -219,9 +219,9 @@ class OneLane:
 
     def close(self) -> None:
         """End whatever reads images in the background."""
-        if self._feeder is not None:
-            self._feeder.close()
-        self._runner = self._feeder = self._state = None
+        if self._batch_source is not None:
+            self._batch_source.close()
+        self._runner = self._batch_source = self._state = None
 
 
 def _train_lanes(
@@ -239,7 +239,9 @@ def _train_lanes(
 
     def one(lane: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
         state, order, first, steps = lane
-        return train_block(state, Resident(images, targets, order, first, batch_size), steps, most_steps=MOST_STEPS)
+        return train_block(
+            state, ResidentBatches(images, targets, order, first, batch_size), steps, most_steps=MOST_STEPS
+        )
 
     over: Callable[..., Any] = partial(lax.map, one) if how == "map" else jax.vmap(one)
     return over((states, orders, firsts, steps))

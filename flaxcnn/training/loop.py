@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from flaxcnn.training.batches import BatchSource
 from flaxcnn.training.device_layout import DeviceLayout, single_device
-from flaxcnn.training.feed import Feeder
 from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import run_block
@@ -69,7 +69,7 @@ class BlockRunner:
     Args:
         state: any state of the run, for its shapes.
         plan: the run's plan.
-        feeder: gives the batches.
+        batch_source: gives the batches.
         layout: of the state and the batches; None for the first device alone.
         wants_stop: whether this process wants the run to end.
         timeline: of the devices, shared with what else they do; None for one of its own.
@@ -79,7 +79,7 @@ class BlockRunner:
         self,
         state: TrainState,
         plan: Plan,
-        feeder: Feeder,
+        batch_source: BatchSource,
         layout: DeviceLayout | None = None,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
@@ -87,7 +87,7 @@ class BlockRunner:
     ):
         self.plan, self._wants_stop = plan, wants_stop
         self._layout = single_device() if layout is None else layout
-        self._feeder = feeder
+        self._batch_source = batch_source
         self._timeline = Timeline(self._layout) if timeline is None else timeline
         self._several = self._layout.processes > 1
         self._finite: Any = self._layout.put(np.bool_(True))  # of the block that was started last
@@ -111,12 +111,12 @@ class BlockRunner:
             step: the number of the block's first step.
             most: the longest block that is wanted.
         """
-        fed = self._feeder.feed(step)
+        upcoming = self._batch_source.batches(step)
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
-        end = min(self.plan.next_cut(step), fed.end, step + min(affordable, most, MOST_STEPS))
+        end = min(self.plan.next_cut(step), upcoming.end, step + min(affordable, most, MOST_STEPS))
         at = time.perf_counter()
         steps = self._timeline.after_last(np.int32(end - step))
-        state, losses, metrics = self._block(state, fed.feed, steps, self._finite, self._votes())
+        state, losses, metrics = self._block(state, upcoming.batches, steps, self._finite, self._votes())
         self._finite = metrics["finite"]
         self._timeline.started(metrics["steps"])
         return Started(state, step, end, losses, metrics, at)
@@ -151,11 +151,11 @@ class BlockRunner:
             static_argnames="most_steps",
             out_shardings=(self._layout.of_tree(state), replicated, replicated),
         )
-        feed = self._feeder.feed(min(int(state.step), self.plan.total_steps - 1)).feed
+        batches = self._batch_source.batches(min(int(state.step), self.plan.total_steps - 1)).batches
         votes = self._votes()
         lowered = jitted.lower(
             self._layout.targets(state),
-            feed,
+            batches,
             self._timeline.after_last(np.int32(1)),
             self._finite,
             votes,

@@ -14,7 +14,7 @@ from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix
 from flaxcnn.layers.examples import check_examples
 from flaxcnn.layers.pixels import normalised, to_float
-from flaxcnn.training.feed import Feed
+from flaxcnn.training.batches import Batches
 from flaxcnn.training.optimizer import RuntimeOptimizer
 from flaxcnn.training.state import TrainState, as_variables
 
@@ -243,7 +243,7 @@ def _next_average(state: TrainState, variables: Any) -> Any:
 
 def run_block(
     state: TrainState,
-    feed: Feed,
+    batches: Batches,
     steps: jax.Array,
     finite: jax.Array | bool = True,
     votes: jax.Array | None = None,
@@ -258,8 +258,8 @@ def run_block(
 
     Args:
         state: as for `train_step`; its memory is taken over.
-        feed: has the batches of the block's steps.
-        steps: how many, an int32 scalar, at most `most_steps` and not past the feed's end.
+        batches: of the block's steps.
+        steps: how many, an int32 scalar, at most `most_steps` and not past the end of the batches.
         finite: whether the block before this one was; where not, no step is made. So a block can be started before it
             is known how the one before it ends.
         votes: what each process has to tell the others, int32 (devices, K); None where there is only one.
@@ -277,11 +277,11 @@ def run_block(
 
     def one(carry: _Carry) -> _Carry:
         index, state, losses, _ = carry
-        next_state, metrics = train_step(state, *feed.batch(state.step))
+        next_state, metrics = train_step(state, *batches.batch(state.step))
         next_state = jax.tree.map(partial(jnp.where, metrics["finite"]), next_state, state)
         return index + 1, next_state, losses.at[index].set(metrics["loss"]), metrics
 
-    kinds = jax.eval_shape(lambda: train_step(state, *feed.batch(state.step)))[1]
+    kinds = jax.eval_shape(lambda: train_step(state, *batches.batch(state.step)))[1]
     nothing = {**jax.tree.map(lambda kind: jnp.zeros(kind.shape, kind.dtype), kinds), "finite": jnp.asarray(finite)}
     start = (jnp.int32(0), state, jnp.zeros((most_steps,)), nothing)
     made, state, losses, metrics = lax.while_loop(go_on, one, start)

@@ -16,7 +16,7 @@ from flaxcnn.evaluation import evaluate, sums_of
 from flaxcnn.layers.examples import check_examples
 from flaxcnn.tasks import Classification
 from flaxcnn.training import Hyperparameters, adam, create_state, train_block, train_step
-from flaxcnn.training.feed import Resident
+from flaxcnn.training.batches import ResidentBatches
 from tests.error_fields import fields
 
 CLASSES = 3
@@ -110,8 +110,8 @@ def test_a_label_out_of_range_makes_the_loss_nan_and_the_step_not_finite(wrong, 
 
 def test_a_block_of_steps_ends_before_a_label_that_is_out_of_range():
     labels = np.asarray([0, 1, -1, 2], np.int32)
-    feed = Resident(jnp.asarray(IMAGES), jnp.asarray(labels), jnp.arange(4), jnp.int32(0), batch_size=2)
-    state, losses, metrics = train_block(new_state(), feed, jnp.int32(2), most_steps=2)
+    batches = ResidentBatches(jnp.asarray(IMAGES), jnp.asarray(labels), jnp.arange(4), jnp.int32(0), batch_size=2)
+    state, losses, metrics = train_block(new_state(), batches, jnp.int32(2), most_steps=2)
     assert np.isnan(losses[1])
     assert (int(state.step), bool(metrics["finite"])) == (1, False)
 

@@ -15,7 +15,7 @@ from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.runs.output.profile import Profiler, describe, operations_of, parse_steps, place_of, read_operations
 from flaxcnn.training import adam, create_state
-from flaxcnn.training.feed import Resident
+from flaxcnn.training.batches import ResidentBatches
 from flaxcnn.training.step import train_block
 from tests.error_fields import fields
 
@@ -69,24 +69,24 @@ def first_state():
 
 
 @pytest.fixture(scope="module")
-def feed(small_split):
+def batches(small_split):
     images, labels = map(jnp.asarray, small_split)
-    return Resident(images, labels, jnp.arange(1000, dtype=jnp.int32), jnp.int32(0), batch_size=50)
+    return ResidentBatches(images, labels, jnp.arange(1000, dtype=jnp.int32), jnp.int32(0), batch_size=50)
 
 
 @pytest.fixture(scope="module")
-def block(first_state, feed):
-    return train_block.lower(first_state, feed, jnp.int32(1), most_steps=15).compile()
+def block(first_state, batches):
+    return train_block.lower(first_state, batches, jnp.int32(1), most_steps=15).compile()
 
 
-def make_steps(first_state, block, feed, profiler=None):
+def make_steps(first_state, block, batches, profiler=None):
     """Make 15 steps as the driver does, in blocks that end where the trace begins and ends; return the losses."""
     state, step, losses = jax.tree.map(jnp.copy, first_state), 0, []  # a block takes its memory over
     while step < 15:
         if profiler and step == profiler.first:
             profiler.start()
         end = min(15, (profiler and profiler.next_cut(step)) or 15)
-        state, block_losses, _ = block(state, feed, jnp.int32(end - step))
+        state, block_losses, _ = block(state, batches, jnp.int32(end - step))
         losses.extend(np.asarray(block_losses)[: end - step])
         step = end
         if profiler and step == profiler.end:
@@ -95,9 +95,9 @@ def make_steps(first_state, block, feed, profiler=None):
 
 
 @pytest.fixture(scope="module")
-def traced(first_state, block, feed, tmp_path_factory):
+def traced(first_state, block, batches, tmp_path_factory):
     with Profiler(tmp_path_factory.mktemp("run") / "profile", FIRST, END) as profiler:
-        losses = make_steps(first_state, block, feed, profiler)
+        losses = make_steps(first_state, block, batches, profiler)
     return profiler, losses, read_operations(profiler.trace, [block.as_text()])
 
 
@@ -106,8 +106,8 @@ def test_the_next_cuts_are_where_the_trace_begins_and_ends(traced):
     assert [profiler.next_cut(step) for step in (0, 4, 5, 11, 12, 14)] == [5, 5, 12, 12, None, None]
 
 
-def test_a_traced_run_has_the_losses_of_one_that_is_not(traced, first_state, block, feed):
-    np.testing.assert_array_equal(traced[1], make_steps(first_state, block, feed))
+def test_a_traced_run_has_the_losses_of_one_that_is_not(traced, first_state, block, batches):
+    np.testing.assert_array_equal(traced[1], make_steps(first_state, block, batches))
 
 
 def convolutions_in(operations):
@@ -176,11 +176,11 @@ def test_what_is_printed_names_the_ten_most_expensive_operations_and_both_viewer
     assert str(profiler.trace) in lines[13]
 
 
-def test_a_trace_that_the_run_leaves_early_is_written_as_far_as_it_goes(first_state, block, feed, tmp_path):
+def test_a_trace_that_the_run_leaves_early_is_written_as_far_as_it_goes(first_state, block, batches, tmp_path):
     profiler = Profiler(tmp_path / "profile", 0, 10)
     with profiler:
         profiler.start()
-        jax.block_until_ready(block(jax.tree.map(jnp.copy, first_state), feed, jnp.int32(1)))
+        jax.block_until_ready(block(jax.tree.map(jnp.copy, first_state), batches, jnp.int32(1)))
     operations = read_operations(profiler.trace, [block.as_text()])
     assert {each.calls for each in operations if "conv2/conv_general_dilated" in each.place} == {1}
 

@@ -38,7 +38,7 @@ def run(small_mnist, *, stop_after=None, **sections):
     setup = set_up(dataclasses.replace(experiment, **sections))
     training, events = Running(setup, setup.first_state()), []
     runner = Recorded(
-        training.state, setup.plan, setup.feeder(), wants_stop=lambda: len(events) > (stop_after or 10_000)
+        training.state, setup.plan, setup.batch_source(), wants_stop=lambda: len(events) > (stop_after or 10_000)
     )
     runner.events = events
     evaluator = Evaluator(setup, setup.model, training.state.variables)

@@ -16,8 +16,8 @@ from flaxcnn.evaluation import evaluate
 from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomRotation
 from flaxcnn.models import create
 from flaxcnn.training import Hyperparameters, adam, create_state, train_step
+from flaxcnn.training.batches import ResidentSource, StreamedSource
 from flaxcnn.training.device_layout import DeviceLayout, single_device
-from flaxcnn.training.feed import ResidentFeeder, StreamedFeeder
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.plan import Plan
 
@@ -52,13 +52,13 @@ def trained(layout, steps, *, model=None, streamed=False, **options):
         return create_state(chosen, adam(RATE), (28, 28, 1), seed=0, **options)
 
     state = jax.jit(create_one, out_shardings=layout.of_tree(jax.eval_shape(create_one)))()
-    feeder = StreamedFeeder(train, plan, 0, layout, 2) if streamed else ResidentFeeder(train, plan, 0, layout)
-    runner, losses, step = BlockRunner(state, plan, feeder, layout), [], 0
+    batch_source = StreamedSource(train, plan, 0, layout, 2) if streamed else ResidentSource(train, plan, 0, layout)
+    runner, losses, step = BlockRunner(state, plan, batch_source, layout), [], 0
     while step < steps:
         block = runner.run(state, step)
         state, step = block.state, step + len(block.losses)
         losses.extend(map(float, block.losses))
-    feeder.close()
+    batch_source.close()
     return losses, runner, state
 
 

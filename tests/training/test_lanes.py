@@ -69,7 +69,11 @@ def alone(setups):
     """The losses and the state of each training when it is run by itself."""
     results = []
     for setup in setups:
-        runner, state, losses = BlockRunner(setup.first_state(), setup.plan, setup.feeder(), setup.layout), None, []
+        runner, state, losses = (
+            BlockRunner(setup.first_state(), setup.plan, setup.batch_source(), setup.layout),
+            None,
+            [],
+        )
         state = setup.first_state()
         while len(losses) < STEPS:
             block = runner.run(state, len(losses), STEPS - len(losses))
@@ -142,7 +146,7 @@ def test_a_lane_that_is_not_finite_stands_before_the_faulty_step_and_disturbs_no
 
 def test_a_single_lane_streams_what_does_not_fit_the_device(setups, alone):
     setup = setups[0]
-    lane = OneLane(setup.layout, lambda at: setup._replace(device_bytes=0).feeder_for(at.plan, at.seed))
+    lane = OneLane(setup.layout, lambda at: setup._replace(device_bytes=0).batch_source_for(at.plan, at.seed))
     try:
         (losses,) = trained(lane, [setup])
         np.testing.assert_array_equal(losses, alone[0][0])

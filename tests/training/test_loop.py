@@ -10,8 +10,8 @@ from flaxcnn.data import Split, epoch_order
 from flaxcnn.errors import ConfigError
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, loop, train_step
+from flaxcnn.training.batches import ResidentSource
 from flaxcnn.training.device_layout import single_device
-from flaxcnn.training.feed import ResidentFeeder
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
 from flaxcnn.training.plan import Plan
 from tests.error_fields import fields
@@ -67,7 +67,7 @@ def train_split(small_split):
 
 
 def runner_of(state, train, plan, seed):
-    return BlockRunner(state, plan, ResidentFeeder(train, plan, seed, single_device()))
+    return BlockRunner(state, plan, ResidentSource(train, plan, seed, single_device()))
 
 
 def new_state():
@@ -137,10 +137,10 @@ def test_a_block_that_was_started_before_a_fault_was_known_changes_nothing(small
     floats[plan.batch(5, 7)[3], 5, 5, 0] = np.nan  # seen in step 7
     layout = single_device()
 
-    class Floats(ResidentFeeder):
-        def feed(self, step):
-            fed = super().feed(step)
-            return fed._replace(feed=fed.feed.replace(images=layout.put(floats)))
+    class Floats(ResidentSource):
+        def batches(self, step):
+            upcoming = super().batches(step)
+            return upcoming._replace(batches=upcoming.batches.replace(images=layout.put(floats)))
 
     state = new_state()
     runner = BlockRunner(state, plan, Floats(Split(images, labels), plan, 5, layout))

@@ -12,7 +12,7 @@ from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import RandomCrop, augment
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_block, train_step
-from flaxcnn.training.feed import Resident
+from flaxcnn.training.batches import ResidentBatches
 from flaxcnn.training.loop import MOST_STEPS
 
 
@@ -122,14 +122,14 @@ def test_another_learning_rate_compiles_nothing_and_counts():
 @pytest.fixture(scope="module")
 def resident(small_split):
     order = np.random.default_rng(3).permutation(1000).astype(np.int32)
-    return Resident(*map(jnp.asarray, (*small_split, order)), jnp.int32(0), batch_size=50)
+    return ResidentBatches(*map(jnp.asarray, (*small_split, order)), jnp.int32(0), batch_size=50)
 
 
-def in_blocks(feed, lengths):
+def in_blocks(batches, lengths):
     state = create_state(PaperCNN(), adam(), (28, 28, 1))
     losses = []
     for steps in lengths:
-        state, found, metrics = train_block(state, feed, jnp.int32(steps), most_steps=MOST_STEPS)
+        state, found, metrics = train_block(state, batches, jnp.int32(steps), most_steps=MOST_STEPS)
         assert metrics["finite"]
         assert int(metrics["steps"]) == steps
         losses.append(np.asarray(found)[:steps])
@@ -139,14 +139,14 @@ def in_blocks(feed, lengths):
 
 @pytest.fixture(scope="module")
 def steps_200(resident):
-    feed = resident.replace(batch_size=5)
-    return feed, in_blocks(feed, [200])
+    batches = resident.replace(batch_size=5)
+    return batches, in_blocks(batches, [200])
 
 
 @pytest.mark.parametrize("lengths", [[1] * 200, [7] * 28 + [4], [50] * 4, [3, 0, 117, 1, 1, 50, 28]])
 def test_any_cut_into_blocks_gives_the_same_bits(steps_200, lengths):
-    feed, (whole, whole_losses) = steps_200
-    state, losses = in_blocks(feed, lengths)
+    batches, (whole, whole_losses) = steps_200
+    state, losses = in_blocks(batches, lengths)
     leaves_equal(state, whole)
     np.testing.assert_array_equal(losses, whole_losses)
 

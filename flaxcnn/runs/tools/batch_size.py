@@ -23,8 +23,8 @@ from flaxcnn.runs.folder.record import CONFIG, read_config
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Loaded, Setup, set_up
 from flaxcnn.runs.tools.host_memory import host_memory
+from flaxcnn.training.batches import CHUNK_BYTES, MOST_CHUNK_STEPS, Batches, ResidentBatches, StreamedBatches
 from flaxcnn.training.device_layout import DeviceLayout
-from flaxcnn.training.feed import CHUNK_BYTES, MOST_CHUNK_STEPS, Feed, Resident, Streamed
 from flaxcnn.training.loop import MOST_STEPS, BlockRunner
 from flaxcnn.training.step import train_block
 
@@ -139,9 +139,9 @@ def largest_batch(setup: Setup, memory: int, most: int | None = None) -> Found:
 
 def account_of(setup: Setup) -> Account | None:
     """Return what a block of steps takes on each device; None where it is too large to be compiled."""
-    state, feed = setup.state_target(), _feed_target(setup)
+    state, batches = setup.state_target(), _batches_target(setup)
     try:
-        program = train_block.lower(state, feed, np.int32(1), np.bool_(True), most_steps=MOST_STEPS).compile()
+        program = train_block.lower(state, batches, np.int32(1), np.bool_(True), most_steps=MOST_STEPS).compile()
     except jax.errors.JaxRuntimeError as error:
         if _out_of_memory(error):
             return None
@@ -245,8 +245,8 @@ def _of_size(setup: Setup, batch_size: int) -> Setup:
     )
 
 
-def _feed_target(setup: Setup) -> Feed:
-    """Return the feed of the setup's feeder as shapes that know where they are to lie; nothing is read."""
+def _batches_target(setup: Setup) -> Batches:
+    """Return the batches of the setup's source as shapes that know where they are to lie; nothing is read."""
     train, layout, batch = setup.train, setup.layout, setup.plan.batch_size
     image, first = train.images.shape[1:], np.int32(0)
     if setup.fits(train):
@@ -257,19 +257,19 @@ def _feed_target(setup: Setup) -> Feed:
         count = len(train)
         sharding = layout.batch if layout.data > 1 else None
         arrays = (whole((count, *image), np.uint8), whole((count,), np.int32), whole((count,), np.int32))
-        return Resident(*arrays, first, batch, sharding)
+        return ResidentBatches(*arrays, first, batch, sharding)
 
     def divided(shape: tuple[int, ...], dtype: Any) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(layout.mesh, PartitionSpec(None, "data")))
 
     steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // (batch * math.prod(image))))
-    return Streamed(divided((steps, batch, *image), np.uint8), divided((steps, batch), np.int32), first)
+    return StreamedBatches(divided((steps, batch, *image), np.uint8), divided((steps, batch), np.int32), first)
 
 
 def _make_one_step(setup: Setup) -> None:
-    with closing(setup.feeder()) as feeder:
+    with closing(setup.batch_source()) as batch_source:
         state = setup.first_state()
-        BlockRunner(state, setup.plan, feeder, setup.layout).run(state, 0, most=1)
+        BlockRunner(state, setup.plan, batch_source, setup.layout).run(state, 0, most=1)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -187,9 +187,9 @@ def range_test(setup: Setup, rates: Floats, *, wants_stop: Callable[[], bool] = 
     """
     losses: list[float] = []
     out_of_bounds = False
-    with closing(setup.feeder()) as feeder:
+    with closing(setup.batch_source()) as batch_source:
         state = setup.first_state()
-        runner = BlockRunner(state, setup.plan, feeder, setup.layout, wants_stop=wants_stop)
+        runner = BlockRunner(state, setup.plan, batch_source, setup.layout, wants_stop=wants_stop)
         quiet = not sys.stdout.isatty()
         for step, rate in enumerate(track(rates, "learning rates", transient=True, disable=quiet)):
             if runner.stopping:

@@ -100,7 +100,7 @@ class Cohorts:
         if _streams(setup):
             lanes = OneLane(
                 setup.layout,
-                lambda position: setup.feeder_for(position.plan, position.seed),
+                lambda position: setup.batch_source_for(position.plan, position.seed),
                 compiled=self._count_compilation,
             )
         else:

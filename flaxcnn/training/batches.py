@@ -1,7 +1,7 @@
 """What a block of steps takes its batches from: all training images on the device, or a few batches brought to it.
 
-A feed is a pytree that a program indexes by the number of a step; a feeder makes them. Which examples are in the batch
-of a step follows from seed and step alone, so both give the same batches.
+`Batches` are a pytree that a program indexes by the number of a step; a `BatchSource` makes them. Which examples are in
+the batch of a step follows from seed and step alone, so both give the same batches.
 """
 
 import math
@@ -24,7 +24,7 @@ CHUNK_BYTES = 32 * 2**20  # of streamed batches that are handed over at once, at
 MOST_CHUNK_STEPS = 64
 
 
-class Feed(Protocol):
+class Batches(Protocol):
     """A pytree that has the batches of some steps."""
 
     def batch(self, step: jax.Array) -> tuple[jax.Array, Any]:
@@ -32,18 +32,18 @@ class Feed(Protocol):
         ...
 
 
-class Fed(NamedTuple):
-    """A feed, and the step before which it ends."""
+class BatchesUntil(NamedTuple):
+    """Batches, and the step before which they end."""
 
-    feed: Feed
+    batches: Batches
     end: int
 
 
-class Feeder(Protocol):
-    """Makes feeds for steps that follow one another."""
+class BatchSource(Protocol):
+    """Gives the batches of steps that follow one another."""
 
-    def feed(self, step: int) -> Fed:
-        """Return a feed that has the batch of a step, and of at least as many as follow before the end it names."""
+    def batches(self, step: int) -> BatchesUntil:
+        """Return the batches of a step and of those after it, up to the end that comes with them."""
         ...
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class Feeder(Protocol):
 
 
 @flax.struct.dataclass
-class Resident:
+class ResidentBatches:
     """All training images, and the order in which an epoch visits them.
 
     Attributes:
@@ -80,7 +80,7 @@ class Resident:
 
 
 @flax.struct.dataclass
-class Streamed:
+class StreamedBatches:
     """The batches of a few steps.
 
     Attributes:
@@ -101,8 +101,8 @@ class Streamed:
         return images, jax.tree.map(of_step, self.targets)
 
 
-class ResidentFeeder:
-    """Feeds from training images that lie on every device, whole.
+class ResidentSource:
+    """Batches from training images that lie on every device, whole.
 
     Args:
         train: the training split.
@@ -117,23 +117,23 @@ class ResidentFeeder:
         self._targets = jax.tree.map(layout.put, train.targets)
         self._epoch, self._order = -1, jnp.zeros(0)
 
-    def feed(self, step: int) -> Fed:
-        """Return a feed for the rest of a step's epoch."""
+    def batches(self, step: int) -> BatchesUntil:
+        """Return the batches for the rest of a step's epoch."""
         epoch, steps = self._plan.epoch(step), self._plan.steps_per_epoch
         if epoch != self._epoch:
             self._order = self._layout.put(epoch_order(self._seed, epoch, self._plan.examples))
             self._epoch = epoch
         first, batch_size = np.int32(epoch * steps), self._plan.batch_size
         sharding = self._layout.batch if self._layout.data > 1 else None
-        feed = Resident(self._images, self._targets, self._order, first, batch_size, sharding)
-        return Fed(feed, (epoch + 1) * steps)
+        batches = ResidentBatches(self._images, self._targets, self._order, first, batch_size, sharding)
+        return BatchesUntil(batches, (epoch + 1) * steps)
 
     def close(self) -> None:
         """Nothing runs in the background."""
 
 
-class StreamedFeeder:
-    """Feeds from training images that are too many for the devices, a few batches at a time.
+class StreamedSource:
+    """Batches from training images that are too many for the devices, a few batches at a time.
 
     Each process reads the part of each batch that its devices work on. The next batches are decoded, and handed to the
     devices, while the ones before are computed with.
@@ -153,14 +153,14 @@ class StreamedFeeder:
         batch_bytes = rows * math.prod(train.images.shape[1:])
         self._chunk_steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // batch_bytes))
         self._loader: Loader | None = None
-        self._fed: Fed | None = None
+        self._upcoming: BatchesUntil | None = None
         self._first = -1
 
-    def feed(self, step: int) -> Fed:
-        """Return a feed for a step and the few after it."""
-        if self._fed is not None and self._first <= step < self._fed.end:
-            return self._fed
-        if self._loader is None or self._fed is None or step != self._fed.end:
+    def batches(self, step: int) -> BatchesUntil:
+        """Return the batches of a step and the few after it."""
+        if self._upcoming is not None and self._first <= step < self._upcoming.end:
+            return self._upcoming
+        if self._loader is None or self._upcoming is None or step != self._upcoming.end:
             self._open(step)
         assert self._loader is not None
         chunk, batch_size = self._loader.next(), self._plan.batch_size
@@ -168,8 +168,10 @@ class StreamedFeeder:
             lambda array: self._layout.put_batches(array, batch_size), (chunk.images, chunk.targets)
         )
         self._first = chunk.first
-        self._fed = Fed(Streamed(images, targets, np.int32(chunk.first)), chunk.first + chunk.steps)
-        return self._fed
+        self._upcoming = BatchesUntil(
+            StreamedBatches(images, targets, np.int32(chunk.first)), chunk.first + chunk.steps
+        )
+        return self._upcoming
 
     def close(self) -> None:
         """End the worker processes."""

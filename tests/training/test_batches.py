@@ -7,8 +7,8 @@ import pytest
 from flaxcnn.data import Split
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state
+from flaxcnn.training.batches import ResidentSource, StreamedSource
 from flaxcnn.training.device_layout import single_device
-from flaxcnn.training.feed import ResidentFeeder, StreamedFeeder
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.plan import Plan
 
@@ -23,35 +23,35 @@ def plan():
     return Plan.of(1000, batch_size=300, epochs=40, steps=None, log_every=50, save_every=1000)  # 3 steps an epoch
 
 
-def feeder_of(kind, train, plan, workers=1):
+def batch_source_of(kind, train, plan, workers=1):
     if kind == "resident":
-        return ResidentFeeder(train, plan, 5, single_device())
-    return StreamedFeeder(train, plan, 5, single_device(), workers)
+        return ResidentSource(train, plan, 5, single_device())
+    return StreamedSource(train, plan, 5, single_device(), workers)
 
 
 @pytest.mark.parametrize("kind", ["resident", "streamed"])
 def test_each_step_gets_the_batch_of_its_seed_and_number(train, plan, kind):
-    feeder, step = feeder_of(kind, train, plan), 0
+    batch_source, step = batch_source_of(kind, train, plan), 0
     while step < plan.total_steps:
-        fed = feeder.feed(step)
-        assert step < fed.end <= plan.total_steps
-        for each in range(step, fed.end):
-            images, labels = fed.feed.batch(np.int32(each))
+        upcoming = batch_source.batches(step)
+        assert step < upcoming.end <= plan.total_steps
+        for each in range(step, upcoming.end):
+            images, labels = upcoming.batches.batch(np.int32(each))
             examples = plan.batch(5, each)
             np.testing.assert_array_equal(images, train.images[examples])
             np.testing.assert_array_equal(labels, train.targets[examples])
-        step = fed.end
-    feeder.close()
+        step = upcoming.end
+    batch_source.close()
 
 
 @pytest.mark.parametrize("first", [1, 50, 64, 119])
 def test_a_stream_that_begins_in_the_middle_gives_the_same_batches(train, plan, first):
-    feeder = feeder_of("streamed", train, plan)
-    fed = feeder.feed(first)
-    for each in (first, fed.end - 1):
-        images, _ = fed.feed.batch(np.int32(each))
+    batch_source = batch_source_of("streamed", train, plan)
+    upcoming = batch_source.batches(first)
+    for each in (first, upcoming.end - 1):
+        images, _ = upcoming.batches.batch(np.int32(each))
         np.testing.assert_array_equal(images, train.images[plan.batch(5, each)])
-    feeder.close()
+    batch_source.close()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -60,14 +60,14 @@ def test_streamed_training_ends_with_the_bits_of_a_resident_one(train, workers):
     found = []
     for kind in ("resident", "streamed"):
         state = create_state(PaperCNN(), adam(), (28, 28, 1))
-        feeder = feeder_of(kind, train, plan, workers)
-        runner, losses = BlockRunner(state, plan, feeder), []
+        batch_source = batch_source_of(kind, train, plan, workers)
+        runner, losses = BlockRunner(state, plan, batch_source), []
         started = runner.start(state, 0)
         while started is not None:  # as a run does it: the next block is started before this one is looked at
             following = runner.start(started.state, started.end) if started.end < plan.total_steps else None
             losses.extend(runner.finish(started).losses)
             state, started = started.state if following is None else following.state, following
-        feeder.close()
+        batch_source.close()
         found.append((np.array(losses), jax.device_get(state)))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     assert len(found[0][0]) == 150
