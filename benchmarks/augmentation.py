@@ -58,19 +58,19 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
     from flaxcnn.models import create
     from flaxcnn.training import adam, create_state
     from flaxcnn.training.batches import ResidentSource
+    from flaxcnn.training.calendar import StepCalendar
     from flaxcnn.training.device_layout import single_device
     from flaxcnn.training.loop import BlockRunner
-    from flaxcnn.training.plan import Plan
 
     train = load("mnist").train
     examples = BATCH_SIZE * BATCHES
     split = Split(train.images[:examples], train.targets[:examples])
-    plan = Plan(examples, BATCH_SIZE, total_steps=10**9, log_every=10**9, save_every=10**9)
-    batch_source = ResidentSource(split, plan, 0, single_device())
+    calendar = StepCalendar(examples, BATCH_SIZE, total_steps=10**9, log_every=10**9, save_every=10**9)
+    batch_source = ResidentSource(split, calendar, 0, single_device())
     runners, states, done, seconds = {}, {}, {}, {}
     for name, augmentations in variants().items():
         states[name] = create_state(create("paper_cnn", classes=10), adam(1e-3), (28, 28, 1), 0, augmentations)
-        runners[name], done[name], seconds[name] = BlockRunner(states[name], plan, batch_source), 0, []
+        runners[name], done[name], seconds[name] = BlockRunner(states[name], calendar, batch_source), 0, []
 
     def take(name: str) -> float:
         """Return what a step took, over `steps` of them in as many blocks as the runner makes of them."""

@@ -27,13 +27,13 @@ def main() -> None:
     )
     setup = set_up(experiment)
     state = setup.first_state()
-    runner = BlockRunner(state, setup.plan, setup.batch_source(), setup.layout)
+    runner = BlockRunner(state, setup.calendar, setup.batch_source(), setup.layout)
     evaluator = Evaluator(setup, setup.model, state.variables)
     step, accuracy = 0, None
-    while step < setup.plan.total_steps:
+    while step < setup.calendar.total_steps:
         block = runner.run(state, step)
         state, step = block.state, step + len(block.losses)
-        if setup.plan.logged(step - 1) or step == setup.plan.total_steps:
+        if setup.calendar.logged(step - 1) or step == setup.calendar.total_steps:
             accuracy = evaluator.finish_row(evaluator.start_row(state.variables))["validation_accuracy"]
     print(accuracy)
 

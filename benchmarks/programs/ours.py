@@ -16,9 +16,9 @@ from flaxcnn.layers import MaxPool
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
 from flaxcnn.training import TrainState
 from flaxcnn.training.batches import ResidentSource
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout, single_device
 from flaxcnn.training.loop import BlockRunner, Started
-from flaxcnn.training.plan import Plan
 
 CHECKED = 500  # test images that are looked at, beside the clock, after a training without evaluations
 
@@ -104,9 +104,11 @@ def prepare(data: Data, job: Job) -> Measure:
         evaluated.measure(state)
         return lambda: evaluated.measure(state)
     cut = job.evaluate_every or 50  # where `flaxcnn train` logs the paper's run
-    plan = Plan.of(len(data.order), batch_size=job.batch_size, epochs=1, steps=None, log_every=cut, save_every=10**9)
-    batch_source = ResidentSource(flaxcnn.Split(data.train_images, data.train_labels), plan, 0, layout)
-    runner = BlockRunner(fresh(), plan, batch_source, layout)
+    calendar = StepCalendar.of(
+        len(data.order), batch_size=job.batch_size, epochs=1, steps=None, log_every=cut, save_every=10**9
+    )
+    batch_source = ResidentSource(flaxcnn.Split(data.train_images, data.train_labels), calendar, 0, layout)
+    runner = BlockRunner(fresh(), calendar, batch_source, layout)
 
     def measure(steps: int = job.steps) -> dict[str, float]:
         state = jax.block_until_ready(fresh())

@@ -24,11 +24,11 @@ def _about_classes(setup: Setup) -> str | None:
 
 def _about_peak(setup: Setup) -> str | None:
     """Return a line where `training.steps` ends the run before the learning rate is at its peak."""
-    schedule = schedule_of(setup.experiment, setup.plan)
+    schedule = schedule_of(setup.experiment, setup.calendar)
     peak = schedule.peak_step
-    if setup.plan.total_steps > peak:
+    if setup.calendar.total_steps > peak:
         return None
     return (
-        f"training.steps ends the run after {setup.plan.total_steps:,} steps, before the learning rate is at its peak, "
-        f"at step {peak:,}: the schedule spans training.epochs"
+        f"training.steps ends the run after {setup.calendar.total_steps:,} steps, before the learning rate is at "
+        f"its peak, at step {peak:,}: the schedule spans training.epochs"
     )

@@ -95,12 +95,12 @@ class Training:
         self.clocks.train += seconds
         if not finite:
             loss = float(losses[-1]) if len(losses) else None
-            raise Diverged(loss, self.step, self.setup.plan.epoch(self.step))
+            raise Diverged(loss, self.step, self.setup.calendar.epoch(self.step))
 
     @property
     def is_over(self) -> bool:
         """Whether all steps are made, or validation says to stop."""
-        return self.step >= self.setup.plan.total_steps or self.ends_early
+        return self.step >= self.setup.calendar.total_steps or self.ends_early
 
     @property
     def ends_early(self) -> bool:

@@ -106,12 +106,12 @@ class Session:
         finished = together(lambda: self._finished_steps(training.step))
         if finished is not None:
             return Begun(training, finished)
-        if training.step > self.setup.plan.total_steps:
+        if training.step > self.setup.calendar.total_steps:
             raise ConfigError(
                 "this run has made more steps",
                 where=self.folder.path,
                 expected=f"at least {training.step}",
-                found=self.setup.plan.total_steps,
+                found=self.setup.calendar.total_steps,
                 fix="ask for more epochs or steps, or train in another folder",
             )
         together(lambda: self._go_on(training))
@@ -151,7 +151,7 @@ class Session:
             return None
         recorded = read_summary(self.folder)
         steps: int = recorded["steps"]
-        if steps >= self.setup.plan.total_steps or recorded["stopped_early"]:
+        if steps >= self.setup.calendar.total_steps or recorded["stopped_early"]:
             return steps
         if done == 0:
             raise RunFolderError(
@@ -164,12 +164,12 @@ class Session:
 
     def metadata(self, training: Training) -> Metadata:
         """Return what is saved with the state of a training as it stands."""
-        plan, best, clocks = self.setup.plan, self.file.experiment.checkpoint.keep_best, training.clocks
+        calendar, best, clocks = self.setup.calendar, self.file.experiment.checkpoint.keep_best, training.clocks
         # A checkpoint between two rows is ranked by neither: the best one has exactly the weights of the best row.
         row = training.rows[-1] if training.rows and training.rows[-1].step == training.step - 1 else None
         return Metadata(
             step=training.step,
-            epoch=plan.epoch(training.step),
+            epoch=calendar.epoch(training.step),
             config=self.folder.read_json("config.json"),
             contract_digest=self._contract,
             data_digests=dict(self.setup.dataset.digests),

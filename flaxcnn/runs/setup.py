@@ -1,4 +1,4 @@
-"""From an experiment to what trains it: the data, the plan of steps, the model and its first state."""
+"""From an experiment to what trains it: the data, the calendar of steps, the model and its first state."""
 
 import dataclasses
 import os
@@ -31,10 +31,10 @@ from flaxcnn.processes import share
 from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.batches import BatchSource, ResidentSource, StreamedSource
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import WIDE, DeviceLayout
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
-from flaxcnn.training.plan import Plan
 from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
 
 
@@ -47,7 +47,7 @@ class Setup(NamedTuple):
     validation: Split | None
     task: Task
     constants: Mapping[str, np.ndarray]  # what the training data fix: the task's, and those of the pixels
-    plan: Plan
+    calendar: StepCalendar
     checked: CheckedModel
     layout: DeviceLayout
     device_bytes: int  # that the images of a split may take on each device
@@ -81,16 +81,16 @@ class Setup(NamedTuple):
 
     def batch_source(self) -> BatchSource:
         """Return what gives the batches."""
-        return self.batch_source_for(self.plan, self.experiment.training.seed)
+        return self.batch_source_for(self.calendar, self.experiment.training.seed)
 
-    def batch_source_for(self, plan: Plan, seed: int) -> BatchSource:
+    def batch_source_for(self, calendar: StepCalendar, seed: int) -> BatchSource:
         """Return what gives the batches of another training on these data.
 
         They come from the devices' memory if the images fit there, else from the host's.
         """
         if self.fits(self.train):
-            return ResidentSource(self.train, plan, seed, self.layout)
-        return StreamedSource(self.train, plan, seed, self.layout, self.experiment.data.workers)
+            return ResidentSource(self.train, calendar, seed, self.layout)
+        return StreamedSource(self.train, calendar, seed, self.layout, self.experiment.data.workers)
 
     def fits(self, split: Split) -> bool:
         """Return whether the images of a split may lie on each device, whole."""
@@ -100,7 +100,7 @@ class Setup(NamedTuple):
         training, mixup = self.experiment.training, self.experiment.augmentation.mixup
         return create_state(
             self.model,
-            optimizer_of(self.experiment, self.plan),
+            optimizer_of(self.experiment, self.calendar),
             self.dataset.image_shape,
             training.seed,
             augmentations_of(self.experiment.augmentation),
@@ -210,7 +210,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
         if asked > side:
             expected = f"at most the images' longer side, {side}"
             raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
-    plan = Plan.of(
+    calendar = StepCalendar.of(
         len(train),
         batch_size=experiment.training.batch_size,
         epochs=experiment.training.epochs,
@@ -218,12 +218,12 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
     )
-    if experiment.chooses and plan.total_steps <= plan.log_every:
+    if experiment.chooses and calendar.total_steps <= calendar.log_every:
         raise ConfigError(
             "nothing to choose from: only the first step is logged",
             where="logging.every",
-            expected=f"fewer than the run's {plan.total_steps:,} steps",
-            found=plan.log_every,
+            expected=f"fewer than the run's {calendar.total_steps:,} steps",
+            found=calendar.log_every,
         )
     if (
         experiment.model.dtype == "bfloat16"
@@ -245,7 +245,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     if experiment.model.dropout is not None and not takes(checked.module, "dropout"):
         fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
-    layout = DeviceLayout.of(plan.batch_size, experiment.mesh.data, experiment.mesh.model)
+    layout = DeviceLayout.of(calendar.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
     learned = task.constants(train.targets)
@@ -254,7 +254,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             require_computable(task, name, learned, train.targets, outputs)
     constants = {**_pixels(experiment.model.normalization, train), **learned}
     setup = Setup(
-        experiment, dataset, train, validation, task, constants, plan, checked, layout, allowed, given.variables
+        experiment, dataset, train, validation, task, constants, calendar, checked, layout, allowed, given.variables
     )
     target = setup.state_target()  # the model says here what it cannot take, before anything is written
     if layout.model > 1 and not layout.divided(target.params):
@@ -318,9 +318,9 @@ def _device_bytes() -> int:
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
+def optimizer_of(experiment: Experiment, calendar: StepCalendar) -> RuntimeOptimizer:
     """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
-    chosen, course = experiment.optimizer, schedule_of(experiment, plan)
+    chosen, course = experiment.optimizer, schedule_of(experiment, calendar)
     common: Any = {"clip_norm": chosen.clip_norm, "schedule": course}
     rate, decay = chosen.learning_rate, chosen.weight_decay
     if chosen.name == "adamw":
@@ -332,13 +332,13 @@ def optimizer_of(experiment: Experiment, plan: Plan) -> RuntimeOptimizer:
     return adam(rate, chosen.b1, chosen.b2, chosen.eps, **common)
 
 
-def schedule_of(experiment: Experiment, plan: Plan) -> Schedule:
-    """Return the schedule that an experiment names, in steps of a plan.
+def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
+    """Return the schedule that an experiment names, in the steps of a calendar.
 
     Raises:
         ConfigError: in whole steps, it does not fit into the run.
     """
-    schedule, steps = experiment.schedule, plan.steps_per_epoch
+    schedule, steps = experiment.schedule, calendar.steps_per_epoch
     total, warmup = experiment.training.epochs * steps, schedule.warmup_epochs * steps
     decay = schedule.decay_epochs * steps
 

@@ -27,8 +27,8 @@ def run_steps(
 ) -> None:
     """Run from where a training stands to its end, or to the first signal, and keep it up to date.
 
-    The end is the plan's, or the row at which validation says to stop. A block is started, and the evaluation of a row
-    with it, before the numbers of the block before are looked at; not where the state is saved, shown to a hook or
+    The end is the calendar's, or the row at which validation says to stop. A block is started, and the evaluation of a
+    row with it, before the numbers of the block before are looked at; not where the state is saved, shown to a hook or
     something is chosen after that block, since the next one takes the state's memory over.
 
     Args:
@@ -36,7 +36,7 @@ def run_steps(
         runner: runs the blocks, and says when the run is to stop.
         evaluator: of the rows' test and validation numbers.
         log: keeps a row.
-        save: keeps the training; called where the plan says, at the best row so far, and when the run stops.
+        save: keeps the training; called where the calendar says, at the best row so far, and when the run stops.
         console: shows it.
         profiler: traces some of the steps; None for none.
         hooks: what is called besides.
@@ -45,7 +45,7 @@ def run_steps(
         Diverged: at the first step whose loss, gradient or update is not finite.
         TrainingError: a row's validation loss is not finite.
     """
-    plan, clocks = runner.plan, training.clocks
+    calendar, clocks = runner.calendar, training.clocks
     if training.is_over or runner.stopping:
         return
     since_step, since_seconds = training.step, clocks.train
@@ -57,13 +57,13 @@ def run_steps(
         if profiler is not None and (cut := profiler.next_cut(step)) is not None:
             cuts.append(cut)
         block = runner.start(state, step, min([MOST_STEPS, *(cut - step for cut in cuts)]))
-        return block, evaluator.start_row(block.state.variables) if plan.logged(block.end - 1) else None
+        return block, evaluator.start_row(block.state.variables) if calendar.logged(block.end - 1) else None
 
     under_way: tuple[Started, StartedRow | None] | None = start(training.current, training.step)
     while under_way is not None:
         started, started_row = under_way
         due = [hook for hook in hooks if started.end % hook.every == 0]
-        decides = plan.saved(started.end) or (training.setup.experiment.chooses and started_row is not None)
+        decides = calendar.saved(started.end) or (training.setup.experiment.chooses and started_row is not None)
         traced = profiler is not None and started.end in (profiler.first, profiler.end)
         waits = decides or traced or bool(due) or runner.stopping
         under_way = None if waits else start(started.state, started.end)
@@ -72,10 +72,12 @@ def run_steps(
         training.count(block.losses, block.seconds, finite=block.finite)
         if profiler is not None and started.end == profiler.end:
             profiler.stop()
-        console.advanced(training.step, float(block.losses[-1]), len(block.losses) * plan.batch_size / block.seconds)
+        console.advanced(
+            training.step, float(block.losses[-1]), len(block.losses) * calendar.batch_size / block.seconds
+        )
         row = None
         if started_row is not None:
-            images = (training.step - since_step) * plan.batch_size
+            images = (training.step - since_step) * calendar.batch_size
             rate = images / (clocks.train - since_seconds)
             row = _row(training, block, evaluator.finish_row(started_row), rate)
             since_step, since_seconds = training.step, clocks.train
@@ -87,7 +89,7 @@ def run_steps(
         if under_way is not None:
             continue
         stopping, ended = runner.stopping, training.is_over
-        if plan.saved(training.step) or stopping or (row is not None and (training.improved or ended)):
+        if calendar.saved(training.step) or stopping or (row is not None and (training.improved or ended)):
             started_saving = time.perf_counter()
             save()
             clocks.save += time.perf_counter() - started_saving
@@ -100,7 +102,7 @@ def _row(
 ) -> LoggedRow:
     """Return the row of a block's last step; raises TrainingError where its validation loss is not finite."""
     step = training.step - 1
-    epoch = training.setup.plan.epoch(step)
+    epoch = training.setup.calendar.epoch(step)
     row = LoggedRow(
         step=step,
         epoch=epoch,

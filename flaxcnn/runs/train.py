@@ -106,7 +106,7 @@ def run(
     main = setup.task.logged[0]
     require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
-        parse_steps(profile, total_steps=setup.plan.total_steps)
+        parse_steps(profile, total_steps=setup.calendar.total_steps)
     folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))
     ran = ExperimentFile(file.name, experiment, comparable(file, experiment))
     with ExitStack() as held:
@@ -114,7 +114,7 @@ def run(
         session = Session(folder, ran, setup, console.warn)
         begun = session.start(Clocks(started=started))
         if begun.complete_after is not None:
-            console.complete(begun.complete_after, setup.plan.total_steps, folder.path)
+            console.complete(begun.complete_after, setup.calendar.total_steps, folder.path)
             return Ended(0, folder, setup)
         for line in cautions(setup):
             console.warn(line)
@@ -172,7 +172,7 @@ class _Run:
         with closing(setup.batch_source()) as batch_source:
             runner = BlockRunner(
                 training.current,
-                setup.plan,
+                setup.calendar,
                 batch_source,
                 setup.layout,
                 wants_stop=lambda: stop.signal is not None,
@@ -183,12 +183,12 @@ class _Run:
             # Orbax takes about a second to import; here it does while the first steps are computed.
             threading.Thread(target=import_orbax, daemon=True).start()
             if is_first():
-                examples = setup.plan.batch(setup.experiment.training.seed, 0)
+                examples = setup.calendar.batch(setup.experiment.training.seed, 0)
                 draw_first_batch(self._folder, training.current, setup.train, examples, console.warn)
             self._make_steps(runner, evaluator, stop)
         if runner.stopping:
             words = options_again(to_json(setup.experiment))
-            console.stopped(training.step, setup.plan.total_steps, self._folder.path, words)
+            console.stopped(training.step, setup.calendar.total_steps, self._folder.path, words)
             return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
         self._finish(evaluator)
         if self._profiler is not None and is_first():
@@ -205,7 +205,7 @@ class _Run:
             if self._profiler is not None:
                 held.enter_context(self._profiler)
             held.enter_context(stop)
-            held.enter_context(self._console.training(self._setup.plan.total_steps, self._columns))
+            held.enter_context(self._console.training(self._setup.calendar.total_steps, self._columns))
             try:
                 run_steps(
                     training,
@@ -219,7 +219,7 @@ class _Run:
                 )
             except Diverged as diverged:
                 held.close()
-                examples = self._setup.plan.batch(self._setup.experiment.training.seed, training.step)
+                examples = self._setup.calendar.batch(self._setup.experiment.training.seed, training.step)
                 metadata, loss = session.metadata(training), math.nan if diverged.loss is None else diverged.loss
                 raise leave_crash(self._folder, training.current, metadata, loss, examples) from diverged
 
@@ -242,7 +242,7 @@ class _Run:
         path = self._folder.path / "profile"
         if not is_first():
             path /= f"process-{jax.process_index()}"
-        steps = parse_steps(profile, total_steps=self._setup.plan.total_steps, done=self._training.step)
+        steps = parse_steps(profile, total_steps=self._setup.calendar.total_steps, done=self._training.step)
         return Profiler(path, *steps)
 
     def _finish(self, evaluator: Evaluator) -> None:
@@ -287,14 +287,14 @@ class _Run:
             raise RunFolderError(f"the best checkpoint is lost: {error}", where=self._folder.path, fix=fix) from error
 
     def _summary(self, step: int, numbers: dict[str, Any], variables: Any, whole_state: Any) -> dict[str, Any]:
-        training, clocks, plan = self._training, self._training.clocks, self._setup.plan
+        training, clocks, calendar = self._training, self._training.clocks, self._setup.calendar
         rows = [{**row.to_json(), "images_per_second": None} for row in training.rows]
         return {
             "name": self._session.file.name,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
             "steps": training.step,
             "rows": len(training.rows),
-            "stopped_early": training.step < plan.total_steps,
+            "stopped_early": training.step < calendar.total_steps,
             "weights_step": step,
             **numbers,
             "train_seconds": clocks.train,
@@ -302,7 +302,7 @@ class _Run:
             "eval_seconds": clocks.evaluation,
             "compile_seconds": clocks.compilation,
             "total_seconds": clocks.total,
-            "images_per_second": training.step * plan.batch_size / clocks.train,
+            "images_per_second": training.step * calendar.batch_size / clocks.train,
             "device": device_line(),
             "seed": self._setup.experiment.training.seed,
             "weights_sha256": sha256_of(variables["params"]),

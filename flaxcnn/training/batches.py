@@ -17,8 +17,8 @@ from jax.sharding import NamedSharding
 
 from flaxcnn.data import Split, epoch_order
 from flaxcnn.data.loading.loader import Loader
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout
-from flaxcnn.training.plan import Plan
 
 CHUNK_BYTES = 32 * 2**20  # of streamed batches that are handed over at once, at most
 MOST_CHUNK_STEPS = 64
@@ -106,24 +106,24 @@ class ResidentSource:
 
     Args:
         train: the training split.
-        plan: the run's plan.
+        calendar: the run's calendar.
         seed: of the order of examples.
         layout: of the devices.
     """
 
-    def __init__(self, train: Split, plan: Plan, seed: int, layout: DeviceLayout):
-        self._plan, self._seed, self._layout = plan, seed, layout
+    def __init__(self, train: Split, calendar: StepCalendar, seed: int, layout: DeviceLayout):
+        self._calendar, self._seed, self._layout = calendar, seed, layout
         self._images = layout.put(np.asarray(train.images))
         self._targets = jax.tree.map(layout.put, train.targets)
         self._epoch, self._order = -1, jnp.zeros(0)
 
     def batches(self, step: int) -> BatchesUntil:
         """Return the batches for the rest of a step's epoch."""
-        epoch, steps = self._plan.epoch(step), self._plan.steps_per_epoch
+        epoch, steps = self._calendar.epoch(step), self._calendar.steps_per_epoch
         if epoch != self._epoch:
-            self._order = self._layout.put(epoch_order(self._seed, epoch, self._plan.examples))
+            self._order = self._layout.put(epoch_order(self._seed, epoch, self._calendar.examples))
             self._epoch = epoch
-        first, batch_size = np.int32(epoch * steps), self._plan.batch_size
+        first, batch_size = np.int32(epoch * steps), self._calendar.batch_size
         sharding = self._layout.batch if self._layout.data > 1 else None
         batches = ResidentBatches(self._images, self._targets, self._order, first, batch_size, sharding)
         return BatchesUntil(batches, (epoch + 1) * steps)
@@ -140,15 +140,15 @@ class StreamedSource:
 
     Args:
         train: the training split.
-        plan: the run's plan.
+        calendar: the run's calendar.
         seed: of the order of examples.
         layout: of the devices.
         workers: processes that read and decode; 0 to do it here.
     """
 
-    def __init__(self, train: Split, plan: Plan, seed: int, layout: DeviceLayout, workers: int):
-        self._train, self._plan, self._seed, self._layout, self._workers = train, plan, seed, layout, workers
-        self._part = layout.part(plan.batch_size)
+    def __init__(self, train: Split, calendar: StepCalendar, seed: int, layout: DeviceLayout, workers: int):
+        self._train, self._calendar, self._seed, self._layout, self._workers = train, calendar, seed, layout, workers
+        self._part = layout.part(calendar.batch_size)
         rows = self._part[1] - self._part[0]
         batch_bytes = rows * math.prod(train.images.shape[1:])
         self._chunk_steps = max(1, min(MOST_CHUNK_STEPS, CHUNK_BYTES // batch_bytes))
@@ -163,7 +163,7 @@ class StreamedSource:
         if self._loader is None or self._upcoming is None or step != self._upcoming.end:
             self._open(step)
         assert self._loader is not None
-        chunk, batch_size = self._loader.next(), self._plan.batch_size
+        chunk, batch_size = self._loader.next(), self._calendar.batch_size
         images, targets = jax.tree.map(
             lambda array: self._layout.put_batches(array, batch_size), (chunk.images, chunk.targets)
         )
@@ -185,9 +185,9 @@ class StreamedSource:
             self._train.images,
             self._train.targets,
             seed=self._seed,
-            batch_size=self._plan.batch_size,
+            batch_size=self._calendar.batch_size,
             first_step=step,
-            total_steps=self._plan.total_steps,
+            total_steps=self._calendar.total_steps,
             chunk_steps=self._chunk_steps,
             part=self._part,
             workers=self._workers,

@@ -17,9 +17,9 @@ from jax import lax
 
 from flaxcnn.data import epoch_order
 from flaxcnn.training.batches import BatchSource, ResidentBatches
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout
 from flaxcnn.training.loop import BLOCK_SECONDS, MOST_STEPS, BlockRunner
-from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import train_block
 
@@ -31,13 +31,13 @@ class Position(NamedTuple):
     """Where a lane stands and how far it is to go without a pause.
 
     Attributes:
-        plan: of the lane's training; its batch size and number of examples are those of all lanes.
+        calendar: of the lane's training; its batch size and number of examples are those of all lanes.
         seed: of the order of examples.
         step: the next step.
         end: the step before which to pause, above `step`.
     """
 
-    plan: Plan
+    calendar: StepCalendar
     seed: int
     step: int
     end: int
@@ -133,9 +133,9 @@ class CohortLanes:
         steps, firsts = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
         for lane, position in enumerate(positions):
             if position is not None:
-                plan, step = position.plan, position.step
-                firsts[lane] = plan.epoch(step) * plan.steps_per_epoch
-                steps[lane] = min(firsts[lane] + plan.steps_per_epoch, position.end, step + affordable) - step
+                calendar, step = position.calendar, position.step
+                firsts[lane] = calendar.epoch(step) * calendar.steps_per_epoch
+                steps[lane] = min(firsts[lane] + calendar.steps_per_epoch, position.end, step + affordable) - step
                 assert steps[lane] > 0, f"a lane at step {step} is to pause at {position.end}"
                 self._visit(lane, position)
         started = time.perf_counter()
@@ -157,9 +157,9 @@ class CohortLanes:
 
     def _visit(self, lane: int, position: Position) -> None:
         """Have a lane's order of examples be that of its position's epoch."""
-        epoch = position.plan.epoch(position.step)
+        epoch = position.calendar.epoch(position.step)
         if self._epochs[lane] != (position.seed, epoch):
-            order = epoch_order(position.seed, epoch, position.plan.examples)
+            order = epoch_order(position.seed, epoch, position.calendar.examples)
             self._orders = _put(self._orders, np.int32(lane), order)
             self._epochs[lane] = position.seed, epoch
 
@@ -211,7 +211,7 @@ class OneLane:
             return [None]
         if self._runner is None:
             self._batch_source = self._batch_source_of(position)
-            self._runner = BlockRunner(self.take(0), position.plan, self._batch_source, self._layout)
+            self._runner = BlockRunner(self.take(0), position.calendar, self._batch_source, self._layout)
             self._compiled()
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from flaxcnn.training.batches import BatchSource
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout, single_device
-from flaxcnn.training.plan import Plan
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import run_block
 from flaxcnn.training.timeline import Timeline
@@ -62,13 +62,13 @@ class Block(NamedTuple):
 
 
 class BlockRunner:
-    """Runs blocks of steps of one plan.
+    """Runs blocks of steps of one calendar.
 
     The program is compiled once, when the runner is made: no block can compile anything, whatever its length.
 
     Args:
         state: any state of the run, for its shapes.
-        plan: the run's plan.
+        calendar: the run's calendar.
         batch_source: gives the batches.
         layout: of the state and the batches; None for the first device alone.
         wants_stop: whether this process wants the run to end.
@@ -78,14 +78,14 @@ class BlockRunner:
     def __init__(
         self,
         state: TrainState,
-        plan: Plan,
+        calendar: StepCalendar,
         batch_source: BatchSource,
         layout: DeviceLayout | None = None,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
         timeline: Timeline | None = None,
     ):
-        self.plan, self._wants_stop = plan, wants_stop
+        self.calendar, self._wants_stop = calendar, wants_stop
         self._layout = single_device() if layout is None else layout
         self._batch_source = batch_source
         self._timeline = Timeline(self._layout) if timeline is None else timeline
@@ -113,7 +113,7 @@ class BlockRunner:
         """
         upcoming = self._batch_source.batches(step)
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
-        end = min(self.plan.next_cut(step), upcoming.end, step + min(affordable, most, MOST_STEPS))
+        end = min(self.calendar.next_cut(step), upcoming.end, step + min(affordable, most, MOST_STEPS))
         at = time.perf_counter()
         steps = self._timeline.after_last(np.int32(end - step))
         state, losses, metrics = self._block(state, upcoming.batches, steps, self._finite, self._votes())
@@ -151,7 +151,7 @@ class BlockRunner:
             static_argnames="most_steps",
             out_shardings=(self._layout.of_tree(state), replicated, replicated),
         )
-        batches = self._batch_source.batches(min(int(state.step), self.plan.total_steps - 1)).batches
+        batches = self._batch_source.batches(min(int(state.step), self.calendar.total_steps - 1)).batches
         votes = self._votes()
         lowered = jitted.lower(
             self._layout.targets(state),

@@ -50,8 +50,8 @@ def visited(total_steps):
 
 
 def load(images, first_step=0, total_steps=25, chunk_steps=4, **options):
-    plan = {"first_step": first_step, "total_steps": total_steps, "chunk_steps": chunk_steps}
-    return Loader(images, LABELS, seed=SEED, batch_size=BATCH, **plan, **options)
+    span = {"first_step": first_step, "total_steps": total_steps, "chunk_steps": chunk_steps}
+    return Loader(images, LABELS, seed=SEED, batch_size=BATCH, **span, **options)
 
 
 def chunks_of(loader, first_step, total_steps, chunk_steps):
@@ -85,7 +85,7 @@ def gone(pids, seconds):
 
 
 @st.composite
-def plans(draw):
+def spans(draw):
     total = draw(st.integers(0, 35))
     first = draw(st.integers(0, total))
     chunk = draw(st.integers(1, 12))
@@ -93,10 +93,10 @@ def plans(draw):
     return (first, total, chunk), (low, draw(st.integers(low + 1, BATCH)))
 
 
-def gives_what_the_seed_and_the_steps_say(images, plan, part, **options):
-    first, total, chunk_steps = plan
+def gives_what_the_seed_and_the_steps_say(images, span, part, **options):
+    first, total, chunk_steps = span
     expected = visited(total)[:, part[0] : part[1]]
-    chunks = chunks_of(load(images, *plan, part=part, **options), *plan)
+    chunks = chunks_of(load(images, *span, part=part, **options), *span)
     assert [chunk.first for chunk in chunks] == list(range(first, total, chunk_steps))
     for chunk in chunks:
         steps = expected[chunk.first : chunk.first + chunk_steps]
@@ -111,16 +111,16 @@ def gives_what_the_seed_and_the_steps_say(images, plan, part, **options):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(plans())
-def test_any_start_chunk_and_part_give_what_the_seed_and_the_steps_say(stored, plan):
-    gives_what_the_seed_and_the_steps_say(stored, *plan, workers=0)
-    gives_what_the_seed_and_the_steps_say(PIXELS, *plan)
+@given(spans())
+def test_any_start_chunk_and_part_give_what_the_seed_and_the_steps_say(stored, span):
+    gives_what_the_seed_and_the_steps_say(stored, *span, workers=0)
+    gives_what_the_seed_and_the_steps_say(PIXELS, *span)
 
 
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(plans(), st.integers(1, 3), st.integers(1, 5))
-def test_any_number_of_workers_and_of_chunks_ahead_gives_the_same(stored, plan, workers, ahead):
-    gives_what_the_seed_and_the_steps_say(stored, *plan, workers=workers, ahead=ahead)
+@given(spans(), st.integers(1, 3), st.integers(1, 5))
+def test_any_number_of_workers_and_of_chunks_ahead_gives_the_same(stored, span, workers, ahead):
+    gives_what_the_seed_and_the_steps_say(stored, *span, workers=workers, ahead=ahead)
 
 
 def test_a_part_smaller_than_the_workers_are_many_is_read(stored):
@@ -128,13 +128,13 @@ def test_a_part_smaller_than_the_workers_are_many_is_read(stored):
 
 
 def test_the_batches_are_those_that_training_takes_from_a_data_set_on_the_device(stored):
-    from flaxcnn.training.plan import Plan
+    from flaxcnn.training.calendar import StepCalendar
 
-    plan = Plan(examples=COUNT, batch_size=BATCH, total_steps=25, log_every=5, save_every=5)
+    calendar = StepCalendar(examples=COUNT, batch_size=BATCH, total_steps=25, log_every=5, save_every=5)
     with load(stored, first_step=8, total_steps=14, chunk_steps=6, workers=1) as loader:
         chunk = loader.next()
     for step, labels in zip(range(8, 14), chunk.targets, strict=True):
-        np.testing.assert_array_equal(labels, plan.batch(SEED, step))
+        np.testing.assert_array_equal(labels, calendar.batch(SEED, step))
 
 
 def test_rows_of_images_on_disk_are_loaded(stored):
@@ -348,9 +348,9 @@ train, validation = split_validation(dataset.train, 0.1)
 assert len(train) + len(validation) == len(dataset.train)
 assert len(describe(dataset)) > 5
 steps = len(train) // 50
-plan = {"seed": 0, "batch_size": 50, "first_step": 0, "total_steps": steps, "chunk_steps": 8}
+span = {"seed": 0, "batch_size": 50, "first_step": 0, "total_steps": steps, "chunk_steps": 8}
 seen = []
-with Loader(train.images, train.targets, **plan) as loader:
+with Loader(train.images, train.targets, **span) as loader:
     while sum(map(len, seen)) < steps:
         chunk = loader.next()
         numbers = chunk.images[: chunk.steps, :, 0, :4, 0].copy().view(np.int32)[..., 0]
@@ -428,7 +428,7 @@ def test_workers_that_cannot_be_started_leave_nothing_behind(stored, monkeypatch
 )
 def test_arguments_out_of_range_are_refused_before_anything_is_left(stored, option, told):
     others = children(os.getpid())
-    plan = {
+    span = {
         "seed": 0,
         "batch_size": BATCH,
         "first_step": 0,
@@ -438,7 +438,7 @@ def test_arguments_out_of_range_are_refused_before_anything_is_left(stored, opti
         **option,
     }
     with pytest.raises(ConfigError) as refused:
-        Loader(stored, LABELS, **plan)
+        Loader(stored, LABELS, **span)
     assert fields(refused.value) == told
     assert children(os.getpid()) == others
 

@@ -138,8 +138,8 @@ def test_a_picture_of_any_mode_of_8_bits_is_gray_or_rgb(mode):
 
 
 def load(images, workers, first_step=0):
-    plan = {"first_step": first_step, "total_steps": 9, "chunk_steps": 2, "workers": workers}
-    with Loader(images, LABELS.astype(np.int32), seed=3, batch_size=7, **plan) as loader:
+    span = {"first_step": first_step, "total_steps": 9, "chunk_steps": 2, "workers": workers}
+    with Loader(images, LABELS.astype(np.int32), seed=3, batch_size=7, **span) as loader:
         chunks = [loader.next() for _ in range(first_step, 9, 2)]
     return np.concatenate([chunk.images[: chunk.steps] for chunk in chunks])
 
@@ -180,8 +180,8 @@ def test_a_class_of_the_program_itself_is_read_in_its_process(command_environmen
                 return np.full((4, 4), position, np.uint8), 0
 
         dataset = from_source(Mine(), Mine(), in_memory=0)
-        plan = dict(first_step=0, total_steps=1, chunk_steps=1)
-        with Loader(dataset.train.images, dataset.train.targets, seed=0, batch_size=8, workers=2, **plan) as loader:
+        span = dict(first_step=0, total_steps=1, chunk_steps=1)
+        with Loader(dataset.train.images, dataset.train.targets, seed=0, batch_size=8, workers=2, **span) as loader:
             print(sorted(loader.next().images[0, :, 0, 0, 0].tolist()))
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]

@@ -88,8 +88,8 @@ def test_colours_are_the_same_when_decoded_in_a_process_of_the_loader(tmp_path):
     loaded, stored = load("tfds:drawn", tmp_path), load("tfds:drawn", tmp_path, in_memory=0)
     assert len(pickle.dumps(stored.train.images)) < 500
     order = epoch_order(5, 0, 30)[:28].reshape(7, 4)
-    plan = {"seed": 5, "batch_size": 4, "first_step": 0, "total_steps": 7, "chunk_steps": 7}
-    with Loader(stored.train.images, stored.train.targets, workers=1, **plan) as loader:
+    span = {"seed": 5, "batch_size": 4, "first_step": 0, "total_steps": 7, "chunk_steps": 7}
+    with Loader(stored.train.images, stored.train.targets, workers=1, **span) as loader:
         chunk = loader.next()
     np.testing.assert_array_equal(chunk.images, loaded.train.images[order])
     np.testing.assert_array_equal(chunk.targets, loaded.train.targets[order])

@@ -294,8 +294,8 @@ def test_loading_workers_find_the_classes_of_the_file(folder):
     )
     train = load("counting.py:make").train
     (folder / "asked").unlink()
-    plan = {"first_step": 0, "total_steps": 4, "chunk_steps": 2, "workers": 1}
-    with Loader(train.images, train.targets, seed=3, batch_size=5, **plan) as loader:
+    calendar = {"first_step": 0, "total_steps": 4, "chunk_steps": 2, "workers": 1}
+    with Loader(train.images, train.targets, seed=3, batch_size=5, **calendar) as loader:
         chunks = [loader.next() for _ in range(2)]
     images = np.concatenate([chunk.images[: chunk.steps] for chunk in chunks])
     expected = load(ARRAYS[1]).test.images[epoch_order(3, 0, 300)[:20]]

@@ -79,7 +79,7 @@ def test_a_schedule_that_does_not_fit_into_the_run_is_refused_in_one_line(sectio
 
 def test_a_run_ends_sooner_than_epochs_that_no_counter_holds(small_mnist):
     experiment = Experiment(data=Data(f"idx:{small_mnist}"), training=Training(epochs=200_000_000, steps=12))
-    assert set_up(experiment).plan.total_steps == 12
+    assert set_up(experiment).calendar.total_steps == 12
 
 
 def split_of(labels):

@@ -38,7 +38,7 @@ def run(small_mnist, *, stop_after=None, **sections):
     setup = set_up(dataclasses.replace(experiment, **sections))
     training, events = Running(setup, setup.first_state()), []
     runner = Recorded(
-        training.state, setup.plan, setup.batch_source(), wants_stop=lambda: len(events) > (stop_after or 10_000)
+        training.state, setup.calendar, setup.batch_source(), wants_stop=lambda: len(events) > (stop_after or 10_000)
     )
     runner.events = events
     evaluator = Evaluator(setup, setup.model, training.state.variables)
@@ -48,7 +48,7 @@ def run(small_mnist, *, stop_after=None, **sections):
         assert int(training.state.step) == training.step  # the state is there to be read
 
     console = RunConsole(speaks=False)
-    with console.training(setup.plan.total_steps, Columns(setup.task.logged)):
+    with console.training(setup.calendar.total_steps, Columns(setup.task.logged)):
         run_steps(
             training,
             runner,
@@ -62,12 +62,12 @@ def run(small_mnist, *, stop_after=None, **sections):
 
 def test_the_next_block_is_started_before_the_numbers_of_the_last_one_are_read(small_mnist):
     events, training, setup = run(small_mnist)
-    assert training.step == setup.plan.total_steps == 60
+    assert training.step == setup.calendar.total_steps == 60
     starts = [step for event, step in events if event == "start"]
     assert [step for event, step in events if event == "finish"] == starts
     for this, following in itertools.pairwise(starts):
         ahead = events.index(("start", following)) < events.index(("finish", this))
-        assert ahead == (not setup.plan.saved(following)), f"block from {this} to {following}"
+        assert ahead == (not setup.calendar.saved(following)), f"block from {this} to {following}"
     assert [step for event, step in events if event == "save"] == [25, 50, 60]
     assert [step for event, step in events if event == "log"] == list(range(0, 60, 7))
 

@@ -17,9 +17,9 @@ from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomRotation
 from flaxcnn.models import create
 from flaxcnn.training import Hyperparameters, adam, create_state, train_step
 from flaxcnn.training.batches import ResidentSource, StreamedSource
+from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout, single_device
 from flaxcnn.training.loop import BlockRunner
-from flaxcnn.training.plan import Plan
 
 BATCH_SIZE = 48
 # The paper's rate is ten times this one. At that, the losses are within 1e-6 for 50 steps; then a pixel's ReLU or the
@@ -45,15 +45,19 @@ class Wide(nn.Module):
 def trained(layout, steps, *, model=None, streamed=False, **options):
     """Return the losses of a training, and its runner."""
     train = load("mnist").train
-    plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=steps, log_every=50, save_every=10_000)
+    calendar = StepCalendar.of(
+        len(train), batch_size=BATCH_SIZE, epochs=1, steps=steps, log_every=50, save_every=10_000
+    )
 
     def create_one():
         chosen = create("paper_cnn", classes=10) if model is None else model
         return create_state(chosen, adam(RATE), (28, 28, 1), seed=0, **options)
 
     state = jax.jit(create_one, out_shardings=layout.of_tree(jax.eval_shape(create_one)))()
-    batch_source = StreamedSource(train, plan, 0, layout, 2) if streamed else ResidentSource(train, plan, 0, layout)
-    runner, losses, step = BlockRunner(state, plan, batch_source, layout), [], 0
+    batch_source = (
+        StreamedSource(train, calendar, 0, layout, 2) if streamed else ResidentSource(train, calendar, 0, layout)
+    )
+    runner, losses, step = BlockRunner(state, calendar, batch_source, layout), [], 0
     while step < steps:
         block = runner.run(state, step)
         state, step = block.state, step + len(block.losses)
@@ -90,8 +94,8 @@ def statistics():
 
     _, _, state = trained(DeviceLayout.of(BATCH_SIZE, 8), 1, model=Normalised())
     train = load("mnist").train
-    plan = Plan.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=1, log_every=50, save_every=10_000)
-    pixels = train.images[plan.batch(0, 0)].reshape(BATCH_SIZE, -1) / 255
+    calendar = StepCalendar.of(len(train), batch_size=BATCH_SIZE, epochs=1, steps=1, log_every=50, save_every=10_000)
+    pixels = train.images[calendar.batch(0, 0)].reshape(BATCH_SIZE, -1) / 255
     return {
         "8 × 1": np.asarray(state.batch_stats["norm"]["mean"]).tolist(),
         "by hand": pixels.mean(0).tolist(),

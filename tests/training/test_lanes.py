@@ -40,11 +40,11 @@ def setups(small_mnist):
 
 def cohort(setup, count, how):
     images, labels = (setup.layout.put(np.asarray(each)) for each in (setup.train.images, setup.train.targets))
-    return CohortLanes(setup.first_state(), setup.plan.batch_size, images, labels, count, how, setup.layout)
+    return CohortLanes(setup.first_state(), setup.calendar.batch_size, images, labels, count, how, setup.layout)
 
 
 def position(setup, step, end=STEPS):
-    return Position(setup.plan, setup.experiment.training.seed, step, end)
+    return Position(setup.calendar, setup.experiment.training.seed, step, end)
 
 
 def trained(lanes, setups, end=STEPS):
@@ -70,7 +70,7 @@ def alone(setups):
     results = []
     for setup in setups:
         runner, state, losses = (
-            BlockRunner(setup.first_state(), setup.plan, setup.batch_source(), setup.layout),
+            BlockRunner(setup.first_state(), setup.calendar, setup.batch_source(), setup.layout),
             None,
             [],
         )
@@ -146,7 +146,7 @@ def test_a_lane_that_is_not_finite_stands_before_the_faulty_step_and_disturbs_no
 
 def test_a_single_lane_streams_what_does_not_fit_the_device(setups, alone):
     setup = setups[0]
-    lane = OneLane(setup.layout, lambda at: setup._replace(device_bytes=0).batch_source_for(at.plan, at.seed))
+    lane = OneLane(setup.layout, lambda at: setup._replace(device_bytes=0).batch_source_for(at.calendar, at.seed))
     try:
         (losses,) = trained(lane, [setup])
         np.testing.assert_array_equal(losses, alone[0][0])

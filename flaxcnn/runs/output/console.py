@@ -51,7 +51,7 @@ class RunConsole:
         """Print what will run, and from which step."""
         train, dataset = file.experiment.training, setup.dataset
         height, width, channels = dataset.image_shape
-        steps = setup.plan.steps_per_epoch
+        steps = setup.calendar.steps_per_epoch
         aside = "" if setup.validation is None else f", {len(setup.validation):,} validation"
         epochs = "1 epoch" if train.epochs == 1 else f"{train.epochs:,} epochs"
         ended = "" if train.steps is None else f", ended after {train.steps:,} steps"

@@ -130,7 +130,7 @@ def replay(crash: RunFolder, source: str | None = None, data_dir: str | None = N
 
 def _examples(step: _Step, setup: Setup, where: Path) -> np.ndarray:
     """Return the indices of the examples of a step; raises RunFolderError where they are not a batch of the data."""
-    size, count = setup.plan.batch_size, setup.plan.examples
+    size, count = setup.calendar.batch_size, setup.calendar.examples
     if len(step.examples) != size or not all(0 <= each < count for each in step.examples):
         raise RunFolderError("damaged at examples", where=where, expected=f"{size} indices of {count:,} examples")
     return np.asarray(step.examples, np.int32)

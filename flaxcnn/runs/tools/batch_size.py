@@ -108,7 +108,7 @@ def largest_batch(setup: Setup, memory: int, most: int | None = None) -> Found:
     Raises:
         ConfigError: not even the smallest one fits.
     """
-    smallest = setup.plan.batch_size
+    smallest = setup.calendar.batch_size
     most = len(setup.train) if most is None else most
     sizes = [2**power for power in range(most.bit_length()) if smallest <= 2**power <= most]
     accounts: dict[int, Account | None] = {}
@@ -176,7 +176,7 @@ def prove(setup: Setup, found: Found, memory: int) -> Found:
             if not _out_of_memory(error):
                 raise
             too_large = found.batch_size
-        if too_large == setup.plan.batch_size:
+        if too_large == setup.calendar.batch_size:
             raise ConfigError(
                 "not even the smallest batch fits: the device ran out of memory",
                 where="--batch_size auto",
@@ -240,14 +240,14 @@ def _of_size(setup: Setup, batch_size: int) -> Setup:
     mesh = setup.experiment.mesh
     return setup._replace(
         experiment=dataclasses.replace(_sized(setup.experiment, batch_size), schedule=Schedule()),
-        plan=dataclasses.replace(setup.plan, batch_size=batch_size),
+        calendar=dataclasses.replace(setup.calendar, batch_size=batch_size),
         layout=DeviceLayout.of(batch_size, mesh.data, mesh.model),
     )
 
 
 def _batches_target(setup: Setup) -> Batches:
     """Return the batches of the setup's source as shapes that know where they are to lie; nothing is read."""
-    train, layout, batch = setup.train, setup.layout, setup.plan.batch_size
+    train, layout, batch = setup.train, setup.layout, setup.calendar.batch_size
     image, first = train.images.shape[1:], np.int32(0)
     if setup.fits(train):
 
@@ -269,7 +269,7 @@ def _batches_target(setup: Setup) -> Batches:
 def _make_one_step(setup: Setup) -> None:
     with closing(setup.batch_source()) as batch_source:
         state = setup.first_state()
-        BlockRunner(state, setup.plan, batch_source, setup.layout).run(state, 0, most=1)
+        BlockRunner(state, setup.calendar, batch_source, setup.layout).run(state, 0, most=1)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -126,7 +126,7 @@ def lr_find(
     _require_writable(picture)
     print(
         f"{file.name}: {experiment.optimizer.name} at {steps:,} rates from {low:g} to {high:g}, "
-        f"a step of {setup.plan.batch_size:,} images at each, on {device_line()}",
+        f"a step of {setup.calendar.batch_size:,} images at each, on {device_line()}",
         flush=True,
     )
     with StopRequest() as stop:
@@ -181,7 +181,7 @@ def range_test(setup: Setup, rates: Floats, *, wants_stop: Callable[[], bool] = 
     The rate is a value in the optimizer's state, so that one program is compiled.
 
     Args:
-        setup: as `with_constant_rate` has it; its plan has at least as many steps as there are rates.
+        setup: as `with_constant_rate` has it; its calendar has at least as many steps as there are rates.
         rates: the learning rates.
         wants_stop: whether to end before the next step.
     """
@@ -189,7 +189,7 @@ def range_test(setup: Setup, rates: Floats, *, wants_stop: Callable[[], bool] = 
     out_of_bounds = False
     with closing(setup.batch_source()) as batch_source:
         state = setup.first_state()
-        runner = BlockRunner(state, setup.plan, batch_source, setup.layout, wants_stop=wants_stop)
+        runner = BlockRunner(state, setup.calendar, batch_source, setup.layout, wants_stop=wants_stop)
         quiet = not sys.stdout.isatty()
         for step, rate in enumerate(track(rates, "learning rates", transient=True, disable=quiet)):
             if runner.stopping:

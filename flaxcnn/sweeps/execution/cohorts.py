@@ -37,7 +37,7 @@ def bucket_of(setup: Setup) -> Hashable:
     """Return what two trials have in common if and only if one compiled program serves both."""
     leaves, structure = jax.tree.flatten(setup.state_target())
     shapes = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
-    return structure, shapes, setup.plan.batch_size, data_of(setup.experiment), setup.experiment.mesh
+    return structure, shapes, setup.calendar.batch_size, data_of(setup.experiment), setup.experiment.mesh
 
 
 def data_of(experiment: Experiment) -> Hashable:
@@ -100,7 +100,7 @@ class Cohorts:
         if _streams(setup):
             lanes = OneLane(
                 setup.layout,
-                lambda position: setup.batch_source_for(position.plan, position.seed),
+                lambda position: setup.batch_source_for(position.calendar, position.seed),
                 compiled=self._count_compilation,
             )
         else:
@@ -113,7 +113,7 @@ class Cohorts:
             return tried
         self._count_compilation()
         images, targets = self._on_device(setup)
-        return CohortLanes(state, setup.plan.batch_size, images, targets, count, how, setup.layout)
+        return CohortLanes(state, setup.calendar.batch_size, images, targets, count, how, setup.layout)
 
     def _count_compilation(self) -> None:
         self.compilations += 1
@@ -189,12 +189,12 @@ def _seconds_a_step(lanes: CohortLanes, setup: Setup, state: Any) -> float:
     """Return what a step of one lane takes, the first block of the program left aside."""
     for lane in range(lanes.count):
         lanes.put(lane, state)
-    steps, seconds, step, total = 0, 0.0, 0, setup.plan.total_steps
+    steps, seconds, step, total = 0, 0.0, 0, setup.calendar.total_steps
     began = time.perf_counter()
     while seconds == 0 or time.perf_counter() - began < _TRIAL_SECONDS:
         if step >= total:
             step = 0  # a lane may go on past its end, since only the time counts
-        position = Position(setup.plan, setup.experiment.training.seed, step, total)
+        position = Position(setup.calendar, setup.experiment.training.seed, step, total)
         started = time.perf_counter()
         blocks = lanes.run([position] * lanes.count)
         if step or total == 1:

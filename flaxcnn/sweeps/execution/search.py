@@ -118,5 +118,5 @@ def check(search: Search, trainer: Trainer) -> None:
     if (folder.path / ENVIRONMENT).exists():
         require_same_data(folder, setup.dataset)
     else:
-        steps = setup.plan.total_steps
+        steps = setup.calendar.total_steps
         folder.write_json(ENVIRONMENT, {**environment(setup.dataset.digests), "steps": steps})

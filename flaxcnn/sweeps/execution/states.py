@@ -87,7 +87,7 @@ class TrialStates:
         setup, step = training.setup, training.step
         metadata = Metadata(
             step=step,
-            epoch=setup.plan.epoch(step),
+            epoch=setup.calendar.epoch(step),
             config=_as_json(setup.experiment),
             contract_digest=setup.checked.contract_digest,
             data_digests=dict(setup.dataset.digests),

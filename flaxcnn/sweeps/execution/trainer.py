@@ -77,15 +77,15 @@ class _Lane:
     @property
     def position(self) -> Position:
         setup, step = self.training.setup, self.training.step
-        plan = setup.plan
-        pause = min(self.end, *((step // every + 1) * every for every in (plan.log_every, plan.save_every)))
-        return Position(plan, setup.experiment.training.seed, step, pause)
+        calendar = setup.calendar
+        pause = min(self.end, *((step // every + 1) * every for every in (calendar.log_every, calendar.save_every)))
+        return Position(calendar, setup.experiment.training.seed, step, pause)
 
     @property
     def due(self) -> bool:
         """Whether the metric is measured here: every so many steps, and at the rung's end."""
         step = self.training.step
-        return step == self.end or (step > 0 and step % self.training.setup.plan.log_every == 0)
+        return step == self.end or (step > 0 and step % self.training.setup.calendar.log_every == 0)
 
     @property
     def seconds(self) -> float:
@@ -144,7 +144,7 @@ class Trainer:
         """Return a trial with the state from which it goes on, which is on the disk if it is another trial's."""
         experiment = assignment.experiment
         setup = self.set_up(experiment)
-        total = setup.plan.total_steps
+        total = setup.calendar.total_steps
         training = Training(setup, None)
         lane = _Lane(assignment.number, training, _steps(assignment.fraction, total))
         kept = self._states.newest(assignment.number, experiment, lane.end, setup.state_target())
@@ -214,7 +214,7 @@ class Trainer:
                 where = f"step {diverged.step:,}, epoch {diverged.epoch}"
                 loss = "no step was made" if diverged.loss is None else f"loss {diverged.loss:g}"
                 failed = f"{where}: the loss, its gradient or the update is not finite; {loss}"
-            self._watch.progress(lane.number, lane.training.step, lane.training.setup.plan.total_steps)
+            self._watch.progress(lane.number, lane.training.step, lane.training.setup.calendar.total_steps)
             if failed:
                 yield self._ended(active, index, None, failed)
 
@@ -237,7 +237,7 @@ class Trainer:
                 self._watch.report(lane.number, step, value)
                 lane.reports[step] = value
             ends = step == lane.end
-            if ends or stopping or (step and lane.training.setup.plan.saved(step)):
+            if ends or stopping or (step and lane.training.setup.calendar.saved(step)):
                 self._save(lane, due.get(index) or program.lanes.take(index), ends_rung=ends)
             if ends:
                 yield self._ended(active, index, value)

@@ -11,7 +11,7 @@ from flaxcnn.training.schedules import MOST_STEPS
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepCalendar:
     """Where a run's steps, epochs and logged rows fall. Steps are counted from 0.
 
     Attributes:
@@ -31,8 +31,8 @@ class Plan:
     @classmethod
     def of(
         cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
-    ) -> "Plan":
-        """Return the plan of so many epochs, ended after `steps` where that is not None and comes first.
+    ) -> "StepCalendar":
+        """Return the calendar of so many epochs, ended after `steps` where that is not None and comes first.
 
         Raises:
             ConfigError: a batch holds more examples than there are, or there are more than 2**31 - 1 steps.
