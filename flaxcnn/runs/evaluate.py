@@ -28,7 +28,7 @@ from flaxcnn.runs.named import NOTHING, Named
 from flaxcnn.runs.running import Clocks
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.tasks import Predicted, Task, measured
-from flaxcnn.training.timeline import Timeline
+from flaxcnn.training.device_queue import DeviceQueue
 
 _PIECE_BYTES = 32 * 2**20  # of images that are brought to the devices to be evaluated, at once
 
@@ -60,7 +60,7 @@ class Evaluator:
         setup: the data, where they go, and how many test images a row looks at.
         model: the setup's, or what it is folded into.
         variables: any of the model's variables, for their shapes.
-        timeline: of the devices, shared with what else they do; None for one of its own.
+        device_queue: of the devices, shared with what else they do; None for one of its own.
         clocks: to which it adds what it takes; None for some of its own.
     """
 
@@ -69,13 +69,13 @@ class Evaluator:
         setup: Setup,
         model: FlaxModule,
         variables: Any,
-        timeline: Timeline | None = None,
+        device_queue: DeviceQueue | None = None,
         clocks: Clocks | None = None,
     ):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.clocks = Clocks() if clocks is None else clocks
         self._setup, self._model = setup, model
-        self._timeline = Timeline(setup.layout) if timeline is None else timeline
+        self._device_queue = DeviceQueue(setup.layout) if device_queue is None else device_queue
         self._variables = setup.layout.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
         # Where no row looks at the test images, they are placed when all of them are measured, at the end.
@@ -97,7 +97,7 @@ class Evaluator:
     def finish_row(self, started: StartedRow) -> dict[str, float | None]:
         """Wait for a row's evaluation, and return its numbers by its fields' names."""
         test, validation = jax.device_get((started.test, started.validation))
-        self.clocks.evaluation += self._timeline.lap(started.at)
+        self.clocks.evaluation += self._device_queue.lap(started.at)
         columns = measured_columns(
             self._setup.task.logged, tested=True, validated=True
         )  # of every log, measured or not
@@ -156,7 +156,7 @@ class Evaluator:
             "generalization_gap": better - worse,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
-        self.clocks.evaluation += self._timeline.lap(at) - (self.clocks.compilation - compiled)
+        self.clocks.evaluation += self._device_queue.lap(at) - (self.clocks.compilation - compiled)
         return numbers, variables, predictions
 
     def _tuned(self, variables: Any, validation: Split, predictions: Mapping[str, np.ndarray]) -> Any:
@@ -204,7 +204,7 @@ class Evaluator:
             self._variables,
             shaped(shape, np.uint8),
             map_targets(lambda array: shaped((shape[0], *array.shape[1:]), array.dtype), targets),
-            self._timeline.after_last(np.int32(0)),
+            self._device_queue.after_last(np.int32(0)),
             task=self._setup.task,
             sharding=layout.batch if layout.data > 1 else None,
         )
@@ -222,9 +222,9 @@ class Evaluator:
             if before is not None:  # no more than two pieces lie on the devices, since one waits for the other
                 jax.block_until_ready(before)
             images, targets = piece.bring()
-            counted = self._timeline.after_last(np.int32(examples))
+            counted = self._device_queue.after_last(np.int32(examples))
             sums, predictions = self._programs[len(images)](variables, images, targets, counted)
-            self._timeline.started(sums.examples)
+            self._device_queue.started(sums.examples)
             yield sums, predictions, examples
             left, before = left - examples, sums
 

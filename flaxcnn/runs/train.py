@@ -40,8 +40,8 @@ from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Setup, set_up
 from flaxcnn.runs.steps import run_steps
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.training.checkpoints import import_orbax
+from flaxcnn.training.device_queue import DeviceQueue
 from flaxcnn.training.loop import BlockRunner
-from flaxcnn.training.timeline import Timeline
 
 
 class Ended(NamedTuple):
@@ -168,7 +168,7 @@ class _Run:
         training, setup, console = self._training, self._setup, self._console
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
         console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
-        stop, timeline = StopRequest(), Timeline(setup.layout)
+        stop, device_queue = StopRequest(), DeviceQueue(setup.layout)
         with closing(setup.batch_source()) as batch_source:
             runner = BlockRunner(
                 training.current,
@@ -176,10 +176,10 @@ class _Run:
                 batch_source,
                 setup.layout,
                 wants_stop=lambda: stop.signal is not None,
-                timeline=timeline,
+                device_queue=device_queue,
             )
             training.clocks.compilation += runner.compile_seconds
-            evaluator = Evaluator(setup, setup.model, training.current.variables, timeline, training.clocks)
+            evaluator = Evaluator(setup, setup.model, training.current.variables, device_queue, training.clocks)
             # Orbax takes about a second to import; here it does while the first steps are computed.
             threading.Thread(target=import_orbax, daemon=True).start()
             if is_first():

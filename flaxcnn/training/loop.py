@@ -14,9 +14,9 @@ import numpy as np
 from flaxcnn.training.batches import BatchSource
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout, single_device
+from flaxcnn.training.device_queue import DeviceQueue
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import run_block
-from flaxcnn.training.timeline import Timeline
 
 MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
 BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C, with two of them under way, is answered in time
@@ -72,7 +72,7 @@ class BlockRunner:
         batch_source: gives the batches.
         layout: of the state and the batches; None for the first device alone.
         wants_stop: whether this process wants the run to end.
-        timeline: of the devices, shared with what else they do; None for one of its own.
+        device_queue: of the devices, shared with what else they do; None for one of its own.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class BlockRunner:
         layout: DeviceLayout | None = None,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
-        timeline: Timeline | None = None,
+        device_queue: DeviceQueue | None = None,
     ):
         self.calendar, self._wants_stop = calendar, wants_stop
         self._layout = single_device() if layout is None else layout
         self._batch_source = batch_source
-        self._timeline = Timeline(self._layout) if timeline is None else timeline
+        self._device_queue = DeviceQueue(self._layout) if device_queue is None else device_queue
         self._several = self._layout.processes > 1
         self._finite: Any = self._layout.put(np.bool_(True))  # of the block that was started last
         # A step's, until one is measured: the first block is a single step. The same in all processes.
@@ -115,17 +115,17 @@ class BlockRunner:
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
         end = min(self.calendar.next_cut(step), upcoming.end, step + min(affordable, most, MOST_STEPS))
         at = time.perf_counter()
-        steps = self._timeline.after_last(np.int32(end - step))
+        steps = self._device_queue.after_last(np.int32(end - step))
         state, losses, metrics = self._block(state, upcoming.batches, steps, self._finite, self._votes())
         self._finite = metrics["finite"]
-        self._timeline.started(metrics["steps"])
+        self._device_queue.started(metrics["steps"])
         return Started(state, step, end, losses, metrics, at)
 
     def finish(self, started: Started) -> Block:
         """Wait for the end of the block that was started first."""
         losses = np.asarray(started.losses)
         numbers = {name: np.asarray(value) for name, value in started.metrics.items()}
-        seconds = self._timeline.lap(started.at)
+        seconds = self._device_queue.lap(started.at)
         self._step_seconds = self._measured = seconds / (started.end - started.first)
         if self._several:
             slowest, stop = numbers.pop("votes")
@@ -156,7 +156,7 @@ class BlockRunner:
         lowered = jitted.lower(
             self._layout.targets(state),
             batches,
-            self._timeline.after_last(np.int32(1)),
+            self._device_queue.after_last(np.int32(1)),
             self._finite,
             votes,
             most_steps=MOST_STEPS,

@@ -14,7 +14,7 @@ def _once_there(value: jax.Array, result: jax.Array) -> jax.Array:
     return lax.optimization_barrier((value, result))[0]
 
 
-class Timeline:
+class DeviceQueue:
     """Tells how long each program took, and keeps those apart in which devices tell each other something.
 
     Two programs that need nothing of each other may run at once on CPU. If both have sums over devices in them, one
