@@ -116,7 +116,7 @@ class BlockRunner:
         end = min(self.calendar.next_cut(step), upcoming.end, step + min(affordable, most, MOST_STEPS))
         at = time.perf_counter()
         steps = self._device_queue.after_last(np.int32(end - step))
-        state, losses, metrics = self._block(state, upcoming.batches, steps, self._finite, self._votes())
+        state, losses, metrics = self._block(state, upcoming.batches, steps, self._finite, self._process_flags())
         self._finite = metrics["finite"]
         self._device_queue.started(metrics["steps"])
         return Started(state, step, end, losses, metrics, at)
@@ -128,7 +128,7 @@ class BlockRunner:
         seconds = self._device_queue.lap(started.at)
         self._step_seconds = self._measured = seconds / (started.end - started.first)
         if self._several:
-            slowest, stop = numbers.pop("votes")
+            slowest, stop = numbers.pop("process_flags")
             self._step_seconds, self._agreed_stop = slowest / 1e6, bool(stop)
         finite, steps = bool(numbers.pop("finite")), int(numbers.pop("steps"))
         metrics = {name: float(value) for name, value in numbers.items()}
@@ -152,24 +152,24 @@ class BlockRunner:
             out_shardings=(self._layout.of_tree(state), replicated, replicated),
         )
         batches = self._batch_source.batches(min(int(state.step), self.calendar.total_steps - 1)).batches
-        votes = self._votes()
+        process_flags = self._process_flags()
         lowered = jitted.lower(
             self._layout.targets(state),
             batches,
             self._device_queue.after_last(np.int32(1)),
             self._finite,
-            votes,
+            process_flags,
             most_steps=MOST_STEPS,
         )
         return lowered.compile()
 
-    def _votes(self) -> jax.Array | None:
+    def _process_flags(self) -> jax.Array | None:
         """Return what this process tells the others with a block: a step's microseconds, and whether to stop.
 
         The answer comes with the block's metrics: nothing else is sent, and no process decides anything alone.
         """
         if not self._several:
             return None
-        vote = [min(int(self._measured * 1e6), 2**31 - 1), int(self._wants_stop())]
-        mine = np.array([vote] * len(self._layout.mesh.local_devices), np.int32)
+        flags = [min(int(self._measured * 1e6), 2**31 - 1), int(self._wants_stop())]
+        mine = np.array([flags] * len(self._layout.mesh.local_devices), np.int32)
         return jax.make_array_from_process_local_data(self._layout.each, mine)

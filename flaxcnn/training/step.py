@@ -246,7 +246,7 @@ def run_block(
     batches: Batches,
     steps: jax.Array,
     finite: jax.Array | bool = True,
-    votes: jax.Array | None = None,
+    process_flags: jax.Array | None = None,
     *,
     most_steps: int,
 ) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
@@ -262,13 +262,13 @@ def run_block(
         steps: how many, an int32 scalar, at most `most_steps` and not past the end of the batches.
         finite: whether the block before this one was; where not, no step is made. So a block can be started before it
             is known how the one before it ends.
-        votes: what each process has to tell the others, int32 (devices, K); None where there is only one.
+        process_flags: what each process has to tell the others, int32 (devices, K); None where there is only one.
         most_steps: the longest block; static.
 
     Returns:
         The state after the block; the loss of each step, (most_steps,) float32, 0 after the last; and the metrics of
         the last step, as `train_step` gives them. Where their `finite` is False, the state is the one before that step.
-        With them `steps`, how many were made, the faulty one included, and the largest of each column of the votes.
+        With them `steps`, how many were made, the faulty one included, and the largest of each column of the flags.
     """
 
     def go_on(carry: _Carry) -> jax.Array:
@@ -286,10 +286,10 @@ def run_block(
     start = (jnp.int32(0), state, jnp.zeros((most_steps,)), nothing)
     made, state, losses, metrics = lax.while_loop(go_on, one, start)
     metrics["steps"] = made
-    if votes is not None:
+    if process_flags is not None:
         # Made to need the loop's result: XLA:CPU keeps the order of the sums over processes of one computation, but not
         # with those of a loop in it, and takes one for the other. A barrier would not do, since XLA removes it before.
-        metrics["votes"] = jnp.where(made >= 0, votes, 0).max(0)
+        metrics["process_flags"] = jnp.where(made >= 0, process_flags, 0).max(0)
     return state, losses, metrics
 
 

@@ -201,9 +201,9 @@ def test_after_a_block_that_was_not_finite_no_step_is_made(resident):
 
 
 def test_of_what_the_processes_tell_each_other_the_largest_comes_back(resident):
-    state, votes = create_state(PaperCNN(), adam(), (28, 28, 1)), jnp.asarray([[7, 0], [9, 0], [8, 1]])
-    _, _, metrics = train_block(state, resident, jnp.int32(1), votes=votes, most_steps=20)
-    assert metrics["votes"].tolist() == [9, 1]
+    state, process_flags = create_state(PaperCNN(), adam(), (28, 28, 1)), jnp.asarray([[7, 0], [9, 0], [8, 1]])
+    _, _, metrics = train_block(state, resident, jnp.int32(1), process_flags=process_flags, most_steps=20)
+    assert metrics["process_flags"].tolist() == [9, 1]
 
 
 class Random(nn.Module):
