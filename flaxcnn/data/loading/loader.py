@@ -98,12 +98,12 @@ class Loader:
         self._closed = False
         self._wanted: deque[_Wanted] = deque()  # what the workers read, the next chunk first
         self._workers: Workers | None = None
-        slots = min(ahead, -(-(total_steps - first_step) // chunk_steps))
-        if workers and slots and isinstance(images, StoredImages) and images.in_workers:
-            self._workers = Workers(images, workers, slots, chunk_steps * self._rows)
+        buffers = min(ahead, -(-(total_steps - first_step) // chunk_steps))
+        if workers and buffers and isinstance(images, StoredImages) and images.in_workers:
+            self._workers = Workers(images, workers, buffers, chunk_steps * self._rows)
             try:
-                for slot in range(slots):
-                    self._start(self._workers, slot)
+                for buffer in range(buffers):
+                    self._start(self._workers, buffer)
             except BaseException:
                 self.close()
                 raise
@@ -154,23 +154,23 @@ class Loader:
 
     def _read(self, wanted: "_Wanted", out_RHWC: npt.NDArray[np.uint8]) -> None:
         if self._workers is not None:
-            self._workers.wait(wanted.slot)
-            out_RHWC[...] = self._workers.slots.pixels_SRHWC[wanted.slot, : len(out_RHWC)]
+            self._workers.wait(wanted.buffer)
+            out_RHWC[...] = self._workers.buffers.pixels_SRHWC[wanted.buffer, : len(out_RHWC)]
             if self._next_step < self._total_steps:
-                self._start(self._workers, wanted.slot)
+                self._start(self._workers, wanted.buffer)
         elif isinstance(self._images, StoredImages):
             self._images.read(wanted.positions.reshape(-1), out_RHWC)
         else:
             out_RHWC[...] = self._images[wanted.positions.reshape(-1)]
 
-    def _start(self, workers: Workers, slot: int) -> None:
-        """Have the workers read the next chunk that nobody wanted yet into a free slot."""
-        wanted = self._want(slot)
-        workers.slots.positions_SR[slot, : wanted.positions.size] = wanted.positions.reshape(-1)
-        workers.start(slot, wanted.positions.size)
+    def _start(self, workers: Workers, buffer: int) -> None:
+        """Have the workers read the next chunk that nobody wanted yet into a free buffer."""
+        wanted = self._want(buffer)
+        workers.buffers.positions_SR[buffer, : wanted.positions.size] = wanted.positions.reshape(-1)
+        workers.start(buffer, wanted.positions.size)
         self._wanted.append(wanted)
 
-    def _want(self, slot: int) -> "_Wanted":
+    def _want(self, buffer: int) -> "_Wanted":
         """Return the next chunk that nobody wanted yet; without a step where there is none left."""
         first, per_epoch = self._next_step, len(self._images) // self._batch_size
         self._next_step = min(first + self._chunk_steps, self._total_steps)
@@ -184,12 +184,12 @@ class Loader:
             visited = self._order[start * self._batch_size : (start + count) * self._batch_size]
             batches.append(visited.reshape(count, -1)[:, self._low : self._low + self._rows])
             step += count
-        return _Wanted(first, slot, np.concatenate(batches))
+        return _Wanted(first, buffer, np.concatenate(batches))
 
 
 class _Wanted(NamedTuple):
-    """A chunk that is to be read: its first step, its slot, and which images each step sees, (steps, rows)."""
+    """A chunk that is to be read: its first step, its buffer, and which images each step sees, (steps, rows)."""
 
     first: int
-    slot: int
+    buffer: int
     positions: npt.NDArray[np.int32]

@@ -23,17 +23,17 @@ def open_unnamed(name: str) -> int:
         return os.dup(file.fileno())
 
 
-class Slots:
-    """A number of places for chunks, in memory that every process with the file sees.
+class SharedBuffers:
+    """Buffers for chunks, in memory that every process with the file sees.
 
     Args:
         file: the descriptor of the file behind it, of `size` bytes; may be closed afterwards.
-        count: of slots.
-        rows: images that a slot has room for.
+        count: of buffers.
+        rows: images that a buffer has room for.
         image_shape: (H, W, C).
 
     Attributes:
-        positions_SR: int64 (count, rows), which images a slot wants.
+        positions_SR: int64 (count, rows), which images a buffer wants.
         pixels_SRHWC: uint8 (count, rows, H, W, C), what was read.
     """
 
@@ -45,5 +45,5 @@ class Slots:
 
     @staticmethod
     def size(count: int, rows: int, image_shape: tuple[int, ...]) -> int:
-        """Return how many bytes so many slots take."""
+        """Return how many bytes so many buffers take."""
         return count * rows * (np.dtype(np.int64).itemsize + math.prod(image_shape))

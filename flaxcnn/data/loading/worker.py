@@ -2,8 +2,10 @@
 `flaxcnn.data.loading.workers`.
 
 SETUP is the descriptor of a file with two pickles: the import path and the users' files, then the images on disk and
-what `Slots` needs. Each line on stdin is a task, "SLOT START STOP": read these rows of the slot. Each line on stdout
-answers: the slot, once that is done, or a JSON object with the parts of an error, after which the worker ends. It also
+what `SharedBuffers` needs. Each line on stdin is a task, "BUFFER START STOP": read these rows of the buffer. Each line
+on stdout
+answers: the buffer, once that is done, or a JSON object with the parts of an error, after which the worker ends. It
+    also
 ends when stdin does, whatever it is doing then: its parent is dead, however it died. JAX is not imported here.
 """
 
@@ -21,7 +23,7 @@ from threading import Thread
 from typing import Any
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.slots import Slots
+from flaxcnn.data.loading.buffers import SharedBuffers
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.files.user_code import object_in
 
@@ -33,8 +35,8 @@ def main() -> None:
     tasks: SimpleQueue[str] = SimpleQueue()
     Thread(target=_receive, args=(tasks,), daemon=True).start()
     try:
-        images, slots = _set_up(int(sys.argv[1]))
-        _answer(tasks, answers, images, slots)
+        images, buffers = _set_up(int(sys.argv[1]))
+        _answer(tasks, answers, images, buffers)
     except BrokenPipeError:
         pass  # the parent is dead
     except Exception as error:
@@ -50,7 +52,7 @@ def _receive(tasks: "SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _set_up(file: int) -> tuple[StoredImages, Slots]:
+def _set_up(file: int) -> tuple[StoredImages, SharedBuffers]:
     with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
         stream = io.BytesIO(content)
     os.close(file)
@@ -65,9 +67,9 @@ def _set_up(file: int) -> tuple[StoredImages, Slots]:
             found="".join(traceback.format_exception_only(error)).strip(),
             fix="define its class in a module that can be imported, or set data.workers to 0",
         ) from error
-    slots = Slots(memory, *shape)
+    buffers = SharedBuffers(memory, *shape)
     os.close(memory)
-    return images, slots
+    return images, buffers
 
 
 class _Unpickler(pickle.Unpickler):
@@ -83,11 +85,11 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _answer(tasks: "SimpleQueue[str]", answers: int, images: StoredImages, slots: Slots) -> None:
+def _answer(tasks: "SimpleQueue[str]", answers: int, images: StoredImages, buffers: SharedBuffers) -> None:
     while True:
-        slot, start, stop = map(int, tasks.get().split())
-        images.read(slots.positions_SR[slot, start:stop], slots.pixels_SRHWC[slot, start:stop])
-        os.write(answers, b"%d\n" % slot)
+        buffer, start, stop = map(int, tasks.get().split())
+        images.read(buffers.positions_SR[buffer, start:stop], buffers.pixels_SRHWC[buffer, start:stop])
+        os.write(answers, b"%d\n" % buffer)
 
 
 def _parts(error: Exception) -> dict[str, str | None]:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.slots import Slots, open_unnamed
+from flaxcnn.data.loading.buffers import SharedBuffers, open_unnamed
 from flaxcnn.errors import DataError
 from flaxcnn.files.user_code import outside_files
 from flaxcnn.signals import held_back
 
 
 class Workers:
-    """Processes that read images into slots of shared memory, each a share of every slot.
+    """Processes that read images into buffers of shared memory, each a share of every buffer.
 
     They do not answer the signals that stop a run, which may go to all of its processes: this process decides. They
     end when it does, however it does.
@@ -30,24 +30,24 @@ class Workers:
     Args:
         images: to read from.
         count: how many processes.
-        slots: how many.
-        rows: images that a slot has room for.
+        buffers: how many.
+        rows: images that a buffer has room for.
 
     Attributes:
-        slots: the shared memory.
+        buffers: the shared memory.
 
     Raises:
         DataError: the chunks take more memory than there is, or the system gives no processes.
     """
 
-    def __init__(self, images: StoredImages, count: int, slots: int, rows: int):
-        shape = (slots, rows, images.shape[1:])
+    def __init__(self, images: StoredImages, count: int, buffers: int, rows: int):
+        shape = (buffers, rows, images.shape[1:])
         memory, setup = -1, -1
         self._workers: list[_Worker] = []
         try:
             memory = open_unnamed("flaxcnn-chunks")
-            os.ftruncate(memory, _possible(Slots.size(*shape)))
-            self.slots = Slots(memory, *shape)
+            os.ftruncate(memory, _possible(SharedBuffers.size(*shape)))
+            self.buffers = SharedBuffers(memory, *shape)
             setup = open_unnamed("flaxcnn-setup")
             with open(setup, "wb", closefd=False) as file:
                 pickle.dump((sys.path, outside_files()), file)
@@ -72,10 +72,10 @@ class Workers:
         self._poll = select.poll()
         for worker in self._workers:
             self._poll.register(worker.answers, select.POLLIN)
-        self._shares = [0] * slots  # of each slot, those that are not read yet
+        self._shares = [0] * buffers  # of each buffer, those that are not read yet
 
-    def start(self, slot: int, rows: int) -> None:
-        """Have the first rows of a slot read, of the images at its positions.
+    def start(self, buffer: int, rows: int) -> None:
+        """Have the first rows of a buffer read, of the images at its positions.
 
         Raises:
             DataError: a worker has ended.
@@ -86,18 +86,18 @@ class Workers:
             if start == stop:
                 continue
             try:
-                worker.tasks.write(b"%d %d %d\n" % (slot, start, stop))
+                worker.tasks.write(b"%d %d %d\n" % (buffer, start, stop))
             except BrokenPipeError:
                 self._fail(worker)
-            self._shares[slot] += 1
+            self._shares[buffer] += 1
 
-    def wait(self, slot: int) -> None:
-        """Return once a slot is read.
+    def wait(self, buffer: int) -> None:
+        """Return once a buffer is read.
 
         Raises:
             DataError: an image cannot be read, or a worker has ended; all others are ended too.
         """
-        while self._shares[slot]:
+        while self._shares[buffer]:
             ready = {descriptor for descriptor, _ in self._poll.poll()}
             for worker in self._workers:
                 if worker.answers.fileno() in ready:
@@ -113,7 +113,8 @@ class Workers:
             worker.answers.close()
             os.close(worker.printed)
         self._workers = []
-        vars(self).pop("slots", None)  # the memory goes even if something, such as a traceback, holds on to this object
+        # the memory goes even if something, such as a traceback, holds on to this object
+        vars(self).pop("buffers", None)
 
     def _take(self, worker: "_Worker") -> None:
         """Take note of a worker's answers."""
