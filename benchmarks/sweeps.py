@@ -136,11 +136,11 @@ def _sweep(folder: Path, trials: int, steps: int, scheduler: Straight | ASHA | H
     if workers > 1:
         words += ["--executor", "processes", "--workers", str(workers)]
     else:
-        words += ["--lanes", str(trials)]  # so that ASHA sees a whole rung before it promotes
+        words += ["--parallel", str(trials)]  # so that ASHA sees a whole rung before it promotes
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     printed = subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
     print(*(line for line in printed.splitlines() if line.startswith("compiled")), file=sys.stderr)
-    if (folder / "out" / "executor.json").exists():  # milliseconds of a step of one lane, both ways
+    if (folder / "out" / "executor.json").exists():  # milliseconds of a step of one trial, both ways
         print(" ".join((folder / "out" / "executor.json").read_text().split()), file=sys.stderr)
     with (folder / "out" / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -94,7 +94,7 @@ _SUFFIX = "-confirm"
 
 
 def confirmation_of(
-    search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int, lanes: int
+    search: Search, experiment: Experiment, trials: Sequence[Trial], settings: int, seeds: int, parallel: int
 ) -> Confirmation:
     """Return the search that trains the best settings of a finished one again.
 
@@ -104,7 +104,7 @@ def confirmation_of(
         trials: of it.
         settings: how many of the best.
         seeds: how many fresh ones; they follow the highest that any trial had.
-        lanes: trials that a process trains side by side, at most.
+        parallel: trials that a process trains side by side, at most.
     """
     candidates: list[Trial] = []
     for trial in ranked(trials):  # seeds aside, each setting once; those that were stopped early come last
@@ -124,7 +124,7 @@ def confirmation_of(
         name=f"{search.name}{_SUFFIX}-{digest}",
         sweep=sweep,
         folder=search.folder / f"confirm-{digest}",
-        lanes=lanes,
+        parallel=parallel,
     )
     again.folder.mkdir(exist_ok=True)
     return Confirmation(again, candidates, fresh)

@@ -35,11 +35,11 @@ class Execution:
     """URL of the SQLite or PostgreSQL database that keeps the trials; None for study.db in the folder. Processes on
     several machines that name the same database and folder share the trials."""
     executor: Literal["auto", "map", "vmap", "processes", "ray"] = "auto"
-    """How trials are trained: in lanes of one program, one after the other (map) or all at once (vmap), whichever is
+    """How trials are trained: several in one program, one after the other (map) or all at once (vmap), whichever is
     the faster here (auto); in several processes of this machine; or as tasks on a Ray cluster."""
     workers: int | None = None
     """Processes or Ray tasks at a time; None for one a core, or all that the cluster has room for."""
-    lanes: int | None = None
+    parallel: int | None = None
     """Trials side by side in one program, at most; None for 8, or 1 in several processes, on Ray, and where a proposal
     depends on the trials before."""
     confirm: int = 0
@@ -49,7 +49,7 @@ class Execution:
     ray: Ray = field(default_factory=Ray)
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("lanes", 1), ("confirm", 0), ("confirm_seeds", 2)):
+        for name, least in (("workers", 1), ("parallel", 1), ("confirm", 0), ("confirm_seeds", 2)):
             value = getattr(self, name)
             require(value is None or value >= least, f"--{name}", f"at least {least}", value)
         if self.workers is not None and self.executor not in ("processes", "ray"):

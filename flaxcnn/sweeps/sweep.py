@@ -41,7 +41,7 @@ from flaxcnn.sweeps.trials import Status, Trial
 from flaxcnn.terminal import command
 
 _LOOK_SECONDS = 0.5  # between two looks at the trials
-_LANES = 8  # where proposals do not wait for results
+_PARALLEL = 8  # where proposals do not wait for results
 
 
 class _Identity(TypedDict):  # sweep.json
@@ -85,8 +85,8 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
     storage = execution.storage or file_url(folder.path.resolve() / "study.db")
     how = execution.executor if execution.executor in ("map", "vmap", "auto") else "map"
     one = execution.executor in ("processes", "ray") or isinstance(asked.searcher, TPE | CMAES | GP)
-    lanes = execution.lanes or (1 if one else _LANES)
-    search = Search(name, asked, for_trials, by, folder.path, storage, how, lanes)
+    parallel = execution.parallel or (1 if one else _PARALLEL)
+    search = Search(name, asked, for_trials, by, folder.path, storage, how, parallel)
     study = search.open()
     folder.write_json(SWEEP, identity)
     stop = StopRequest()
@@ -98,8 +98,8 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
         if stop.signal is None:
             _finish(search, experiment, trials, console, keep_best=not compiled and not execution.confirm)
             if execution.confirm:
-                seeds, lanes = execution.confirm_seeds, execution.lanes or _LANES
-                confirmation = confirmation_of(search, experiment, trials, execution.confirm, seeds, lanes)
+                seeds, parallel = execution.confirm_seeds, execution.parallel or _PARALLEL
+                confirmation = confirmation_of(search, experiment, trials, execution.confirm, seeds, parallel)
                 console = SweepConsole(confirmation.search.sweep.trials, by)
                 console.lines(["", *confirmation.introduction])
                 compiled += _search(confirmation.search, confirmation.search.open(), execution, console, stop)
@@ -168,7 +168,9 @@ class _Display:
     def __init__(self, search: Search, study: Study, console: SweepConsole):
         self._search, self._study, self._console = search, study, console
         self._scheduler = scheduler_of(search.sweep, search.experiment)
-        self._expected = expected_trainings(self._scheduler, budget_of(search.sweep, search.experiment), search.lanes)
+        self._expected = expected_trainings(
+            self._scheduler, budget_of(search.sweep, search.experiment), search.parallel
+        )
         self._total_steps = 0  # of a training, once a process has loaded the data
         self._next = 0.0
 
@@ -228,7 +230,7 @@ def _introduction(search: Search, execution: Execution) -> list[str]:
         f"{search.name}: {trials} of {search.experiment.model.name}, by {search.by.words}",
         f"  search    {', '.join(sweep.space)}",
         f"  by        {_described(sweep.searcher)}, {_described(sweep.scheduler)}, seed {sweep.seed}",
-        f"  executor  {execution.executor}, up to {search.lanes} trials side by side",
+        f"  executor  {execution.executor}, up to {search.parallel} trials side by side",
         f"  folder    {search.folder}",
     ]
 

@@ -19,8 +19,8 @@ class Orderly:
     def carried_out(self, actions, must):
         return len(actions)
 
-    def free(self, lanes):
-        return lanes
+    def free(self, parallel):
+        return parallel
 
     def ends(self, busy):
         return busy[0]
@@ -42,8 +42,8 @@ class Disorderly(Orderly):
     def carried_out(self, actions, must):
         return self.choices.randint(min(must, len(actions)), len(actions))
 
-    def free(self, lanes):
-        return self.choices.randint(1, lanes)
+    def free(self, parallel):
+        return self.choices.randint(1, parallel)
 
     def ends(self, busy):
         return self.choices.choice(busy)
@@ -63,7 +63,7 @@ class Simulation:
     Args:
         scheduler: decides.
         budget: number of trials.
-        lanes: how many trials may run at once.
+        parallel: how many trials may run at once.
         score: (trial, rung) -> number.
         fails: (trial, rung) -> whether the trial fails there.
         workers: who does what, when.
@@ -79,18 +79,18 @@ class Simulation:
         self,
         scheduler,
         budget,
-        lanes=1,
+        parallel=1,
         score=scattered,
         fails=lambda trial, rung: False,
         workers=None,
         trials=(),
     ):
-        self.scheduler, self.budget, self.lanes, self.workers = scheduler, budget, lanes, workers or Orderly()
+        self.scheduler, self.budget, self.parallel, self.workers = scheduler, budget, parallel, workers or Orderly()
         self.score, self.fails = score, fails
         self.trials, self.actions, self.work = list(trials), [], 0.0
         while True:
             busy = self._numbers(*BUSY)
-            free = self.lanes - len(busy)
+            free = self.parallel - len(busy)
             wanted = self._wanted(self.workers.free(free)) if free else self._wanted(0)
             for action in wanted[: self.workers.carried_out(wanted, must=0 if busy else 1)]:
                 self._carry_out(action)

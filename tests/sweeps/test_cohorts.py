@@ -1,4 +1,4 @@
-"""The programs of a sweep: which trials share one, how many there are, and which way of running lanes is chosen."""
+"""The programs of a sweep: which trials share one, how many there are, and which way of running trials is chosen."""
 
 import dataclasses
 import json
@@ -107,7 +107,7 @@ def test_trials_whose_programs_differ_have_buckets_of_their_own(setup, changes):
 def test_one_program_serves_all_values_and_another_batch_size_has_its_own(setup, cohorts):
     made = cohorts("map", 2)
     first = made.program(setup(), 1)
-    assert first.lanes.count == 2  # one after the other, a lane that has nothing to do costs no time
+    assert first.trials.count == 2  # one after the other, a slot that has nothing to do costs no time
     assert made.program(setup(optimizer={"learning_rate": 0.3}), 2) is first
     assert (made.buckets, made.compilations) == (1, 1)
     other = made.program(setup(training={"batch_size": 25}), 2)
@@ -120,7 +120,7 @@ def test_one_program_serves_all_values_and_another_batch_size_has_its_own(setup,
 def test_the_four_programs_that_were_used_last_are_kept(setup, cohorts):
     made, base = cohorts("vmap", 6), setup()
     programs = {wanted: made.program(base, wanted) for wanted in (1, 2, 4, 6)}
-    assert made.program(base, 1) is programs[1]  # used again: now that of two lanes is the one used longest ago
+    assert made.program(base, 1) is programs[1]  # used again: now that of two slots is the one used longest ago
     made.program(setup(training={"batch_size": 25}), 1)
     assert (made.buckets, made.compilations) == (2, 5)
     assert all(made.program(base, wanted) is programs[wanted] for wanted in (1, 4, 6))
@@ -129,31 +129,31 @@ def test_the_four_programs_that_were_used_last_are_kept(setup, cohorts):
     assert (made.buckets, made.compilations) == (2, 6)
 
 
-def test_where_memory_does_not_hold_several_lanes_there_is_one_from_then_on(setup, cohorts):
+def test_where_memory_does_not_hold_several_slots_there_is_one_from_then_on(setup, cohorts):
     made = cohorts("map", 2)
     first = made.program(setup(), 1)
-    assert first.lanes.count == 2
+    assert first.trials.count == 2
     made.run_alone(setup())
-    assert made.most_lanes(setup(optimizer={"learning_rate": 0.3})) == 1
-    assert made.program(setup(), 1).lanes.count == 1
+    assert made.most_parallel(setup(optimizer={"learning_rate": 0.3})) == 1
+    assert made.program(setup(), 1).trials.count == 1
     assert (made.buckets, made.compilations) == (1, 2)
-    assert made.most_lanes(setup(training={"batch_size": 25})) == 2  # which was not too large
+    assert made.most_parallel(setup(training={"batch_size": 25})) == 2  # which was not too large
 
 
-def test_all_at_once_the_lanes_are_rounded_up_to_a_power_of_two_up_to_the_most(setup, cohorts):
+def test_all_at_once_the_slots_are_rounded_up_to_a_power_of_two_up_to_the_most(setup, cohorts):
     made = cohorts("vmap", 6)
-    counts = {wanted: made.program(setup(), wanted).lanes.count for wanted in (1, 2, 3, 4, 5, 6)}
+    counts = {wanted: made.program(setup(), wanted).trials.count for wanted in (1, 2, 3, 4, 5, 6)}
     assert counts == {1: 1, 2: 2, 3: 4, 4: 4, 5: 6, 6: 6}
     assert (made.buckets, made.compilations) == (1, 4)
 
 
-def test_images_that_do_not_fit_the_device_have_a_lane_of_their_own(setup, cohorts):
+def test_images_that_do_not_fit_the_device_have_a_slot_of_their_own(setup, cohorts):
     made = cohorts("map", 4)
     program = made.program(setup(data={"device_memory": 0, "workers": 0}), 3)
-    assert program.lanes.count == 1
+    assert program.trials.count == 1
 
 
-# --- which way of running lanes is chosen
+# --- which way of running trials is chosen
 
 
 def test_the_faster_way_is_found_once_written_down_and_used_again(setup, cohorts, tmp_path):
@@ -165,11 +165,11 @@ def test_the_faster_way_is_found_once_written_down_and_used_again(setup, cohorts
     times = found["milliseconds_a_lane_and_step"]
     assert sorted(times) == ["map", "vmap"]
     assert found["executor"] == min(times, key=times.get)
-    assert program.lanes.how == found["executor"]
-    assert made.program(setup(training={"batch_size": 25}), 2).lanes.how == found["executor"]
+    assert program.trials.how == found["executor"]
+    assert made.program(setup(training={"batch_size": 25}), 2).trials.how == found["executor"]
     assert made.compilations == 3
     again = cohorts("auto", 2)
-    assert again.program(setup(), 2).lanes.how == found["executor"]
+    assert again.program(setup(), 2).trials.how == found["executor"]
     assert again.compilations == 1
 
 
@@ -177,7 +177,7 @@ def test_the_faster_way_is_found_once_written_down_and_used_again(setup, cohorts
     ("recorded", "tried"),
     [({}, False), ({"lanes": 3}, True), ({"device": "gpu (another)"}, True)],
 )
-def test_a_choice_holds_for_its_device_and_its_number_of_lanes(setup, cohorts, tmp_path, recorded, tried):
+def test_a_choice_holds_for_its_device_and_its_number_of_slots(setup, cohorts, tmp_path, recorded, tried):
     other = "vmap"  # whatever is the faster one here: what stands in the file is believed
     choice = {"executor": other, "device": device_line(), "lanes": 2, **recorded}
     (tmp_path / "executor.json").write_text(json.dumps(choice))
@@ -185,11 +185,11 @@ def test_a_choice_holds_for_its_device_and_its_number_of_lanes(setup, cohorts, t
     program = made.program(setup(), 2)
     assert made.compilations == (2 if tried else 1)
     if not tried:
-        assert program.lanes.how == other
+        assert program.trials.how == other
 
 
-def test_a_single_lane_has_nothing_to_choose(setup, cohorts, tmp_path):
+def test_a_single_slot_has_nothing_to_choose(setup, cohorts, tmp_path):
     made = cohorts("auto", 1)
-    assert made.program(setup(), 1).lanes.count == 1
+    assert made.program(setup(), 1).trials.count == 1
     assert made.compilations == 1
     assert not (tmp_path / "executor.json").exists()

@@ -20,11 +20,11 @@ EXPERIMENT = Experiment(training=Training(seed=4))
 
 @pytest.fixture
 def search(tmp_path):
-    """Make a search in the test's folder: `search()`, with fields of `Sweep` and the number of lanes."""
+    """Make a search in the test's folder: `search()`, with fields of `Sweep` and the number of parallel trials."""
 
-    def search(space=None, lanes=1, by=ACCURACY, **fields):
+    def search(space=None, parallel=1, by=ACCURACY, **fields):
         sweep = Sweep(space or {RATE: Float(1e-4, 1e-2, log=True)}, Random(), trials=6, **fields)
-        return Search("lr", sweep, EXPERIMENT, by, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", lanes)
+        return Search("lr", sweep, EXPERIMENT, by, tmp_path, f"sqlite:///{tmp_path}/study.db", "map", parallel)
 
     return search
 
@@ -41,7 +41,7 @@ def trained(confirmation, value):
     """Let every trial of it end with what `value` says of its rate and seed; the params, by number."""
     study = confirmation.search.open()
     decisions = confirmation.search.decisions(study)
-    while assignments := decisions.take_on(confirmation.search.lanes):
+    while assignments := decisions.take_on(confirmation.search.parallel):
         for each in assignments:
             experiment = each.experiment
             found = value(experiment.optimizer.learning_rate, experiment.training.seed)
@@ -52,7 +52,7 @@ def trained(confirmation, value):
 
 
 def test_the_configs_own_setting_and_the_best_ones_are_trained_with_the_same_seeds_in_order(search):
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, lanes=8)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, parallel=8)
     assert [each.number for each in confirmation.candidates] == [1, 3]
     assert list(confirmation.seeds) == [5, 6, 7]  # after the config's own, 4
     own = [{SEED: seed} for seed in (5, 6, 7)]
@@ -73,7 +73,7 @@ def test_a_setting_that_several_trials_had_with_other_seeds_is_a_candidate_once(
         trial(3, 0.001, 0.94, seed=12),
         trial(4, 0.003, 0.93, seed=0),
     ]
-    confirmation = confirmation_of(search(space), EXPERIMENT, trials, settings=3, seeds=2, lanes=8)
+    confirmation = confirmation_of(search(space), EXPERIMENT, trials, settings=3, seeds=2, parallel=8)
     assert [each.number for each in confirmation.candidates] == [2, 3, 4]
     assert list(confirmation.seeds) == [42, 43]  # no trial had a higher one than 41
 
@@ -85,7 +85,7 @@ def test_failed_trials_and_those_without_a_score_are_no_candidates_and_stopped_o
         trial(2, 0.003, 0.98, 0.99, status=Status.FAILED),
         trial(3, 0.004, status=Status.FAILED),
     ]
-    confirmation = confirmation_of(search(), EXPERIMENT, trials, settings=9, seeds=2, lanes=8)
+    confirmation = confirmation_of(search(), EXPERIMENT, trials, settings=9, seeds=2, parallel=8)
     assert [each.number for each in confirmation.candidates] == [1, 0]
 
 
@@ -96,7 +96,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
         0.002: {5: 0.91, 6: 0.93, 7: 0.92},
         0.004: {5: 0.95, 6: 0.96, 7: 0.98},
     }
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, lanes=8)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=3, parallel=8)
     trained(confirmation, lambda rate, seed: values[rate][seed])
     result = confirmation.results()
     best = list(values[0.004].values())
@@ -118,7 +118,7 @@ def test_the_report_has_the_means_the_intervals_and_the_setting_whose_fresh_mean
 
 def test_of_losses_the_lowest_fresh_mean_is_best(search):
     trials = [trial(0, 0.001, -0.3), trial(1, 0.002, -0.1), trial(2, 0.003, -0.2)]
-    losing = confirmation_of(search(by=LOSS), EXPERIMENT, trials, settings=2, seeds=2, lanes=8)
+    losing = confirmation_of(search(by=LOSS), EXPERIMENT, trials, settings=2, seeds=2, parallel=8)
     assert [each.number for each in losing.candidates] == [1, 2]
     trained(losing, lambda rate, seed: {1e-3: 0.5, 0.002: 0.4, 0.003: 0.2}[rate] + seed / 1e3)
     result = losing.results()
@@ -138,7 +138,7 @@ def test_of_losses_the_lowest_fresh_mean_is_best(search):
     ],
 )
 def test_the_configs_own_setting_stays_the_best_where_no_other_has_a_better_mean(search, by, own, best, words):
-    confirmation = confirmation_of(search(by=by), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
+    confirmation = confirmation_of(search(by=by), EXPERIMENT, RATES, settings=2, seeds=2, parallel=8)
     trained(confirmation, lambda rate, seed: {1e-3: own, 0.002: 0.91, 0.004: 0.93}[rate] + (seed - 5.5) / 1e3)
     result = confirmation.results()
     assert (None if result.best is None else result.best.number) == best
@@ -148,7 +148,7 @@ def test_the_configs_own_setting_stays_the_best_where_no_other_has_a_better_mean
 
 
 def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, parallel=8)
     trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9)
     with pytest.raises(
         TrainingError, match=r"--confirm: could not be trained again.*seed 6.*trial 1: .*0\.002.*out of memory"
@@ -157,7 +157,7 @@ def test_a_setting_that_cannot_be_trained_anew_is_said_with_its_reason(search):
 
 
 def test_of_several_settings_one_that_cannot_be_trained_anew_is_not_judged(search):
-    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=2, lanes=8)
+    confirmation = confirmation_of(search(), EXPERIMENT, RATES, settings=2, seeds=2, parallel=8)
     trained(confirmation, lambda rate, seed: None if (rate, seed) == (0.002, 6) else 0.9 + rate + seed / 1e4)
     result = confirmation.results()
     assert result.best is RATES[3]
@@ -165,14 +165,14 @@ def test_of_several_settings_one_that_cannot_be_trained_anew_is_not_judged(searc
 
 
 def test_a_confirmation_that_was_interrupted_trains_what_is_left(search, tmp_path):
-    first = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
+    first = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, parallel=8)
     study = first.search.open()
     decisions = first.search.decisions(study)
     (one, *others) = decisions.take_on(4)
     decisions.record(Outcome(one.number, 0.5, "", 1.0))
     decisions.release([each.number for each in others])
     study.close()
-    again = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, lanes=8)
+    again = confirmation_of(search(), EXPERIMENT, RATES, settings=1, seeds=2, parallel=8)
     assert again.search == first.search
     asked = []
     trained(again, lambda rate, seed: asked.append((rate, seed)) or 0.9)
@@ -183,7 +183,7 @@ def test_a_confirmation_that_was_interrupted_trains_what_is_left(search, tmp_pat
 
 def test_other_numbers_of_settings_or_seeds_are_another_search(search):
     names = {
-        confirmation_of(search(), EXPERIMENT, RATES, settings=k, seeds=seeds, lanes=8).search.name
+        confirmation_of(search(), EXPERIMENT, RATES, settings=k, seeds=seeds, parallel=8).search.name
         for k, seeds in ((1, 2), (2, 2), (1, 3))
     }
     assert len(names) == 3
@@ -191,5 +191,5 @@ def test_other_numbers_of_settings_or_seeds_are_another_search(search):
 
 def test_after_the_highest_seed_comes_0(search):
     experiment = Experiment(training=Training(seed=2**32 - 2))
-    confirmation = confirmation_of(search(), experiment, RATES, settings=1, seeds=3, lanes=8)
+    confirmation = confirmation_of(search(), experiment, RATES, settings=1, seeds=3, parallel=8)
     assert list(confirmation.seeds) == [2**32 - 1, 0, 1]

@@ -122,7 +122,7 @@ def test_settings_that_do_not_go_together_fail_with_the_reason_and_the_others_ar
     study, decisions = process(Sweep(space, settings, trials=5))
     first = decisions.take_on(2)
     assert numbers(first) == [1]
-    assert numbers(decisions.take_on(2)) == [4]  # what fails at once leaves no lane empty
+    assert numbers(decisions.take_on(2)) == [4]  # what fails at once leaves no slot empty
     trials = study.trials()
     assert [str(trial.status) for trial in trials] == ["failed", "running", "failed", "failed", "running"]
     assert trials[3].reason == (
@@ -222,8 +222,8 @@ def value_of(assignment):
     return assignment.fraction - (rate + 3) ** 2 + 0.3 * math.sin(noise * rate)
 
 
-def trained(decisions, study, lanes):
-    while (assignments := decisions.take_on(lanes)) is not None:
+def trained(decisions, study, parallel):
+    while (assignments := decisions.take_on(parallel)) is not None:
         for each in assignments:
             value = value_of(each)
             study.report(each.number, round(36 * each.fraction), value)
@@ -266,14 +266,14 @@ with tempfile.TemporaryDirectory() as warm:  # a sweep that brings all modules i
 """
 
 KILLED_AT_EVERY_WRITE = """
-lanes, stride = int(sys.argv[3]), int(sys.argv[4])
+parallel, stride = int(sys.argv[3]), int(sys.argv[4])
 
 
 def sweep_in(at, kill_at=0, written=None):
     def work():
         study, decisions = opened(at)
         count_writes(kill_at, written)
-        trained(decisions, study, lanes)
+        trained(decisions, study, parallel)
         kept(at, study)
     return work
 
@@ -312,12 +312,12 @@ def run(program, *arguments):
     return done.stdout
 
 
-def killed_at(tmp_path, name, trials, lanes, stride):
+def killed_at(tmp_path, name, trials, parallel, stride):
     """The trials of a sweep that wasn't killed, once those that were killed at every so many writes ended alike."""
     # Of few options, most draws of a copy are its parent's, and drawn again.
     domain = "Choice(1e-4, 1e-3, 4e-3, 1e-2)" if name == "pbt" else "Float(1e-4, 1e-2, log=True)"
     sweep = f"Sweep({{RATE: {domain}}}, TPE(startup=2), {SCHEDULERS[name]}, trials={trials})"
-    found = json.loads(run(KILLED_AT_EVERY_WRITE, tmp_path, sweep, lanes, stride))
+    found = json.loads(run(KILLED_AT_EVERY_WRITE, tmp_path, sweep, parallel, stride))
     whole = found["whole"]
     assert whole["plan"] is None
     assert {trial["status"] for trial in whole["trials"]} <= {"complete", "stopped"}
@@ -328,18 +328,19 @@ def killed_at(tmp_path, name, trials, lanes, stride):
 
 
 def test_a_sweep_killed_at_a_write_ends_with_the_study_of_one_that_was_not(tmp_path):
-    """Several lanes, proposals that follow from the trials before, promotions: at every seventh write."""
-    trials = killed_at(tmp_path, "asha", trials=4, lanes=2, stride=7)
+    """Several slots, proposals that follow from the trials before, promotions: at every seventh write."""
+    trials = killed_at(tmp_path, "asha", trials=4, parallel=2, stride=7)
     assert len(trials) == 4
     assert any(len(trial["scores"]) > 1 for trial in trials)
 
 
 @pytest.mark.sweeps
 @pytest.mark.parametrize(
-    ("name", "trials", "lanes"), [("halving", 4, 3), ("hyperband", 4, 2), ("asha", 4, 1), ("asha", 4, 3), ("pbt", 3, 3)]
+    ("name", "trials", "parallel"),
+    [("halving", 4, 3), ("hyperband", 4, 2), ("asha", 4, 1), ("asha", 4, 3), ("pbt", 3, 3)],
 )
-def test_killed_at_any_write_a_sweep_ends_with_the_study_of_one_that_was_not(tmp_path, name, trials, lanes):
-    ended = killed_at(tmp_path, name, trials, lanes, stride=1)
+def test_killed_at_any_write_a_sweep_ends_with_the_study_of_one_that_was_not(tmp_path, name, trials, parallel):
+    ended = killed_at(tmp_path, name, trials, parallel, stride=1)
     if name == "pbt":  # of 3 one is replaced after each generation but the last
         assert [trial["parent"] is not None for trial in ended] == [False] * 3 + [True] * 2
         assert all(trial["params"] != ended[trial["parent"]]["params"] for trial in ended[3:])
@@ -446,7 +447,7 @@ with study.deciding():
     assert (trial.status, trial.scores, trial.reason) == (Status.RUNNING, (), "")
 
 
-def test_a_plan_of_a_killed_process_is_carried_out_whole_by_one_with_fewer_lanes(process, tmp_path):
+def test_a_plan_of_a_killed_process_is_carried_out_whole_by_one_with_fewer_slots(process, tmp_path):
     """It asked for three trials, and was killed before it made the second one."""
     text = f'Sweep({{"{RATE}": Float(1e-4, 1e-2, log=True)}}, Random(), trials=9)'
     killed = """

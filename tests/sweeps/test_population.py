@@ -121,7 +121,7 @@ def test_a_population_of_one_trains_to_its_end():
 
 
 def test_a_population_of_one_generation_selects_nobody():
-    simulation = Simulation(population(generations=1), 5, lanes=2)
+    simulation = Simulation(population(generations=1), 5, parallel=2)
     assert told(simulation.actions) == told([New()] * 5)
     assert simulation.numbers(Status.COMPLETE) == [0, 1, 2, 3, 4]
 
@@ -146,7 +146,7 @@ def test_a_population_does_not_grow_after_its_first_selection():
 @settings(deadline=None)
 @given(st.integers(2, 12), st.integers(1, 6), st.sampled_from([0.1, 0.2, 0.34, 0.5]), st.integers(0, 2**63 - 1))
 def test_every_generation_has_the_populations_size(budget, generations, replaced, seed):
-    simulation = Simulation(population(generations, replaced, seed), budget, lanes=3)
+    simulation = Simulation(population(generations, replaced, seed), budget, parallel=3)
     trained = Counter(rung for trial in simulation.trials for rung in range(trial.first_rung, trial.rung))
     assert trained == dict.fromkeys(range(generations), budget)
     assert simulation.work == pytest.approx(budget)
@@ -182,7 +182,7 @@ def test_after_a_part_of_its_actions_exactly_the_rest_is_wanted(budget, done, se
     st.dictionaries(st.integers(0, 14), st.integers(0, 4), max_size=8),
     st.randoms(use_true_random=True),
 )
-def test_a_population_ends_alike_however_the_work_is_cut_up(budget, lanes, seed, failing, choices):
+def test_a_population_ends_alike_however_the_work_is_cut_up(budget, parallel, seed, failing, choices):
     def score(trial, rung):
         return scattered(trial, rung, seed)
 
@@ -191,7 +191,7 @@ def test_a_population_ends_alike_however_the_work_is_cut_up(budget, lanes, seed,
 
     scheduler = population(replaced=0.34, seed=seed)
     orderly = Simulation(scheduler, budget, 1, score, fails)
-    disorderly = Simulation(scheduler, budget, lanes, score, fails, Disorderly(choices))
+    disorderly = Simulation(scheduler, budget, parallel, score, fails, Disorderly(choices))
     assert disorderly.trials == orderly.trials
     assert all(trial.status.ended for trial in orderly.trials)
 
@@ -254,7 +254,7 @@ def test_the_lineage_of_a_trial_is_what_its_parents_trained_before_it_began():
 
 
 def test_every_lineage_begins_with_the_first_generation_and_has_no_gap():
-    simulation = Simulation(population(generations=6, replaced=0.34), 9, lanes=4)
+    simulation = Simulation(population(generations=6, replaced=0.34), 9, parallel=4)
     assert any(len(lineage(simulation.trials, number)) > 2 for number in simulation.numbers(Status.COMPLETE))
     for number in simulation.numbers(Status.COMPLETE):
         segments = lineage(simulation.trials, number)
@@ -282,9 +282,11 @@ def mostly_unchanged(params, generator):
     st.integers(0, 2**63 - 1),
     st.randoms(use_true_random=True),
 )
-def test_no_two_members_are_trained_to_the_same_bits_however_the_work_is_cut_up(budget, lanes, replaced, seed, choices):
+def test_no_two_members_are_trained_to_the_same_bits_however_the_work_is_cut_up(
+    budget, parallel, replaced, seed, choices
+):
     scheduler = PopulationBased(4, replaced).bound(mostly_unchanged, seed)
-    found = Simulation(scheduler, budget, lanes, workers=Disorderly(choices)).trials
+    found = Simulation(scheduler, budget, parallel, workers=Disorderly(choices)).trials
     trained = [settings_by_generation(found, trial) for trial in found]
     assert all(one != other for place, one in enumerate(trained) for other in trained[:place])
     assert found == Simulation(scheduler, budget).trials

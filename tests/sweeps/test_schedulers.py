@@ -89,14 +89,14 @@ def test_every_scheduler_has_a_name_and_works_without_arguments():
 
 
 def test_without_a_scheduler_every_trial_is_trained_to_its_end():
-    simulation = Simulation(Straight(), 5, lanes=2, fails=lambda trial, rung: trial.number == 3)
+    simulation = Simulation(Straight(), 5, parallel=2, fails=lambda trial, rung: trial.number == 3)
     assert simulation.numbers(Status.COMPLETE) == [0, 1, 2, 4]
     assert simulation.numbers(Status.FAILED) == [3]
     assert told(simulation.actions) == told([New()] * 5)
 
 
 def test_halving_of_nine_trials_trains_nine_then_three_then_one():
-    simulation = Simulation(SuccessiveHalving(), 9, lanes=4, score=by_number)
+    simulation = Simulation(SuccessiveHalving(), 9, parallel=4, score=by_number)
     assert [simulation.reached(rung) for rung in range(3)] == [9, 3, 1]
     assert simulation.numbers(Status.COMPLETE) == [8]
     assert simulation.work == pytest.approx(9 * 1 / 9 + 3 * 2 / 9 + 1 * 6 / 9)
@@ -157,7 +157,7 @@ def test_hyperband_trains_as_many_trials_to_each_rung_as_the_papers_table(reduct
     hyperband = Hyperband(reduction, 1 / most)
     budget = sum(bracket[0][0] for bracket in table)
     assert hyperband.shares(budget) == [bracket[0][0] for bracket in table]
-    simulation = Simulation(hyperband, budget, lanes=7)
+    simulation = Simulation(hyperband, budget, parallel=7)
     for number, bracket in enumerate(table):
         assert hyperband.fractions(number) == tuple(resource / most for _, resource in bracket)
         assert [simulation.reached(rung, number) for rung in range(len(bracket))] == [trials for trials, _ in bracket]
@@ -167,7 +167,7 @@ def test_hyperband_shares_a_budget_in_proportion_and_the_first_trials_are_of_the
     # 9, 5 and 3 of 17: of 34 trials twice as many, of 6 trials 3.2, 1.8 and 1.1.
     assert Hyperband().shares(34) == [18, 10, 6]
     assert Hyperband().shares(6) == [3, 2, 1]
-    assert [trial.bracket for trial in Simulation(Hyperband(), 6, lanes=4).trials] == [0, 0, 0, 1, 1, 2]
+    assert [trial.bracket for trial in Simulation(Hyperband(), 6, parallel=4).trials] == [0, 0, 0, 1, 1, 2]
 
 
 @given(ladders, st.integers(0, 300))
@@ -244,7 +244,7 @@ def test_asha_counts_a_failed_trial_as_the_worst_of_the_rung_in_which_it_failed(
 
 @pytest.mark.parametrize("budget", [1, 2, 3, 4])
 def test_asha_trains_one_trial_to_the_end_also_where_the_rule_promotes_none(budget):
-    simulation = Simulation(ASHA(), budget, lanes=2, score=by_number)
+    simulation = Simulation(ASHA(), budget, parallel=2, score=by_number)
     assert simulation.numbers(Status.COMPLETE) == [budget - 1]
     assert simulation.numbers(Status.STOPPED) == list(range(budget - 1))
 
@@ -285,7 +285,9 @@ def outcome(simulation):
 @given(
     synchronous, st.integers(1, 24), st.integers(1, 9), st.integers(0, 5), failures, st.randoms(use_true_random=True)
 )
-def test_synchronous_schedulers_end_alike_however_the_work_is_cut_up(scheduler, budget, lanes, seed, failing, choices):
+def test_synchronous_schedulers_end_alike_however_the_work_is_cut_up(
+    scheduler, budget, parallel, seed, failing, choices
+):
     def score(trial, rung):
         return scattered(trial, rung, seed)
 
@@ -293,7 +295,7 @@ def test_synchronous_schedulers_end_alike_however_the_work_is_cut_up(scheduler, 
         return failing.get(trial.number) == rung
 
     orderly = Simulation(scheduler, budget, 1, score, fails)
-    disorderly = Simulation(scheduler, budget, lanes, score, fails, Disorderly(choices))
+    disorderly = Simulation(scheduler, budget, parallel, score, fails, Disorderly(choices))
     assert outcome(disorderly) == outcome(orderly)
     assert len(orderly.trials) == budget
     assert all(trial.status.ended for trial in orderly.trials)
@@ -304,7 +306,7 @@ def test_synchronous_schedulers_end_alike_however_the_work_is_cut_up(scheduler, 
     asynchronous, st.integers(1, 24), st.integers(1, 9), st.integers(0, 5), failures, st.randoms(use_true_random=True)
 )
 def test_asha_ends_with_a_complete_trial_unless_all_failed_however_the_work_is_cut_up(
-    scheduler, budget, lanes, seed, failing, choices
+    scheduler, budget, parallel, seed, failing, choices
 ):
     def score(trial, rung):
         return scattered(trial, rung, seed)
@@ -312,7 +314,7 @@ def test_asha_ends_with_a_complete_trial_unless_all_failed_however_the_work_is_c
     def fails(trial, rung):
         return failing.get(trial.number) == rung
 
-    simulation = Simulation(scheduler, budget, lanes, score, fails, Disorderly(choices))
+    simulation = Simulation(scheduler, budget, parallel, score, fails, Disorderly(choices))
     assert len(simulation.trials) == budget
     assert all(trial.status.ended for trial in simulation.trials)
     assert simulation.numbers(Status.COMPLETE) or len(simulation.numbers(Status.FAILED)) == budget
@@ -320,13 +322,13 @@ def test_asha_ends_with_a_complete_trial_unless_all_failed_however_the_work_is_c
 
 @settings(deadline=None)
 @given(st.integers(3, 27), st.integers(1, 9), st.integers(0, 5), st.randoms(use_true_random=True))
-def test_whoever_is_best_in_every_rung_is_trained_to_the_end_by_every_scheduler(budget, lanes, seed, choices):
+def test_whoever_is_best_in_every_rung_is_trained_to_the_end_by_every_scheduler(budget, parallel, seed, choices):
     best = seed % budget
     for scheduler in (SuccessiveHalving(), Hyperband(), ASHA()):
         simulation = Simulation(
             scheduler,
             budget,
-            lanes,
+            parallel,
             lambda trial, rung: 2.0 if trial.number == best else scattered(trial, rung, seed),
             workers=Disorderly(choices),
         )

@@ -86,7 +86,7 @@ def test_killed_at_random_instants_it_ends_with_the_study_of_an_uninterrupted_sw
 
 def test_ctrl_c_leaves_a_sweep_that_the_same_command_goes_on_with(command_environment, sweep_file, tmp_path):
     path = sweep_file(f"sweep = Sweep(space={RATES}, trials=4)", epochs=40)
-    process = start(command_environment, tmp_path, path, "--out", "out", "--executor", "map", "--lanes", 2)
+    process = start(command_environment, tmp_path, path, "--out", "out", "--executor", "map", "--parallel", 2)
     while process.poll() is None and not any(line["event"] == "reported" for line in events(tmp_path / "out")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -230,11 +230,11 @@ def test_a_folder_that_outlives_its_study_gives_no_trial_the_state_of_another(fl
     """The database is lost, and the same command begins again: beside checkpoints of trials of the same numbers."""
     one = sweep_file(f"sweep = Sweep(space={RATES}, searcher=TPE(startup=1), scheduler=SuccessiveHalving(), trials=3)")
     for out in ("lost", "new"):
-        assert flaxcnn("sweep", one, "--out", out, "--executor", "map", "--lanes", 1).returncode == 0
+        assert flaxcnn("sweep", one, "--out", out, "--executor", "map", "--parallel", 1).returncode == 0
     for file in (tmp_path / "lost").glob("study.db*"):
         file.unlink()
     for out in ("lost", "new2"):  # with other proposals, since none waits for the results of others
-        found = flaxcnn("sweep", one, "--out", out, "--executor", "map", "--lanes", 3)
+        found = flaxcnn("sweep", one, "--out", out, "--executor", "map", "--parallel", 3)
         assert found.returncode == 0, found.stderr
     assert kept(tmp_path / "lost") == kept(tmp_path / "new2") != kept(tmp_path / "new")
 

@@ -31,7 +31,7 @@ def test_four_processes_on_one_server_train_40_trials_once_each_though_one_is_ki
 ):
     url, out = new_postgresql_database(), tmp_path / "out"
     path = sweep_file(f"sweep = Sweep(space={RATES}, trials=40)")
-    words = (path, "--out", "out", "--storage", url, "--executor", "map", "--lanes", 1)
+    words = (path, "--out", "out", "--storage", url, "--executor", "map", "--parallel", 1)
     workers = [start(command_environment, tmp_path, *words) for _ in range(4)]
     victim = workers[0]
     wait_until(lambda: len({line["pid"] for line in events(out)}) == 4, workers)

@@ -81,7 +81,7 @@ def base(small_mnist):
 
 @pytest.fixture(scope="module")
 def cohorts(tmp_path_factory):
-    """Programs of up to four lanes, one after the other; compiled once for all of these tests."""
+    """Programs of up to four slots, one after the other; compiled once for all of these tests."""
     return Cohorts(RunFolder(tmp_path_factory.mktemp("programs")), "map", 4)
 
 
@@ -139,7 +139,7 @@ def test_trials_of_two_buckets_end_with_what_their_states_are_worth(company, bas
 
 
 def test_a_trial_promoted_by_other_processes_has_the_bits_of_one_trained_straight(company, straight):
-    """Rungs of 4, 8 and 12 steps, each by a trainer of its own, in other company and in another lane."""
+    """Rungs of 4, 8 and 12 steps, each by a trainer of its own, in other company and in another slot."""
     experiment, value, reports, state = straight
     other = dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, seed=7))
     seen = {}
@@ -166,7 +166,7 @@ def test_a_trial_whose_process_was_killed_before_it_told_is_measured_again_and_n
     assert again.reports == {0: reports}
 
 
-def test_on_request_the_states_of_all_lanes_are_saved_and_go_on_elsewhere(company, base, straight):
+def test_on_request_the_states_of_all_slots_are_saved_and_go_on_elsewhere(company, base, straight):
     experiment, value, _, state = straight
     stopped = company(stops=lambda company: len(company.progress) == 3)
     assignments = [Assignment(number, experiment, 1.0) for number in range(3)]
@@ -355,7 +355,7 @@ trainer = Trainer(TrialStates(folder, keep_rungs=False), "validation_accuracy", 
 assignments = [
     Assignment(n, dataclasses.replace(base, optimizer=Optimizer(learning_rate=1e-4 * (n + 1))), 1.0) for n in range(8)
 ]
-list(trainer.train([assignments[0]._replace(number=99)]))  # all that one of them needs besides its lanes
+list(trainer.train([assignments[0]._replace(number=99)]))  # all that one of them needs besides its slots
 used = 4096 * int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (used + (mebibytes << 20),) * 2)
 outcomes = sorted(trainer.train(assignments))
@@ -373,4 +373,4 @@ def test_where_memory_does_not_suffice_for_all_at_once_they_are_trained_one_by_o
     found = json.loads(done.stdout.splitlines()[-1])
     assert [number for number, *_ in found["outcomes"]] == list(range(8))
     assert [reason for *_, reason in found["outcomes"]] == [""] * 8
-    assert found["compilations"] == 3  # one lane, eight, and one again
+    assert found["compilations"] == 3  # one slot, eight, and one again

@@ -11,7 +11,7 @@ def population(generations, replaced=0.25):
     return PopulationBased(generations, replaced).bound(lambda params, rng: params, seed=0)
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 8])
+@pytest.mark.parametrize("parallel", [1, 3, 8])
 @pytest.mark.parametrize(
     ("scheduler", "budget", "trainings"),
     [
@@ -26,15 +26,17 @@ def population(generations, replaced=0.25):
         (population(3, replaced=0.5), 2, 2),
     ],
 )
-def test_what_waits_for_whole_rungs_is_known_exactly_however_many_lanes_there_are(scheduler, budget, trainings, lanes):
-    assert expected_trainings(scheduler, budget, lanes) == pytest.approx(trainings)
+def test_what_waits_for_whole_rungs_is_known_exactly_however_many_slots_there_are(
+    scheduler, budget, trainings, parallel
+):
+    assert expected_trainings(scheduler, budget, parallel) == pytest.approx(trainings)
 
 
-@pytest.mark.parametrize("lanes", [1, 8])
-def test_asha_makes_at_least_the_steps_of_halving_and_not_many_more(lanes):
+@pytest.mark.parametrize("parallel", [1, 8])
+def test_asha_makes_at_least_the_steps_of_halving_and_not_many_more(parallel):
     """Beside those that halving promotes, it promotes some that were among the best only when they were asked."""
     exact = 27 / 9 + 9 * 2 / 9 + 3 * 6 / 9
-    assert exact <= expected_trainings(ASHA(), 27, lanes) <= 1.5 * exact
+    assert exact <= expected_trainings(ASHA(), 27, parallel) <= 1.5 * exact
 
 
 def test_the_steps_that_were_made_are_those_of_the_last_report_or_of_what_is_shown_since():

@@ -1,1 +1,1 @@
-"""How the trials of a sweep are trained: decided, grouped into lanes, and shared out among workers."""
+"""How the trials of a sweep are trained: decided, grouped by their program, and shared out among workers."""

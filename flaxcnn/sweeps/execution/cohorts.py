@@ -1,4 +1,4 @@
-"""The compiled programs of a sweep: one for all trials that differ in values alone, and how its lanes are run."""
+"""The compiled programs of a sweep: one for all trials that differ in values alone, and how its trials are run."""
 
 import time
 from collections.abc import Hashable
@@ -13,10 +13,10 @@ from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Setup
-from flaxcnn.training.lanes import CohortLanes, How, Lanes, OneLane, Position
+from flaxcnn.training.parallel import CohortTrials, How, ParallelTrials, Position, SingleTrial
 
-_MOST_PROGRAMS = 4  # that are kept in memory, with the states of their lanes
-_TRIAL_SECONDS = 0.5  # that each way of running lanes is tried for
+_MOST_PROGRAMS = 4  # that are kept in memory, with the states of their slots
+_TRIAL_SECONDS = 0.5  # that each way of running trials is tried for
 _CHOICE = "executor.json"
 
 
@@ -29,7 +29,7 @@ class _Chosen(TypedDict):  # executor.json
 class Program(NamedTuple):
     """What trains and evaluates trials of one bucket."""
 
-    lanes: Lanes
+    trials: ParallelTrials
     evaluator: Evaluator
 
 
@@ -49,8 +49,8 @@ class Cohorts:
     """Makes the programs that are asked for, and keeps those that were used last.
 
     Args:
-        folder: the sweep's, where it is written which way of running lanes was found to be the faster one.
-        how: "map" or "vmap"; "auto" to try both on the first bucket that has several lanes to run.
+        folder: the sweep's, where it is written which way of running trials was found to be the faster one.
+        how: "map" or "vmap"; "auto" to try both on the first bucket that has several slots to run.
         most: trials that are trained side by side, at most.
     """
 
@@ -62,20 +62,20 @@ class Cohorts:
         self._programs: dict[Hashable, Program] = {}
         self._images: dict[Hashable, tuple[jax.Array, Any]] = {}
         self._met: set[Hashable] = set()
-        self._alone: set[Hashable] = set()  # buckets of which memory does not hold several lanes
-        self._tried: dict[Hashable, CohortLanes] = {}  # by bucket: the faster of both ways, until it is used
+        self._alone: set[Hashable] = set()  # buckets of which memory does not hold several slots
+        self._tried: dict[Hashable, CohortTrials] = {}  # by bucket: the faster of both ways, until it is used
 
     def program(self, setup: Setup, wanted: int) -> Program:
-        """Return the program for trials of a setup's bucket, with as many lanes as are wanted or more.
+        """Return the program for trials of a setup's bucket, with as many slots as are wanted or more.
 
-        A lane that has nothing to do costs no time where lanes run one after the other: there is one program, of the
-        most lanes. All at once, the number is rounded up to a power of two, which bounds the programs there are.
+        A slot that has nothing to do costs no time where trials run one after the other: there is one program, of the
+        most slots. All at once, the number is rounded up to a power of two, which bounds the programs there are.
         """
         bucket = bucket_of(setup)
         if bucket not in self._met:
             self._met.add(bucket)
             self.buckets += 1
-        most = self.most_lanes(setup)
+        most = self.most_parallel(setup)
         how: How = "map" if most == 1 else self._chosen(setup)
         count = most if how == "map" else min(most, 1 << (wanted - 1).bit_length())
         key = (bucket, how, count)
@@ -85,7 +85,7 @@ class Cohorts:
         self._programs[key] = program  # the last one is the one used last
         return program
 
-    def most_lanes(self, setup: Setup) -> int:
+    def most_parallel(self, setup: Setup) -> int:
         """Return how many trials of a setup's bucket can be trained side by side."""
         return 1 if _streams(setup) or bucket_of(setup) in self._alone else self.most
 
@@ -96,24 +96,24 @@ class Cohorts:
 
     def _make(self, setup: Setup, how: How, count: int) -> Program:
         state = setup.first_state()
-        lanes: Lanes
+        trials: ParallelTrials
         if _streams(setup):
-            lanes = OneLane(
+            trials = SingleTrial(
                 setup.layout,
                 lambda position: setup.batch_source_for(position.calendar, position.seed),
                 compiled=self._count_compilation,
             )
         else:
-            lanes = self._cohort(setup, state, how, count)
-        return Program(lanes, Evaluator(setup, setup.model, state.variables))
+            trials = self._cohort(setup, state, how, count)
+        return Program(trials, Evaluator(setup, setup.model, state.variables))
 
-    def _cohort(self, setup: Setup, state: Any, how: How, count: int) -> CohortLanes:
+    def _cohort(self, setup: Setup, state: Any, how: How, count: int) -> CohortTrials:
         tried = self._tried.pop(bucket_of(setup), None)
         if tried is not None and (tried.how, tried.count) == (how, count):
             return tried
         self._count_compilation()
         images, targets = self._on_device(setup)
-        return CohortLanes(state, setup.calendar.batch_size, images, targets, count, how, setup.layout)
+        return CohortTrials(state, setup.calendar.batch_size, images, targets, count, how, setup.layout)
 
     def _count_compilation(self) -> None:
         self.compilations += 1
@@ -127,7 +127,7 @@ class Cohorts:
         return self._images[key]
 
     def _chosen(self, setup: Setup) -> How:
-        """Return how to run lanes: as asked, as was found before on such a device, or as is found now."""
+        """Return how to run trials: as asked, as was found before on such a device, or as is found now."""
         if self._how != "auto":
             return self._how
         known = self._read()
@@ -142,21 +142,21 @@ class Cohorts:
         return found["executor"] if found["device"] == device_line() and found["lanes"] == self.most else None
 
     def _try_both(self, setup: Setup) -> How:
-        """Time a step of a lane both ways, write down what was found, and return the faster one."""
+        """Time a step of a trial both ways, write down what was found, and return the faster one."""
         milliseconds: dict[How, float] = {}
-        fastest: CohortLanes | None = None
+        fastest: CohortTrials | None = None
         for how in ("vmap", "map"):
             state = setup.first_state()
             try:
-                lanes = self._cohort(setup, state, how, self.most)
-                milliseconds[how] = 1e3 * _seconds_a_step(lanes, setup, state)
-            except Exception as error:  # all lanes at once take the memory of all
+                trials = self._cohort(setup, state, how, self.most)
+                milliseconds[how] = 1e3 * _seconds_a_step(trials, setup, state)
+            except Exception as error:  # all trials at once take the memory of all
                 if how == "map" or not out_of_memory(error):
                     raise
                 continue
             if fastest is None or milliseconds[how] <= milliseconds[fastest.how]:
-                fastest = lanes
-            del lanes  # the slower one's memory
+                fastest = trials
+            del trials  # the slower one's memory
         assert fastest is not None
         best = fastest.how
         self._tried = {bucket_of(setup): fastest}
@@ -173,7 +173,7 @@ class Cohorts:
 
 
 def _streams(setup: Setup) -> bool:
-    """Return whether a training needs a loader or several devices, which lanes do not share."""
+    """Return whether a training needs a loader or several devices, which parallel trials do not share."""
     return not setup.fits(setup.train) or setup.layout.mesh.size > 1
 
 
@@ -185,18 +185,18 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def _seconds_a_step(lanes: CohortLanes, setup: Setup, state: Any) -> float:
-    """Return what a step of one lane takes, the first block of the program left aside."""
-    for lane in range(lanes.count):
-        lanes.put(lane, state)
+def _seconds_a_step(trials: CohortTrials, setup: Setup, state: Any) -> float:
+    """Return what a step of one trial takes, the first block of the program left aside."""
+    for slot in range(trials.count):
+        trials.put(slot, state)
     steps, seconds, step, total = 0, 0.0, 0, setup.calendar.total_steps
     began = time.perf_counter()
     while seconds == 0 or time.perf_counter() - began < _TRIAL_SECONDS:
         if step >= total:
-            step = 0  # a lane may go on past its end, since only the time counts
+            step = 0  # a trial may go on past its end, since only the time counts
         position = Position(setup.calendar, setup.experiment.training.seed, step, total)
         started = time.perf_counter()
-        blocks = lanes.run([position] * lanes.count)
+        blocks = trials.run([position] * trials.count)
         if step or total == 1:
             seconds += time.perf_counter() - started
             steps += sum(len(block.losses) for block in blocks if block)

@@ -86,7 +86,7 @@ def _drive(
     while True:
         taken: list[Assignment] | None = []
         while not wants_stop() and len(under_way) < (execution.workers or room(ray, execution)):
-            taken = decisions.take_on(search.lanes)
+            taken = decisions.take_on(search.parallel)
             if not taken:
                 break
             under_way[task.remote(search, taken, reports)] = taken

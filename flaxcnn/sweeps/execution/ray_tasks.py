@@ -35,7 +35,7 @@ class _Remote:
         use_compilation_cache()
         self._reports: list[Report] = []
         self._live = live
-        self._cohorts = Cohorts(RunFolder(search.folder), search.how, search.lanes)
+        self._cohorts = Cohorts(RunFolder(search.folder), search.how, search.parallel)
         watch = Watch(
             report=lambda *report: self._report(report),
             progress=lambda number, step, total: None,

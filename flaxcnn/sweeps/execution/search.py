@@ -32,7 +32,7 @@ class Search(NamedTuple):
         folder: where states and results are kept; all processes see the same one.
         storage: URL of the database.
         how: "map", "vmap", or "auto" for the faster one.
-        lanes: trials that a process trains side by side, at most.
+        parallel: trials that a process trains side by side, at most.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Search(NamedTuple):
     folder: Path
     storage: str
     how: Literal["map", "vmap", "auto"]
-    lanes: int
+    parallel: int
 
     def open(self) -> Study:
         """Open the study, which is made where there is none; raises as `Study.open`."""
@@ -97,12 +97,12 @@ def work(
         RunFolderError: a file cannot be written.
     """
     folder = RunFolder(search.folder)
-    cohorts = Cohorts(folder, search.how, search.lanes)
+    cohorts = Cohorts(folder, search.how, search.parallel)
     worker = Worker(
         study,
         search.decisions(study),
         lambda watch: Trainer(search.states, search.by.name, cohorts, watch),
-        search.lanes,
+        search.parallel,
         wants_stop=wants_stop,
         look=lambda progress: look(progress, cohorts),
     )

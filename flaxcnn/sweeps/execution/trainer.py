@@ -1,7 +1,7 @@
-"""Trains trials: those that share a program in the lanes of one cohort, each to the end of its rung.
+"""Trains trials: those that share a program in the slots of one cohort, each to the end of its rung.
 
 A trial's state is on the disk whenever it pauses, so that it goes on where it stood, in this process or another. What
-is computed for a trial does not depend on its company: with lanes one after the other it is a solo run's, bit for bit.
+is computed for a trial does not depend on its company: with trials one after the other it is a solo run's, bit for bit.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from flaxcnn.runs.setup import Loaded, Setup, load, set_up
 from flaxcnn.sweeps.execution.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.training import TrainState
-from flaxcnn.training.lanes import LaneBlock, Position
+from flaxcnn.training.parallel import Position, TrialBlock
 
 
 class Assignment(NamedTuple):
@@ -66,11 +66,11 @@ class Watch(NamedTuple):
 
 
 @dataclass
-class _Lane:
+class _RunningTrial:
     """A trial while it is trained: a training up to the end of its rung."""
 
     number: int
-    training: Training  # its state is with the program's lanes while it is in one
+    training: Training  # its state is with the program's slots while it is in one
     end: int
     reports: dict[int, float] = field(default_factory=dict)
 
@@ -122,50 +122,50 @@ class Trainer:
         Raises:
             RunFolderError: a state cannot be written.
         """
-        ready: dict[Hashable, list[tuple[Assignment, _Lane]]] = {}
+        ready: dict[Hashable, list[tuple[Assignment, _RunningTrial]]] = {}
         for assignment in assignments:  # all of them first: a trial's parent may be trained on, too
             try:
-                lane = self._prepare(assignment)
+                trial = self._prepare(assignment)
             except RunFolderError:
                 raise
             except FlaxcnnError as error:
                 yield Outcome(assignment.number, None, str(error), 0.0)
                 continue
-            ready.setdefault(bucket_of(lane.training.setup), []).append((assignment, lane))
+            ready.setdefault(bucket_of(trial.training.setup), []).append((assignment, trial))
         for group in ready.values():
-            # All at once, the longest lane decides: those with as much to do go together.
+            # All at once, the longest trial decides: those with as much to do go together.
             group.sort(key=lambda each: each[1].end - each[1].training.step)
-            most = self._cohorts.most_lanes(group[0][1].training.setup)
+            most = self._cohorts.most_parallel(group[0][1].training.setup)
             for first in range(0, len(group), most):
                 if not self._watch.wants_stop():
                     yield from self._train_cohort(group[first : first + most])
 
-    def _prepare(self, assignment: Assignment) -> _Lane:
+    def _prepare(self, assignment: Assignment) -> _RunningTrial:
         """Return a trial with the state from which it goes on, which is on the disk if it is another trial's."""
         experiment = assignment.experiment
         setup = self.set_up(experiment)
         total = setup.calendar.total_steps
         training = Training(setup, None)
-        lane = _Lane(assignment.number, training, _steps(assignment.fraction, total))
-        kept = self._states.newest(assignment.number, experiment, lane.end, setup.state_target())
+        trial = _RunningTrial(assignment.number, training, _steps(assignment.fraction, total))
+        kept = self._states.newest(assignment.number, experiment, trial.end, setup.state_target())
         if kept is not None:
-            training.state, training.step, lane.reports = kept.state, kept.step, dict(kept.reports)
-            for step, value in lane.reports.items():  # whoever trained it may not have come to tell
-                self._watch.report(lane.number, step, value)
+            training.state, training.step, trial.reports = kept.state, kept.step, dict(kept.reports)
+            for step, value in trial.reports.items():  # whoever trained it may not have come to tell
+                self._watch.report(trial.number, step, value)
         elif assignment.parent is None:
             training.state = setup.first_state()
         else:
             training.step = _steps(assignment.parent_fraction, total)
             parent = self._states.at_rung(assignment.parent, training.step, setup.state_target())
             training.state = inherit(parent, setup.first_state())
-            self._save(lane, training.state)
-        return lane
+            self._save(trial, training.state)
+        return trial
 
-    def _train_cohort(self, cohort: list[tuple[Assignment, _Lane]]) -> Iterator[Outcome]:
+    def _train_cohort(self, cohort: list[tuple[Assignment, _RunningTrial]]) -> Iterator[Outcome]:
         """Train trials of one bucket side by side; one by one where memory does not suffice for that."""
-        left = {lane.number: (assignment, lane) for assignment, lane in cohort}
+        left = {trial.number: (assignment, trial) for assignment, trial in cohort}
         try:
-            for outcome in self._run([lane for _, lane in cohort]):
+            for outcome in self._run([trial for _, trial in cohort]):
                 del left[outcome.number]
                 yield outcome
             return
@@ -180,22 +180,22 @@ class Trainer:
             if not self._watch.wants_stop():
                 yield from self._train_cohort([(assignment, self._prepare(assignment))])
 
-    def _run(self, cohort: list[_Lane]) -> Iterator[Outcome]:
+    def _run(self, cohort: list[_RunningTrial]) -> Iterator[Outcome]:
         """Run a cohort until each of its trials has ended its rung, or is to stop."""
         program = self._cohorts.program(cohort[0].training.setup, len(cohort))
-        with closing(program.lanes):
+        with closing(program.trials):
             yield from self._run_in(program, cohort)
 
-    def _run_in(self, program: Program, cohort: list[_Lane]) -> Iterator[Outcome]:
+    def _run_in(self, program: Program, cohort: list[_RunningTrial]) -> Iterator[Outcome]:
         active = dict(enumerate(cohort))
-        for index, lane in active.items():
-            program.lanes.put(index, lane.training.current)
-            lane.training.state = None
+        for index, trial in active.items():
+            program.trials.put(index, trial.training.current)
+            trial.training.state = None
         yield from self._look(program, active, stopping=False)
         while active:
             started = time.perf_counter()
-            places = range(program.lanes.count)
-            blocks = program.lanes.run([active[i].position if i in active else None for i in places])
+            slots = range(program.trials.count)
+            blocks = program.trials.run([active[i].position if i in active else None for i in slots])
             made = {index: block for index, block in enumerate(blocks) if block is not None}
             yield from self._advance(active, made, started)
             stopping = self._watch.wants_stop()
@@ -203,51 +203,53 @@ class Trainer:
             if stopping:
                 return
 
-    def _advance(self, active: dict[int, _Lane], blocks: Mapping[int, LaneBlock], started: float) -> Iterator[Outcome]:
-        """Count the steps of a block, and share its seconds among the lanes that made them; yield those that failed."""
+    def _advance(
+        self, active: dict[int, _RunningTrial], blocks: Mapping[int, TrialBlock], started: float
+    ) -> Iterator[Outcome]:
+        """Count the steps of a block, and share its seconds among the trials in it; yield those that failed."""
         seconds = (time.perf_counter() - started) / max(1, sum(len(block.losses) for block in blocks.values()))
         for index, block in blocks.items():
-            lane, failed = active[index], ""
+            trial, failed = active[index], ""
             try:
-                lane.training.count(block.losses, len(block.losses) * seconds, finite=block.finite)
+                trial.training.count(block.losses, len(block.losses) * seconds, finite=block.finite)
             except Diverged as diverged:
                 where = f"step {diverged.step:,}, epoch {diverged.epoch}"
                 loss = "no step was made" if diverged.loss is None else f"loss {diverged.loss:g}"
                 failed = f"{where}: the loss, its gradient or the update is not finite; {loss}"
-            self._watch.progress(lane.number, lane.training.step, lane.training.setup.calendar.total_steps)
+            self._watch.progress(trial.number, trial.training.step, trial.training.setup.calendar.total_steps)
             if failed:
                 yield self._ended(active, index, None, failed)
 
-    def _look(self, program: Program, active: dict[int, _Lane], *, stopping: bool) -> Iterator[Outcome]:
+    def _look(self, program: Program, active: dict[int, _RunningTrial], *, stopping: bool) -> Iterator[Outcome]:
         """Measure and save the trials that are due, and yield those that ended their rung."""
         for index in [index for index in active if self._watch.lost(active[index].number)]:
             del active[index]
-        due = {index: program.lanes.take(index) for index, lane in active.items() if lane.due}
+        due = {index: program.trials.take(index) for index, trial in active.items() if trial.due}
         # All are started before the first one is waited for.
         started = {index: program.evaluator.start_row(state.variables) for index, state in due.items()}
-        for index, lane in list(active.items()):
-            value, step = None, lane.training.step
+        for index, trial in list(active.items()):
+            value, step = None, trial.training.step
             if index in started:
                 at = time.perf_counter()
                 value = program.evaluator.finish_row(started[index])[self._metric]
-                lane.training.clocks.evaluation += time.perf_counter() - at
+                trial.training.clocks.evaluation += time.perf_counter() - at
                 if value is None or not math.isfinite(value):
                     yield self._ended(active, index, None, f"step {step:,}: {self._metric} is {value}")
                     continue
-                self._watch.report(lane.number, step, value)
-                lane.reports[step] = value
-            ends = step == lane.end
-            if ends or stopping or (step and lane.training.setup.calendar.saved(step)):
-                self._save(lane, due.get(index) or program.lanes.take(index), ends_rung=ends)
+                self._watch.report(trial.number, step, value)
+                trial.reports[step] = value
+            ends = step == trial.end
+            if ends or stopping or (step and trial.training.setup.calendar.saved(step)):
+                self._save(trial, due.get(index) or program.trials.take(index), ends_rung=ends)
             if ends:
                 yield self._ended(active, index, value)
 
-    def _ended(self, active: dict[int, _Lane], index: int, value: float | None, reason: str = "") -> Outcome:
-        lane = active.pop(index)
-        return Outcome(lane.number, value, reason, lane.seconds)
+    def _ended(self, active: dict[int, _RunningTrial], index: int, value: float | None, reason: str = "") -> Outcome:
+        trial = active.pop(index)
+        return Outcome(trial.number, value, reason, trial.seconds)
 
-    def _save(self, lane: _Lane, state: TrainState, *, ends_rung: bool = False) -> None:
-        self._states.save(lane.number, lane.training, state, lane.seconds, lane.reports, ends_rung=ends_rung)
+    def _save(self, trial: _RunningTrial, state: TrainState, *, ends_rung: bool = False) -> None:
+        self._states.save(trial.number, trial.training, state, trial.seconds, trial.reports, ends_rung=ends_rung)
 
 
 def inherit(parent: TrainState, child: TrainState) -> TrainState:

@@ -21,7 +21,7 @@ class Worker:
         study: keeps the trials.
         decisions: says what to train.
         make_trainer: makes what trains them, given whom to tell.
-        lanes: trials that are taken on at once, at most.
+        parallel: trials that are taken on at once, at most.
         wants_stop: whether to save and end.
         look: called after each block of steps, with how far the trials of this process are.
     """
@@ -31,12 +31,12 @@ class Worker:
         study: Study,
         decisions: Decisions,
         make_trainer: Callable[[Watch], Trainer],
-        lanes: int,
+        parallel: int,
         *,
         wants_stop: Callable[[], bool],
         look: Callable[[Progress], None],
     ):
-        self._study, self._decisions, self._lanes = study, decisions, lanes
+        self._study, self._decisions, self._parallel = study, decisions, parallel
         self._wants_stop, self._look = wants_stop, look
         self.trainer = make_trainer(Watch(self._report, self._advanced, self._is_lost, wants_stop))
         self._progress: dict[int, tuple[int, int]] = {}
@@ -54,7 +54,7 @@ class Worker:
         """
         with self._study.beating():
             while not self._wants_stop():
-                assignments = self._decisions.take_on(self._lanes)
+                assignments = self._decisions.take_on(self._parallel)
                 if assignments is None:
                     self._look({})
                     return True

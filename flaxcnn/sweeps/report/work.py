@@ -9,18 +9,18 @@ from flaxcnn.sweeps.trials import GoOn, New, Scheduler, Status, Trial
 _MOST_SIMULATED = 200  # trials; of more, the same share is trained on
 
 
-def expected_trainings(scheduler: Scheduler, budget: int, lanes: int) -> float:
+def expected_trainings(scheduler: Scheduler, budget: int, parallel: int) -> float:
     """Return how many whole trainings a sweep's steps add up to, had its trials scores at random.
 
     Exact for schedulers that wait for all of a rung; about right for those that do not, and for many trials.
     """
     if budget > _MOST_SIMULATED:
-        return expected_trainings(scheduler, _MOST_SIMULATED, lanes) * budget / _MOST_SIMULATED
+        return expected_trainings(scheduler, _MOST_SIMULATED, parallel) * budget / _MOST_SIMULATED
     draws = random.Random(0)
     trials: list[Trial] = []
     trainings = 0.0
     while True:
-        actions = scheduler.decide(trials, budget, lanes)
+        actions = scheduler.decide(trials, budget, parallel)
         running = []
         for action in actions:
             if isinstance(action, New):

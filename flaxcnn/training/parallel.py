@@ -1,7 +1,7 @@
-"""Several trainings side by side, each in a lane: in one program, one after the other or all at once.
+"""Several trials side by side, each in a slot of one program: one after the other or all at once.
 
 Trainings share a program where their states have one structure and their batches one size: they differ in values alone,
-the learning rate, the seed, the strength of an augmentation. Each lane makes its own number of steps, so lanes may
+the learning rate, the seed, the strength of an augmentation. Each trial makes its own number of steps, so trials may
 stand at different steps, and one that has nothing to do makes none.
 """
 
@@ -23,15 +23,15 @@ from flaxcnn.training.loop import BLOCK_SECONDS, MOST_STEPS, BlockRunner
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import train_block
 
-How = Literal["map", "vmap"]  # lanes one after the other, or all at once
+How = Literal["map", "vmap"]  # trials one after the other, or all at once
 Tree = TypeVar("Tree")
 
 
 class Position(NamedTuple):
-    """Where a lane stands and how far it is to go without a pause.
+    """Where a trial stands and how far it is to go without a pause.
 
     Attributes:
-        calendar: of the lane's training; its batch size and number of examples are those of all lanes.
+        calendar: of the trial; its batch size and number of examples are those of all trials.
         seed: of the order of examples.
         step: the next step.
         end: the step before which to pause, above `step`.
@@ -43,39 +43,39 @@ class Position(NamedTuple):
     end: int
 
 
-class LaneBlock(NamedTuple):
-    """What a block of steps leaves in one lane.
+class TrialBlock(NamedTuple):
+    """What a block of steps leaves in one slot.
 
     Attributes:
         losses: of the steps that it made, float32; the last one may be the faulty one.
-        finite: whether all losses, gradients and updates are; where not, the lane stands before the faulty step.
+        finite: whether all losses, gradients and updates are; where not, the trial stands before the faulty step.
     """
 
     losses: np.ndarray
     finite: bool
 
 
-class Lanes(Protocol):
-    """Trainings side by side.
+class ParallelTrials(Protocol):
+    """Trials side by side.
 
     Attributes:
-        count: how many lanes there are.
+        count: how many slots there are.
     """
 
     count: int
 
-    def put(self, lane: int, state: TrainState) -> None:
-        """Let a lane go on from a state."""
+    def put(self, slot: int, state: TrainState) -> None:
+        """Put a state into a slot, for its trial to go on from."""
         ...
 
-    def take(self, lane: int) -> TrainState:
-        """Return the state of a lane."""
+    def take(self, slot: int) -> TrainState:
+        """Return the state of a slot."""
         ...
 
-    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
-        """Run a block of steps in every lane that has a position, and return what it leaves there.
+    def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
+        """Run a block of steps in every slot that has a position, and return what it leaves there.
 
-        A block takes about `BLOCK_SECONDS`, and ends in each lane at its position's end or an epoch's, at the latest.
+        A block takes about `BLOCK_SECONDS`, and ends in each slot at its position's end or an epoch's, at the latest.
         """
         ...
 
@@ -84,15 +84,15 @@ class Lanes(Protocol):
         ...
 
 
-class CohortLanes:
-    """Lanes of one program, on one device that holds all images. It is compiled once, when the lanes are made.
+class CohortTrials:
+    """Trials of one program, on one device that holds all images. It is compiled once, when the slots are made.
 
     Args:
         state: any state of the trainings, for its shapes.
         batch_size: of all of them.
         images: that they train on, uint8 (N, H, W, C), on the device.
         targets: arrays with N rows, likewise.
-        count: how many lanes there are.
+        count: how many slots there are.
         how: whether they run one after the other, as it suits a CPU, or all at once, as it suits a GPU.
         layout: of the device.
     """
@@ -109,69 +109,69 @@ class CohortLanes:
     ):
         self.count, self.how = count, how
         self._batch_size, self._images, self._targets = batch_size, images, targets
-        self._epochs: list[tuple[int, int] | None] = [None] * count  # seed and epoch of each lane's order
+        self._epochs: list[tuple[int, int] | None] = [None] * count  # seed and epoch of each slot's order
         self._orders = layout.put(np.zeros((count, len(images)), np.int32))
         self._states = jax.jit(
             lambda tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree),
             out_shardings=layout.replicated,
         )(state)
-        self._step_seconds = BLOCK_SECONDS  # of one step in all lanes, until it is measured: the first block is short
+        self._step_seconds = BLOCK_SECONDS  # of one step in all slots, until it is measured: the first block is short
         self._program = self._compile()
 
-    def put(self, lane: int, state: TrainState) -> None:
-        """Let a lane go on from a state."""
-        self._states = _put(self._states, np.int32(lane), state)
-        self._epochs[lane] = None
+    def put(self, slot: int, state: TrainState) -> None:
+        """Put a state into a slot, for its trial to go on from."""
+        self._states = _put(self._states, np.int32(slot), state)
+        self._epochs[slot] = None
 
-    def take(self, lane: int) -> TrainState:
-        """Return the state of a lane."""
-        return _take(self._states, np.int32(lane))
+    def take(self, slot: int) -> TrainState:
+        """Return the state of a slot."""
+        return _take(self._states, np.int32(slot))
 
-    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
-        """Run a block of steps in every lane that has a position, and return what it leaves there, as `Lanes`."""
+    def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
+        """Run a block of steps in every slot that has a position, as `ParallelTrials` says."""
         affordable = min(MOST_STEPS, max(1, int(BLOCK_SECONDS / self._step_seconds)))
         steps, firsts = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
-        for lane, position in enumerate(positions):
+        for slot, position in enumerate(positions):
             if position is not None:
                 calendar, step = position.calendar, position.step
-                firsts[lane] = calendar.epoch(step) * calendar.steps_per_epoch
-                steps[lane] = min(firsts[lane] + calendar.steps_per_epoch, position.end, step + affordable) - step
-                assert steps[lane] > 0, f"a lane at step {step} is to pause at {position.end}"
-                self._visit(lane, position)
+                firsts[slot] = calendar.epoch(step) * calendar.steps_per_epoch
+                steps[slot] = min(firsts[slot] + calendar.steps_per_epoch, position.end, step + affordable) - step
+                assert steps[slot] > 0, f"a slot at step {step} is to pause at {position.end}"
+                self._visit(slot, position)
         started = time.perf_counter()
         self._states, losses, metrics = self._program(
             self._states, self._images, self._targets, self._orders, firsts, steps
         )
         losses, finite, made = (np.asarray(each) for each in (losses, metrics["finite"], metrics["steps"]))
-        # Lanes of `map` share the time, those of `vmap` all take the longest one's steps.
+        # Slots of `map` share the time, those of `vmap` all take the longest one's steps.
         busy = [int(count) for count in steps if count]
         together = sum(busy) / len(busy) if self.how == "map" else max(busy)
         self._step_seconds = (time.perf_counter() - started) / together
         return [
-            None if position is None else LaneBlock(losses[lane, : made[lane]], bool(finite[lane]))
-            for lane, position in enumerate(positions)
+            None if position is None else TrialBlock(losses[slot, : made[slot]], bool(finite[slot]))
+            for slot, position in enumerate(positions)
         ]
 
     def close(self) -> None:
         """Do nothing: nothing runs in the background."""
 
-    def _visit(self, lane: int, position: Position) -> None:
-        """Have a lane's order of examples be that of its position's epoch."""
+    def _visit(self, slot: int, position: Position) -> None:
+        """Have a slot's order of examples be that of its position's epoch."""
         epoch = position.calendar.epoch(position.step)
-        if self._epochs[lane] != (position.seed, epoch):
+        if self._epochs[slot] != (position.seed, epoch):
             order = epoch_order(position.seed, epoch, position.calendar.examples)
-            self._orders = _put(self._orders, np.int32(lane), order)
-            self._epochs[lane] = position.seed, epoch
+            self._orders = _put(self._orders, np.int32(slot), order)
+            self._epochs[slot] = position.seed, epoch
 
     def _compile(self) -> Any:
         numbers = jax.ShapeDtypeStruct((self.count,), np.int32)
         arguments = self._states, self._images, self._targets, self._orders, numbers, numbers
-        jitted = jax.jit(_train_lanes, donate_argnums=0, static_argnames=("batch_size", "how"))
+        jitted = jax.jit(_train_trials, donate_argnums=0, static_argnames=("batch_size", "how"))
         return jitted.lower(*arguments, batch_size=self._batch_size, how=self.how).compile()
 
 
-class OneLane:
-    """A single lane for what a cohort cannot take: images that do not fit the device, or several devices.
+class SingleTrial:
+    """A single trial, for what a cohort cannot take: images that do not fit the device, or several devices.
 
     Each training has a runner of its own, and so a program that is compiled for it.
 
@@ -194,18 +194,18 @@ class OneLane:
         self._runner: BlockRunner | None = None
         self._batch_source: BatchSource | None = None
 
-    def put(self, lane: int, state: TrainState) -> None:
-        """Let the lane go on from a state."""
+    def put(self, slot: int, state: TrainState) -> None:
+        """Put a state into the slot, for its trial to go on from."""
         self.close()
         self._state = state
 
-    def take(self, lane: int) -> TrainState:
-        """Return the state of the lane; it is good until the lane runs on."""
+    def take(self, slot: int) -> TrainState:
+        """Return the state of the slot; it is good until the slot runs on."""
         assert self._state is not None, "nothing was put"
         return self._state
 
-    def run(self, positions: Sequence[Position | None]) -> list[LaneBlock | None]:
-        """Run a block of steps, as `Lanes`."""
+    def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
+        """Run a block of steps, as `ParallelTrials`."""
         (position,) = positions
         if position is None:
             return [None]
@@ -215,7 +215,7 @@ class OneLane:
             self._compiled()
         block = self._runner.run(self.take(0), position.step, position.end - position.step)
         self._state = block.state
-        return [LaneBlock(block.losses, block.finite)]
+        return [TrialBlock(block.losses, block.finite)]
 
     def close(self) -> None:
         """End whatever reads images in the background."""
@@ -224,7 +224,7 @@ class OneLane:
         self._runner = self._batch_source = self._state = None
 
 
-def _train_lanes(
+def _train_trials(
     states: TrainState,
     images: jax.Array,
     targets: Any,
@@ -235,10 +235,10 @@ def _train_lanes(
     batch_size: int,
     how: How,
 ) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
-    """Make a block of steps in every lane: `train_block` with a leading axis of lanes, and images for all of them."""
+    """Make a block of steps in every slot: `train_block` with a leading axis of slots, and images for all of them."""
 
-    def one(lane: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
-        state, order, first, steps = lane
+    def one(slot: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
+        state, order, first, steps = slot
         return train_block(
             state, ResidentBatches(images, targets, order, first, batch_size), steps, most_steps=MOST_STEPS
         )
@@ -248,10 +248,10 @@ def _train_lanes(
 
 
 @partial(jax.jit, donate_argnums=0)
-def _put(stacked: Tree, lane: jax.Array | np.int32, tree: Tree) -> Tree:
-    return jax.tree.map(lambda all_of, one: all_of.at[lane].set(one), stacked, tree)
+def _put(stacked: Tree, slot: jax.Array | np.int32, tree: Tree) -> Tree:
+    return jax.tree.map(lambda all_of, one: all_of.at[slot].set(one), stacked, tree)
 
 
 @jax.jit
-def _take(stacked: Tree, lane: jax.Array | np.int32) -> Tree:
-    return jax.tree.map(lambda all_of: all_of[lane], stacked)
+def _take(stacked: Tree, slot: jax.Array | np.int32) -> Tree:
+    return jax.tree.map(lambda all_of: all_of[slot], stacked)

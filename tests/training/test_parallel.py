@@ -1,4 +1,4 @@
-"""Lanes of one program against the runs that each training would be alone."""
+"""Trials of one program against the runs that each training would be alone."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ import pytest
 
 from flaxcnn.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
 from flaxcnn.runs.setup import load, set_up
-from flaxcnn.training.lanes import CohortLanes, OneLane, Position
 from flaxcnn.training.loop import BlockRunner
+from flaxcnn.training.parallel import CohortTrials, Position, SingleTrial
 
 pytestmark = pytest.mark.sweeps
 
@@ -40,27 +40,27 @@ def setups(small_mnist):
 
 def cohort(setup, count, how):
     images, labels = (setup.layout.put(np.asarray(each)) for each in (setup.train.images, setup.train.targets))
-    return CohortLanes(setup.first_state(), setup.calendar.batch_size, images, labels, count, how, setup.layout)
+    return CohortTrials(setup.first_state(), setup.calendar.batch_size, images, labels, count, how, setup.layout)
 
 
 def position(setup, step, end=STEPS):
     return Position(setup.calendar, setup.experiment.training.seed, step, end)
 
 
-def trained(lanes, setups, end=STEPS):
-    """The losses of each lane, from its first state to a step."""
+def trained(trials, setups, end=STEPS):
+    """The losses of each trial, from its first state to a step."""
     losses = [np.zeros(0, np.float32) for _ in setups]
-    for lane, setup in enumerate(setups):
-        lanes.put(lane, setup.first_state())
+    for slot, setup in enumerate(setups):
+        trials.put(slot, setup.first_state())
     while any(len(each) < end for each in losses):
-        idle = [None] * (lanes.count - len(setups))
+        idle = [None] * (trials.count - len(setups))
         places = [
             position(s, len(each), end) if len(each) < end else None for s, each in zip(setups, losses, strict=True)
         ]
-        for lane, block in enumerate(lanes.run([*places, *idle])):
+        for slot, block in enumerate(trials.run([*places, *idle])):
             if block is not None:
                 assert block.finite
-                losses[lane] = np.concatenate([losses[lane], block.losses])
+                losses[slot] = np.concatenate([losses[slot], block.losses])
     return losses
 
 
@@ -86,25 +86,25 @@ def leaves(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
-def test_lanes_one_after_the_other_are_solo_runs_bit_for_bit(setups, alone):
-    lanes = cohort(setups[0], 4, "map")  # one more than there are trainings
-    for lane, losses in enumerate(trained(lanes, setups)):
-        np.testing.assert_array_equal(losses, alone[lane][0])
-        for ours, theirs in zip(leaves(lanes.take(lane)), leaves(alone[lane][1]), strict=True):
+def test_trials_one_after_the_other_are_solo_runs_bit_for_bit(setups, alone):
+    trials = cohort(setups[0], 4, "map")  # one more than there are trainings
+    for slot, losses in enumerate(trained(trials, setups)):
+        np.testing.assert_array_equal(losses, alone[slot][0])
+        for ours, theirs in zip(leaves(trials.take(slot)), leaves(alone[slot][1]), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_lanes_all_at_once_are_solo_runs_up_to_rounding(setups, alone):
-    lanes = cohort(setups[0], 3, "vmap")
-    for lane, losses in enumerate(trained(lanes, setups)):
+def test_trials_all_at_once_are_solo_runs_up_to_rounding(setups, alone):
+    trials = cohort(setups[0], 3, "vmap")
+    for slot, losses in enumerate(trained(trials, setups)):
         # The sums of a convolution are taken in another order, and a training amplifies what is rounded otherwise:
         # over the first epoch next to nothing, over 100 steps more the higher the rate is.
-        np.testing.assert_allclose(losses[:20], alone[lane][0][:20], rtol=1e-4)
-        np.testing.assert_allclose(losses, alone[lane][0], rtol=0.05, atol=0.01)
+        np.testing.assert_allclose(losses[:20], alone[slot][0][:20], rtol=1e-4)
+        np.testing.assert_allclose(losses, alone[slot][0], rtol=0.05, atol=0.01)
 
 
-def test_a_lane_goes_on_where_another_cohort_left_it(setups, alone):
-    """States that were taken out at different steps, put into other lanes of another cohort."""
+def test_a_trial_goes_on_where_another_cohort_left_it(setups, alone):
+    """States that were taken out at different steps, put into other slots of another cohort."""
     first = cohort(setups[0], 2, "map")
     trained(first, setups[:2], end=40)
     second = cohort(setups[0], 3, "map")
@@ -113,44 +113,44 @@ def test_a_lane_goes_on_where_another_cohort_left_it(setups, alone):
     at = {2: 40, 0: 0}
     chosen = {2: setups[0], 0: setups[1]}
     while any(step < STEPS for step in at.values()):
-        places = [position(chosen[lane], at[lane]) if at.get(lane, STEPS) < STEPS else None for lane in range(3)]
-        for lane, block in enumerate(second.run(places)):
+        places = [position(chosen[slot], at[slot]) if at.get(slot, STEPS) < STEPS else None for slot in range(3)]
+        for slot, block in enumerate(second.run(places)):
             if block is not None:
-                at[lane] += len(block.losses)
-    for lane, number in ((2, 0), (0, 1)):
-        for ours, theirs in zip(leaves(second.take(lane)), leaves(alone[number][1]), strict=True):
+                at[slot] += len(block.losses)
+    for slot, number in ((2, 0), (0, 1)):
+        for ours, theirs in zip(leaves(second.take(slot)), leaves(alone[number][1]), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("how", ["map", "vmap"])
-def test_a_lane_that_is_not_finite_stands_before_the_faulty_step_and_disturbs_no_other(setups, how):
+def test_a_trial_that_is_not_finite_stands_before_the_faulty_step_and_disturbs_no_other(setups, how):
     bad = setups[1].first_state()
     bad = dataclasses.replace(
         bad,
         opt_state=bad.opt_state._replace(hyperparams={**bad.opt_state.hyperparams, "learning_rate": np.float32(3e38)}),
     )
-    lanes = cohort(setups[0], 2, how)
-    lanes.put(0, setups[0].first_state())
-    lanes.put(1, bad)
+    trials = cohort(setups[0], 2, how)
+    trials.put(0, setups[0].first_state())
+    trials.put(1, bad)
     steps, finite = [0, 0], [True, True]
     for _ in range(3):
-        blocks = lanes.run([position(setups[0], steps[0]), position(setups[1], steps[1]) if finite[1] else None])
-        for lane, block in enumerate(blocks):
+        blocks = trials.run([position(setups[0], steps[0]), position(setups[1], steps[1]) if finite[1] else None])
+        for slot, block in enumerate(blocks):
             if block is not None:
-                steps[lane] += len(block.losses) - (not block.finite)
-                finite[lane] = block.finite
+                steps[slot] += len(block.losses) - (not block.finite)
+                finite[slot] = block.finite
     assert finite == [True, False]
-    assert int(lanes.take(1).step) == steps[1] < 2
-    assert int(lanes.take(0).step) == steps[0] >= 3
+    assert int(trials.take(1).step) == steps[1] < 2
+    assert int(trials.take(0).step) == steps[0] >= 3
 
 
-def test_a_single_lane_streams_what_does_not_fit_the_device(setups, alone):
+def test_a_single_trial_streams_what_does_not_fit_the_device(setups, alone):
     setup = setups[0]
-    lane = OneLane(setup.layout, lambda at: setup._replace(device_bytes=0).batch_source_for(at.calendar, at.seed))
+    single = SingleTrial(setup.layout, lambda at: setup._replace(device_bytes=0).batch_source_for(at.calendar, at.seed))
     try:
-        (losses,) = trained(lane, [setup])
+        (losses,) = trained(single, [setup])
         np.testing.assert_array_equal(losses, alone[0][0])
-        for ours, theirs in zip(leaves(lane.take(0)), leaves(alone[0][1]), strict=True):
+        for ours, theirs in zip(leaves(single.take(0)), leaves(alone[0][1]), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     finally:
-        lane.close()
+        single.close()
