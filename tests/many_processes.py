@@ -56,7 +56,7 @@ JOINED = """
 import sys, time
 from flaxcnn import processes
 from flaxcnn.errors import FlaxcnnError, RunFolderError
-from flaxcnn.processes import Processes, barrier, channel, gather, guarded, in_each
+from flaxcnn.processes import Processes, barrier, connections, gather, guarded, in_each
 from flaxcnn.processes import is_first, join, leave, share, together
 
 def at(name):

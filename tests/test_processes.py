@@ -11,7 +11,7 @@ import pytest
 
 from flaxcnn import processes
 from flaxcnn.errors import ConfigError, FlaxcnnError
-from flaxcnn.processes import Processes, channel
+from flaxcnn.processes import Processes, connections
 from flaxcnn.processes.messages import write
 from flaxcnn.processes.options import split_address
 from tests.many_processes import line_of
@@ -292,7 +292,7 @@ def test_a_killed_process_ends_the_others_within_a_minute_with_one_line_that_nam
 def test_a_process_of_which_nothing_is_heard_is_lost_though_its_connections_stand(fork, tmp_path, lost):
     """A stopped process is to the others what a machine without power is: silent."""
     program = (
-        "channel.PING_SECONDS, channel.SILENT_SECONDS, channel.GRACE_SECONDS = 0.2, 6.0, 1.0\n"
+        "connections.PING_SECONDS, connections.SILENT_SECONDS, connections.GRACE_SECONDS = 0.2, 6.0, 1.0\n"
         + COLLECTIVE.replace("WAIT", IN_A_COLLECTIVE)
     )
     started = fork.start(program, 3, tmp_path)
@@ -324,9 +324,9 @@ def ending_after(waits, monkeypatch):
             now += left.pop(0)
             return []
 
-    monkeypatch.setattr(channel, "selectors", SimpleNamespace(DefaultSelector=Silence, EVENT_READ=None))
-    monkeypatch.setattr(channel, "time", SimpleNamespace(monotonic=lambda: now))
-    ours = channel.Channel(0, 2)
+    monkeypatch.setattr(connections, "selectors", SimpleNamespace(DefaultSelector=Silence, EVENT_READ=None))
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: now))
+    ours = connections.Connections(0, 2)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname()) as connection,
@@ -344,17 +344,17 @@ def ending_after(waits, monkeypatch):
 
 def test_a_process_that_was_asleep_itself_does_not_take_the_others_for_lost(monkeypatch):
     """As a laptop or a job that was stopped and goes on: one wait took an hour, and it was no silence of the others."""
-    silence = [channel.PING_SECONDS] * round(channel.SILENT_SECONDS / channel.PING_SECONDS)
+    silence = [connections.PING_SECONDS] * round(connections.SILENT_SECONDS / connections.PING_SECONDS)
     assert ending_after(silence, monkeypatch) is None
-    assert ending_after([*silence, channel.PING_SECONDS], monkeypatch) == 1
+    assert ending_after([*silence, connections.PING_SECONDS], monkeypatch) == 1
     assert ending_after([*silence, 3600.0, *silence], monkeypatch) is None
-    assert ending_after([*silence, 3600.0, *silence, channel.PING_SECONDS], monkeypatch) == 1
+    assert ending_after([*silence, 3600.0, *silence, connections.PING_SECONDS], monkeypatch) == 1
 
 
 def test_a_process_killed_while_the_others_join_ends_them(fork, tmp_path):
     program = """
 import jax
-channel.GRACE_SECONDS = 1.0
+connections.GRACE_SECONDS = 1.0
 if index == 1:
     jax.distributed.initialize = lambda *arguments, **options: [at("the end"), time.sleep(1000)]
 run(lambda: None)

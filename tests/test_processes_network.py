@@ -309,11 +309,11 @@ SENSELESS = {
 
 def test_a_process_that_sends_what_none_sends_ends_the_run_in_one_line(fork, tmp_path):
     program = """
-channel.GRACE_SECONDS = 1.0
+connections.GRACE_SECONDS = 1.0
 def work():
     if index == 0:
         gather(0)
-    processes.membership.channel()._peers[0].connection.sendall(bytes.fromhex(said) * times)
+    processes.membership.connections()._peers[0].connection.sendall(bytes.fromhex(said) * times)
     time.sleep(1000)
 run(work)
 """
@@ -332,10 +332,10 @@ run(work)
 @pytest.mark.parametrize("value", [[], {"error": {}}, {"error": None}, {"error": {"kind": "os.system", "what": "x"}}])
 def test_an_outcome_that_is_none_is_one_line(fork, tmp_path, value):
     program = """
-channel.GRACE_SECONDS = 1.0
+connections.GRACE_SECONDS = 1.0
 def work():
     if index == 0:
-        processes.membership.channel().say(1, 2, "together", value)
+        processes.membership.connections().say(1, 2, "together", value)
         time.sleep(1000)
     together(lambda: None)
 run(work)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flaxcnn.errors import FlaxcnnError, ProcessError
-from flaxcnn.processes.channel import Channel, wait
-from flaxcnn.processes.membership import channel, close, guarded
+from flaxcnn.processes.connections import Connections, wait
+from flaxcnn.processes.membership import close, connections, guarded
 from flaxcnn.processes.messages import LONGEST_TEXT, is_error
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def share(value: T) -> T:
     Raises:
         ProcessError: a process was lost.
     """
-    star = channel()
+    star = connections()
     return value if star is None else _share(star, "share", value)
 
 
@@ -34,7 +34,7 @@ def together(work: Callable[[], T]) -> T:
         FlaxcnnError: the work raised it: all processes raise the same.
         ProcessError: a process was lost.
     """
-    star = channel()
+    star = connections()
     if star is None:
         return work()
     if star.index != 0:
@@ -62,7 +62,7 @@ def in_each(work: Callable[[], T]) -> T:
         FlaxcnnError: the work of one process raised it: all raise the same, of several any one.
         ProcessError: a process was lost.
     """
-    star = channel()
+    star = connections()
     if star is None:
         return work()
     number = star.begin()
@@ -101,7 +101,7 @@ def gather(value: T) -> list[T]:
     Raises:
         ProcessError: a process was lost.
     """
-    star = channel()
+    star = connections()
     return [value] if star is None else _gather(star, "gather", value)
 
 
@@ -112,7 +112,7 @@ def barrier(name: str) -> None:
         ProcessError: a process was lost.
         RuntimeError: a process is at another barrier, which is a bug.
     """
-    star = channel()
+    star = connections()
     if star is not None:
         _gather(star, f"barrier {name}", None)
 
@@ -123,13 +123,13 @@ def leave() -> None:
     Raises:
         ProcessError: a process was lost before it was done.
     """
-    if channel() is not None:
+    if connections() is not None:
         with guarded():
             barrier("leave")
             close()
 
 
-def _share(star: Channel, name: str, value: Any) -> Any:
+def _share(star: Connections, name: str, value: Any) -> Any:
     number = star.begin()
     if star.index != 0:
         return star.hear(0, number, name)
@@ -138,7 +138,7 @@ def _share(star: Channel, name: str, value: Any) -> Any:
     return value
 
 
-def _gather(star: Channel, name: str, value: Any) -> list[Any]:
+def _gather(star: Connections, name: str, value: Any) -> list[Any]:
     number = star.begin()
     value = json.loads(json.dumps(value))
     if star.index != 0:
@@ -149,7 +149,7 @@ def _gather(star: Channel, name: str, value: Any) -> list[Any]:
     return values
 
 
-def _first_error(star: Channel, number: int, own: dict[str, Any]) -> dict[str, Any] | None:
+def _first_error(star: Connections, number: int, own: dict[str, Any]) -> dict[str, Any] | None:
     """As process 0: wait until all are done, or one failed; tell the others, and return the error."""
 
     def outcomes() -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from flaxcnn.errors import ConfigError, ProcessError
 from flaxcnn.processes.addresses import RETRY_SECONDS, connect
-from flaxcnn.processes.channel import Channel
+from flaxcnn.processes.connections import Connections
 from flaxcnn.processes.listener import Listener
 from flaxcnn.processes.messages import LONGEST_GREETING, LONGEST_TEXT, MessageError, read, write
 from flaxcnn.processes.relay import connect_locally, pass_on, relay
@@ -32,7 +32,7 @@ class _StrangerError(Exception):
 
 @contextmanager
 def received(
-    channel: Channel,
+    connections: Connections,
     sockets: list[socket.socket],
     address: str,
     secret: bytes,
@@ -43,7 +43,7 @@ def received(
     """As process 0: wait until all others are there, and pass on their connections to JAX's service while entered.
 
     Args:
-        channel: gets the connections.
+        connections: gets those to the other processes.
         sockets: that listen; closed at the end.
         address: HOST:PORT that the others know this process by.
         secret: of the run.
@@ -58,9 +58,9 @@ def received(
     refused: list[ConfigError] = []
 
     def on_process(connection: socket.socket, hello: dict[str, Any]) -> None:
-        with channel.changed:
+        with connections.changed:
             try:
-                _check(hello, channel, versions)
+                _check(hello, connections, versions)
             except ConfigError as error:
                 refused.append(error)
             answer = write("refused", line=str(refused[0])[:LONGEST_TEXT]) if refused else write("welcome")
@@ -69,8 +69,8 @@ def received(
             if refused:
                 connection.close()
             else:
-                channel.add(hello["index"], connection)
-            channel.changed.notify_all()
+                connections.add(hello["index"], connection)
+            connections.changed.notify_all()
 
     def on_jax(connection: socket.socket) -> None:
         threading.Thread(target=pass_on_to_jax, args=(connection,), daemon=True, name="relay").start()
@@ -82,17 +82,17 @@ def received(
             connection.close()
 
     def decided() -> bool:
-        return bool(refused) or channel.ending is not None or len(channel.peers) == channel.count - 1
+        return bool(refused) or connections.ending is not None or len(connections.peers) == connections.count - 1
 
     with Listener(sockets, secret, on_process=on_process, on_jax=on_jax) as listener:
-        with channel.changed:
-            channel.changed.wait_for(decided, timeout)
+        with connections.changed:
+            connections.changed.wait_for(decided, timeout)
         if refused:
             raise refused[0]
-        number = channel.begin()
-        if len(channel.peers) < channel.count - 1:
-            missing = ", ".join(str(each) for each in range(1, channel.count) if each not in channel.peers)
-            found = f"{len(channel.peers) + 1}, without {missing}"
+        number = connections.begin()
+        if len(connections.peers) < connections.count - 1:
+            missing = ", ".join(str(each) for each in range(1, connections.count) if each not in connections.peers)
+            found = f"{len(connections.peers) + 1}, without {missing}"
             fix = "start all of them within that time, each with its own processes.index"
             if listener.strangers:
                 found += f"; {listener.strangers} connections had another secret"
@@ -100,21 +100,27 @@ def received(
             raise ProcessError(
                 f"not all processes came within {timeout:g} s",
                 where=address,
-                expected=f"{channel.count} of them",
+                expected=f"{connections.count} of them",
                 found=found,
                 fix=fix,
             )
-        channel.say_to_all(number, "joined", None)
+        connections.say_to_all(number, "joined", None)
         yield
 
 
 def come_to(
-    channel: Channel, host: str, port: int, secret: bytes, jax_socket: Path, versions: dict[str, str], timeout: float
+    connections: Connections,
+    host: str,
+    port: int,
+    secret: bytes,
+    jax_socket: Path,
+    versions: dict[str, str],
+    timeout: float,
 ) -> None:
     """As another process: come to process 0, wait for all, and make its JAX service look as if it were here.
 
     Args:
-        channel: gets the connection.
+        connections: gets the one to process 0.
         host: of process 0.
         port: of process 0.
         secret: of the run.
@@ -141,14 +147,14 @@ def come_to(
             fix="start process 0 there, and let its port through",
         ) from error
     try:
-        connection.sendall(write("hello", index=channel.index, count=channel.count, versions=versions))
+        connection.sendall(write("hello", index=connections.index, count=connections.count, versions=versions))
         answer = _read_line(connection, deadline, "welcome", "refused")
     except (OSError, MessageError) as error:
         raise _no_answer(address) from error
     if answer["kind"] == "refused":
         raise ConfigError(answer["line"])
-    channel.add(0, connection)
-    channel.hear(0, channel.begin(), "joined")
+    connections.add(0, connection)
+    connections.hear(0, connections.begin(), "joined")
 
     def connect_for_jax() -> socket.socket:
         try:
@@ -193,17 +199,19 @@ def _no_answer(address: str) -> ProcessError:
     return ProcessError("process 0 did not answer as one of a run", where=address, fix=fix)
 
 
-def _check(hello: dict[str, Any], channel: Channel, versions: dict[str, str]) -> None:
+def _check(hello: dict[str, Any], connections: Connections, versions: dict[str, str]) -> None:
     """Raise ConfigError where a process that comes does not fit the others."""
     who = hello["index"]
-    if hello["count"] != channel.count:
-        expected = f"{channel.count}, as process 0 has it"
+    if hello["count"] != connections.count:
+        expected = f"{connections.count}, as process 0 has it"
         raise ConfigError(
             f"process {who} was told another", where="processes.count", expected=expected, found=hello["count"]
         )
-    if who >= channel.count:
-        raise ConfigError("out of range", where="processes.index", expected=f"at most {channel.count - 1}", found=who)
-    if who in channel.peers:
+    if who >= connections.count:
+        raise ConfigError(
+            "out of range", where="processes.index", expected=f"at most {connections.count - 1}", found=who
+        )
+    if who in connections.peers:
         raise ConfigError(f"two processes are told to be process {who}", where="processes.index")
     for name, version in versions.items():
         found = hello["versions"].get(name, "none")

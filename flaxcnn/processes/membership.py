@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes.addresses import Address, addresses, listen
-from flaxcnn.processes.channel import Channel, Ending, end_process, wait
+from flaxcnn.processes.connections import Connections, Ending, end_process, wait
 from flaxcnn.processes.meeting import come_to, received
 from flaxcnn.processes.messages import LONGEST_TEXT
 from flaxcnn.processes.options import Processes, split_address
@@ -25,14 +25,14 @@ from flaxcnn.terminal import write_now
 JOIN_SECONDS = 300.0
 _VERDICT_SECONDS = 2.0  # after JAX's error that a connection broke, to hear from process 0 which process was lost
 
-_channel: Channel | None = None
+_connections: Connections | None = None
 
 
 def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
     """Join the other processes of a run, before anything else is done with JAX; alone, do nothing.
 
-    From then on JAX's devices are those of all processes, and the process ends, `channel.GRACE_SECONDS` later at the
-    latest, when another one is lost.
+    From then on JAX's devices are those of all processes, and the process ends, `connections.GRACE_SECONDS` later at
+    the latest, when another one is lost.
 
     Args:
         options: which processes there are.
@@ -43,15 +43,15 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
             was found; or the port cannot be listened on.
         ProcessError: not all processes came in time, or one was lost again.
     """
-    global _channel
+    global _connections
     found = _find(options, timeout)
     if found is None:
         return
     coordinator, count, index, local_devices = found
     host, port = split_address(coordinator)
     versions = {"flaxcnn": import_module("flaxcnn").__version__, "jax": version("jax"), "jaxlib": version("jaxlib")}
-    _channel = channel = Channel(index, count)
-    _answer_abort(channel)
+    _connections = connections = Connections(index, count)
+    _answer_abort(connections)
     with guarded(), ExitStack() as until_joined:
         secret = given_secret(options.secret_file)
         # Resolved by process 0 to listen, and by all where it decides about the secret.
@@ -67,13 +67,13 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
         if index == 0:
             sockets = listen(found_addresses, f"processes.coordinator {own}:{port}")
             until_joined.enter_context(
-                received(channel, sockets, f"{host}:{port}", secret, jax_socket, versions, timeout)
+                received(connections, sockets, f"{host}:{port}", secret, jax_socket, versions, timeout)
             )
         else:
-            come_to(channel, host, port, secret, jax_socket, versions, timeout)
+            come_to(connections, host, port, secret, jax_socket, versions, timeout)
         import jax
 
-        _keep_collectives_to(channel.address)
+        _keep_collectives_to(connections.address)
         jax.config.update("jax_check_proxy_envs", False)
         # It takes SIGTERM, which is the run's own to answer.
         jax.config.update("jax_enable_preemption_service", False)
@@ -95,12 +95,12 @@ def is_first() -> bool:
 
 def index() -> int:
     """Return which of the processes this one is, counted from 0."""
-    return _channel.index if _channel else 0
+    return _connections.index if _connections else 0
 
 
 def count() -> int:
     """Return how many processes there are."""
-    return _channel.count if _channel else 1
+    return _connections.count if _connections else 1
 
 
 @contextmanager
@@ -116,37 +116,37 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if _channel is None:
+        if _connections is None:
             raise
         code = _exit_code(error)
         foreign = isinstance(error, Exception) and not isinstance(error, FlaxcnnError)
         if foreign:
-            wait(_channel, lambda: False, _VERDICT_SECONDS)
-        caused = foreign and _channel.ending is not None
-        _channel.told = True
-        _channel.end(Ending(_channel.index, _line(error), code if 0 < code < 256 else 1))
-        assert _channel.ending is not None
+            wait(_connections, lambda: False, _VERDICT_SECONDS)
+        caused = foreign and _connections.ending is not None
+        _connections.told = True
+        _connections.end(Ending(_connections.index, _line(error), code if 0 < code < 256 else 1))
+        assert _connections.ending is not None
         # The last to be registered is the first to be called: before JAX's own, which waits for the other processes.
-        atexit.register(end_process, _channel.ending.exit_code if caused else code)
+        atexit.register(end_process, _connections.ending.exit_code if caused else code)
         if caused:
-            raise _channel.ending.error(_channel.count) from error
+            raise _connections.ending.error(_connections.count) from error
         raise
 
 
 def close() -> None:
     """Close the connections to the other processes; none of them may need this one any more (`agreement.leave`)."""
-    global _channel
+    global _connections
     import jax
 
-    assert _channel is not None, "nothing was joined"
+    assert _connections is not None, "nothing was joined"
     jax.distributed.shutdown()
-    _channel.close()
-    _channel = None
+    _connections.close()
+    _connections = None
 
 
-def channel() -> Channel | None:
+def connections() -> Connections | None:
     """Return the connections to the other processes; None where there are none."""
-    return _channel
+    return _connections
 
 
 def _warn_of_loopback(host: str, found: list[Address]) -> None:
@@ -174,7 +174,7 @@ def _keep_collectives_to(address: str) -> None:
     _jax.make_gloo_tcp_collectives = partial(make, hostname=address)
 
 
-def _answer_abort(channel: Channel) -> None:
+def _answer_abort(connections: Connections) -> None:
     """End this process in words where XLA's collectives abort it because another one was lost.
 
     Gloo throws in a thread of its own when the others, each at another point of its failure, no longer send what fits
@@ -182,15 +182,15 @@ def _answer_abort(channel: Channel) -> None:
     """
 
     def handle(number: int) -> None:
-        wait(channel, lambda: False, _VERDICT_SECONDS)
-        if channel.ending is None:
+        wait(connections, lambda: False, _VERDICT_SECONDS)
+        if connections.ending is None:
             return
-        if not channel.told:
-            write_now(f"flaxcnn: {channel.ending.error(channel.count)}")
-        end_process(channel.ending.exit_code)
+        if not connections.told:
+            write_now(f"flaxcnn: {connections.ending.error(connections.count)}")
+        end_process(connections.ending.exit_code)
 
-    channel.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
-    ctypes.CDLL(None).signal(int(signal.SIGABRT), channel.abort_handler)
+    connections.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(handle)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), connections.abort_handler)
 
 
 def _find(options: Processes, timeout: float) -> tuple[str, int, int, list[int] | None] | None:

@@ -70,7 +70,7 @@ class _Peer:
         return message
 
 
-class Channel:
+class Connections:
     """One process's connections: of process 0 to all others, of each other to process 0.
 
     What is said is said by the main thread of each process in the same order: operations, numbered from 1.
@@ -260,7 +260,7 @@ def end_process(exit_code: int) -> None:
     os._exit(exit_code)
 
 
-def wait(channel: Channel, until: Callable[[], object], timeout: float | None = None) -> None:
+def wait(connections: Connections, until: Callable[[], object], timeout: float | None = None) -> None:
     """Return once something holds, or the run cannot go on, or after so many seconds."""
-    with channel.changed:
-        channel.changed.wait_for(lambda: until() or channel.ending, timeout)
+    with connections.changed:
+        connections.changed.wait_for(lambda: until() or connections.ending, timeout)
