@@ -15,10 +15,10 @@ from ipaddress import ip_address
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.processes.addresses import Address, addresses, listen
 from flaxcnn.processes.connections import Connections, Ending, end_process, wait
-from flaxcnn.processes.meeting import come_to, received
 from flaxcnn.processes.messages import LONGEST_TEXT
 from flaxcnn.processes.options import Processes, split_address
 from flaxcnn.processes.relay import private_folder
+from flaxcnn.processes.rendezvous import host_rendezvous, join_rendezvous
 from flaxcnn.processes.secret import given_secret, no_secret, own_secret
 from flaxcnn.terminal import write_now
 
@@ -67,10 +67,10 @@ def join(options: Processes, timeout: float = JOIN_SECONDS) -> None:
         if index == 0:
             sockets = listen(found_addresses, f"processes.coordinator {own}:{port}")
             until_joined.enter_context(
-                received(connections, sockets, f"{host}:{port}", secret, jax_socket, versions, timeout)
+                host_rendezvous(connections, sockets, f"{host}:{port}", secret, jax_socket, versions, timeout)
             )
         else:
-            come_to(connections, host, port, secret, jax_socket, versions, timeout)
+            join_rendezvous(connections, host, port, secret, jax_socket, versions, timeout)
         import jax
 
         _keep_collectives_to(connections.address)

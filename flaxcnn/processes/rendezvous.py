@@ -31,7 +31,7 @@ class _StrangerError(Exception):
 
 
 @contextmanager
-def received(
+def host_rendezvous(
     connections: Connections,
     sockets: list[socket.socket],
     address: str,
@@ -108,7 +108,7 @@ def received(
         yield
 
 
-def come_to(
+def join_rendezvous(
     connections: Connections,
     host: str,
     port: int,
