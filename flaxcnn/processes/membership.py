@@ -17,7 +17,7 @@ from flaxcnn.processes.addresses import Address, addresses, listen
 from flaxcnn.processes.connections import Connections, Ending, end_process, wait
 from flaxcnn.processes.messages import LONGEST_TEXT
 from flaxcnn.processes.options import Processes, split_address
-from flaxcnn.processes.relay import private_folder
+from flaxcnn.processes.proxy import private_folder
 from flaxcnn.processes.rendezvous import host_rendezvous, join_rendezvous
 from flaxcnn.processes.secret import given_secret, no_secret, own_secret
 from flaxcnn.terminal import write_now

@@ -19,7 +19,7 @@ from flaxcnn.processes.addresses import RETRY_SECONDS, connect
 from flaxcnn.processes.connections import Connections
 from flaxcnn.processes.listener import Listener
 from flaxcnn.processes.messages import LONGEST_GREETING, LONGEST_TEXT, MessageError, read, write
-from flaxcnn.processes.relay import connect_locally, pass_on, relay
+from flaxcnn.processes.proxy import connect_locally, pass_on, proxy
 from flaxcnn.processes.secret import VARIABLE, nonce, proof
 
 _ANSWER_SECONDS = 10.0  # for process 0, which is there, to answer a connection of JAX's
@@ -73,7 +73,7 @@ def host_rendezvous(
             connections.changed.notify_all()
 
     def on_jax(connection: socket.socket) -> None:
-        threading.Thread(target=pass_on_to_jax, args=(connection,), daemon=True, name="relay").start()
+        threading.Thread(target=pass_on_to_jax, args=(connection,), daemon=True, name="proxy").start()
 
     def pass_on_to_jax(connection: socket.socket) -> None:
         try:
@@ -162,7 +162,7 @@ def join_rendezvous(
         except (MessageError, _StrangerError) as error:
             raise ConnectionError("process 0 is gone") from error
 
-    relay(jax_socket, connect_for_jax)
+    proxy(jax_socket, connect_for_jax)
 
 
 def _introduced(host: str, port: int, secret: bytes, purpose: str, deadline: float) -> socket.socket:

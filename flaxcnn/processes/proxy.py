@@ -27,7 +27,7 @@ def private_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def relay(path: Path, connect: Callable[[], socket.socket]) -> None:
+def proxy(path: Path, connect: Callable[[], socket.socket]) -> None:
     """Listen at a Unix socket, and pass each connection on to one that `connect` makes, or fails to by OSError."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -43,7 +43,7 @@ def relay(path: Path, connect: Callable[[], socket.socket]) -> None:
                 continue
             pass_on(near, far, keep_near=True)
 
-    threading.Thread(target=serve, daemon=True, name="relay").start()
+    threading.Thread(target=serve, daemon=True, name="proxy").start()
 
 
 def connect_locally(path: Path, deadline: float) -> socket.socket:
@@ -77,7 +77,7 @@ def pass_on(near: socket.socket, far: socket.socket, *, keep_near: bool = False)
         source.settimeout(None)
         if source.family != socket.AF_UNIX:
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_pump, args=(source, sink, keep), daemon=True, name="relay").start()
+        threading.Thread(target=_pump, args=(source, sink, keep), daemon=True, name="proxy").start()
 
 
 def _pump(source: socket.socket, sink: socket.socket, keep: bool) -> None:
