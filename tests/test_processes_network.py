@@ -13,7 +13,7 @@ import pytest
 
 from flaxcnn.errors import ConfigError
 from flaxcnn.processes.addresses import addresses, connect, listen
-from flaxcnn.processes.membership import _warn_of_loopback
+from flaxcnn.processes.joining import _warn_of_loopback
 from flaxcnn.processes.secret import given_secret, own_secret, proof
 from tests.listening import listening
 from tests.many_processes import line_of
@@ -313,7 +313,7 @@ connections.GRACE_SECONDS = 1.0
 def work():
     if index == 0:
         gather(0)
-    processes.membership.connections()._peers[0].connection.sendall(bytes.fromhex(said) * times)
+    processes.joining.connections()._peers[0].connection.sendall(bytes.fromhex(said) * times)
     time.sleep(1000)
 run(work)
 """
@@ -335,7 +335,7 @@ def test_an_outcome_that_is_none_is_one_line(fork, tmp_path, value):
 connections.GRACE_SECONDS = 1.0
 def work():
     if index == 0:
-        processes.membership.connections().say(1, 2, "together", value)
+        processes.joining.connections().say(1, 2, "together", value)
         time.sleep(1000)
     together(lambda: None)
 run(work)

@@ -10,7 +10,7 @@ returns its value, `together` does the work. Meshes and arrays are the business 
 """
 
 from flaxcnn.processes.agreement import barrier, gather, in_each, leave, share, together
-from flaxcnn.processes.membership import count, guarded, index, is_first, join
+from flaxcnn.processes.joining import count, guarded, index, is_first, join
 from flaxcnn.processes.options import Processes
 
 __all__ = [

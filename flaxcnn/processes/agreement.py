@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from flaxcnn.errors import FlaxcnnError, ProcessError
 from flaxcnn.processes.connections import Connections, wait
-from flaxcnn.processes.membership import close, connections, guarded
+from flaxcnn.processes.joining import close, connections, guarded
 from flaxcnn.processes.messages import LONGEST_TEXT, is_error
 
 T = TypeVar("T")
