@@ -28,8 +28,8 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    places = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+    origins = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: origins.get(item.path, len(LONGEST)))
 
 
 def mnist_file(name):

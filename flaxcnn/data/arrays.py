@@ -141,8 +141,8 @@ def assemble(
         for (name, part), split in zip(parts.items(), splits, strict=True):
             if part.images_digest is not None:
                 digests |= {f"{name}/images": part.images_digest, **target_digests(name, split)}
-    places = {f"{name}/labels": f"{source} {name} targets" for name in ("train", "test")}
-    return Dataset(source, train_split, test_split, target_names, digests, places)
+    origins = {f"{name}/labels": f"{source} {name} targets" for name in ("train", "test")}
+    return Dataset(source, train_split, test_split, target_names, digests, origins)
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:

@@ -31,7 +31,7 @@ class Split:
         groups: int32 (N,): examples of one group (a person, a plant, a session) are never divided between splits, and
             intervals resample groups; None where each example stands for itself.
         names: of the examples, such as their files' paths; None where they have none.
-        places: what to call "images" and "labels" in an error, such as a file's path; not kept.
+        origins: what to call "images" and "labels" in an error, such as a file's path; not kept.
 
     Raises:
         DataError: targets of another type, class numbers below 0, numbers that are not finite, or another number of
@@ -42,13 +42,13 @@ class Split:
     targets: Any
     groups: npt.NDArray[np.int32] | None = None
     names: tuple[str, ...] | None = None
-    places: InitVar[Mapping[str, str] | None] = None
+    origins: InitVar[Mapping[str, str] | None] = None
 
-    def __post_init__(self, places: Mapping[str, str] | None) -> None:
+    def __post_init__(self, origins: Mapping[str, str] | None) -> None:
         if not isinstance(self.images, StoredImages):
             object.__setattr__(self, "images", read_only(self.images))
         object.__setattr__(self, "targets", read_only(self.targets))
-        called = {"images": "images", "labels": "targets", **(places or {})}
+        called = {"images": "images", "labels": "targets", **(origins or {})}
         check_targets(self.targets, len(self.images), called["labels"], called["images"])
         if len(self.images) > _MOST_EXAMPLES:
             raise DataError(
@@ -97,7 +97,7 @@ class Dataset:
             each label of several; or for each number. For a dictionary of targets, a dictionary of these.
         digests: SHA-256 in hex by name: of each uncompressed file, or of each array's content (`split_digests`, which
             is what stands here where none are given). A run records them, and is resumed with the same data only.
-        places: what to call "train/images", "train/labels", "test/images" and "test/labels" in an error, such as a
+        origins: what to call "train/images", "train/labels", "test/images" and "test/labels" in an error, such as a
             file's path; not kept.
 
     Raises:
@@ -109,15 +109,15 @@ class Dataset:
     test: Split
     target_names: Any  # tuple[str, ...], or a mapping of these
     digests: Mapping[str, str] = field(default_factory=dict)
-    places: InitVar[Mapping[str, str] | None] = None
+    origins: InitVar[Mapping[str, str] | None] = None
 
-    def __post_init__(self, places: Mapping[str, str] | None) -> None:
+    def __post_init__(self, origins: Mapping[str, str] | None) -> None:
         called = {
             f"{split}/{part}": f"{self.source} {split} {part}"
             for split in ("train", "test")
             for part in ("images", "labels")
         }
-        called.update(places or {})
+        called.update(origins or {})
         for name, split in (("train", self.train), ("test", self.test)):
             _check_images(split.images, called[f"{name}/images"])
         _check_same_kind(self.train.targets, self.test.targets, called["train/labels"], called["test/labels"])

@@ -196,8 +196,8 @@ def _numbered(part: _Given, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
 
 
 def _indices(array: npt.NDArray[Any], names: Sequence[str]) -> npt.NDArray[np.int32]:
-    places = {name: place for place, name in enumerate(names)}
-    return np.asarray([places[str(name)] for name in array], np.int32)
+    origins = {name: place for place, name in enumerate(names)}
+    return np.asarray([origins[str(name)] for name in array], np.int32)
 
 
 def _int32(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:

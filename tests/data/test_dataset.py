@@ -164,10 +164,10 @@ def test_the_train_split_is_checked_as_the_test_split_is():
 
 def test_an_error_calls_a_part_by_the_place_it_came_from():
     with pytest.raises(DataError, match=r"^t10k-labels: labels out of range"):
-        dataset(split(), split(labels=[0, 1, 2, 3]), places={"test/labels": "t10k-labels"})
+        dataset(split(), split(labels=[0, 1, 2, 3]), origins={"test/labels": "t10k-labels"})
     called = {"labels": "t10k-labels", "images": "t10k-images"}
     with pytest.raises(DataError) as refused:
-        Split(np.zeros((2, 5, 6, 1), np.uint8), np.zeros(1, np.int32), places=called)
+        Split(np.zeros((2, 5, 6, 1), np.uint8), np.zeros(1, np.int32), origins=called)
     assert refused.value.where == "t10k-labels"
     assert refused.value.expected == "2 targets, as t10k-images has images"
 

@@ -142,10 +142,10 @@ def test_no_group_is_on_both_sides_and_names_and_groups_go_with_their_images():
     assert not set(sides[0].groups.tolist()) & set(sides[1].groups.tolist())
     assert sum(map(len, sides)) == 300
     for side in sides:
-        places = side.targets["place"]
-        np.testing.assert_array_equal(side.images, several[places])
-        assert side.groups.tolist() == groups[places].tolist()
-        assert side.names == tuple(str(place) for place in places)
+        origins = side.targets["place"]
+        np.testing.assert_array_equal(side.images, several[origins])
+        assert side.groups.tolist() == groups[origins].tolist()
+        assert side.names == tuple(str(place) for place in origins)
 
 
 def test_a_large_group_is_as_likely_for_validation_as_a_small_one():

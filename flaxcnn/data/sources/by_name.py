@@ -193,7 +193,7 @@ def _read_four(paths: Mapping[str, Path], source: str, in_memory: int) -> Datase
             labels[split], digests[name] = file.array.astype(np.int32), file.sha256
     called = {part: str(paths[name]) for name, part in _PARTS.items()}
     train, test = (
-        Split(images[split], labels[split], places={kind: called[f"{split}/{kind}"] for kind in ("images", "labels")})
+        Split(images[split], labels[split], origins={kind: called[f"{split}/{kind}"] for kind in ("images", "labels")})
         for split in ("train", "test")
     )
     classes = int(np.max(train.targets)) + 1
@@ -203,5 +203,5 @@ def _read_four(paths: Mapping[str, Path], source: str, in_memory: int) -> Datase
         test,
         target_names=tuple(str(label) for label in range(classes)),
         digests=digests,
-        places=called,
+        origins=called,
     )

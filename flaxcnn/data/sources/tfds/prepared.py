@@ -84,7 +84,7 @@ def load_prepared(name: str, data_dir: str | os.PathLike[str] | None = None, in_
         **splits,
         target_names=description.class_names,
         digests=digests,
-        places={f"{split}/{part}": f"{folder} {split} {part}" for split in splits for part in ("images", "labels")},
+        origins={f"{split}/{part}": f"{folder} {split} {part}" for split in splits for part in ("images", "labels")},
     )
 
 
@@ -107,5 +107,5 @@ def _read_split(description: Description, split: str, in_memory: int) -> tuple[S
             raise DataError("label out of range", where=where, expected="the index of a class", found=example.label)
         labels[position] = example.label
     images: Images = RecordImages(description.folder, split, shape) if stored else pixels
-    places = {kind: f"{description.folder} {split} {kind}" for kind in ("images", "labels")}
-    return Split(images, labels, places=places), digest.hexdigest()
+    origins = {kind: f"{description.folder} {split} {kind}" for kind in ("images", "labels")}
+    return Split(images, labels, origins=origins), digest.hexdigest()
