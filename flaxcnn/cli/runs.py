@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tyro.conf import Positional
 
 from flaxcnn.cli.computing import computing
-from flaxcnn.cli.places import DataPlace, ModelPlace, TaskPlace, named_again
+from flaxcnn.cli.overrides import DataOverride, ModelOverride, TaskOverride, named_again
 from flaxcnn.command_line import parse
 from flaxcnn.errors import printable
 
@@ -18,9 +18,9 @@ class EvaluateOptions:
 
     run: Positional[str]
     """Folder of a run that ended."""
-    data: DataPlace = field(default_factory=DataPlace)
-    task: TaskPlace = field(default_factory=TaskPlace)
-    model: ModelPlace = field(default_factory=ModelPlace)
+    data: DataOverride = field(default_factory=DataOverride)
+    task: TaskOverride = field(default_factory=TaskOverride)
+    model: ModelOverride = field(default_factory=ModelOverride)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -60,7 +60,7 @@ class CompareOptions:
     """Folder of a run that ended."""
     run_b: Positional[str]
     """Folder of another."""
-    task: TaskPlace = field(default_factory=TaskPlace)
+    task: TaskOverride = field(default_factory=TaskOverride)
 
 
 def compare(arguments: Sequence[str]) -> int:
@@ -88,9 +88,9 @@ class ReplayOptions:
 
     crash: Positional[str]
     """Folder that the run left: RUN/crash."""
-    data: DataPlace = field(default_factory=DataPlace)
-    task: TaskPlace = field(default_factory=TaskPlace)
-    model: ModelPlace = field(default_factory=ModelPlace)
+    data: DataOverride = field(default_factory=DataOverride)
+    task: TaskOverride = field(default_factory=TaskOverride)
+    model: ModelOverride = field(default_factory=ModelOverride)
 
 
 def replay(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from flaxcnn.cli.computing import computing
 from flaxcnn.cli.experiment import BatchSize, load_config, load_trained, parse_experiment, with_batch_size
-from flaxcnn.cli.places import DataPlace, MeshPlace, ModelPlace, TaskPlace, named_again
+from flaxcnn.cli.overrides import DataOverride, MeshOverride, ModelOverride, TaskOverride, named_again
 from flaxcnn.command_line import parse
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.processes import Processes
@@ -52,10 +52,10 @@ class ResumeOptions:
 
     run: Positional[str]
     """Folder of the run."""
-    data: DataPlace = field(default_factory=DataPlace)
-    task: TaskPlace = field(default_factory=TaskPlace)
-    model: ModelPlace = field(default_factory=ModelPlace)
-    mesh: MeshPlace = field(default_factory=MeshPlace)
+    data: DataOverride = field(default_factory=DataOverride)
+    task: TaskOverride = field(default_factory=TaskOverride)
+    model: ModelOverride = field(default_factory=ModelOverride)
+    mesh: MeshOverride = field(default_factory=MeshOverride)
     processes: Processes = field(default_factory=Processes)
 
 

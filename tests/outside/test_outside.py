@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flaxcnn.cli.origins import DataPlace, TaskPlace, named_again
+from flaxcnn.cli.origins import DataOverride, TaskOverride, named_again
 from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
 
 from flaxcnn.cli import main
@@ -327,7 +327,7 @@ def test_a_head_may_be_of_ones_own(folder):
     write_config(RunFolder(folder), ExperimentFile("several", setup.experiment, ()), setup.code)
     error = refused(ConfigError, read_config, RunFolder(folder), {"data.source": "several.py:make"})
     assert (error.where, error.found) == (f"{folder / 'config.json'}: task.heads.age", "ordinal.py:Ordinal")
-    named = named_again(TaskPlace(heads=("age=./ordinal.py:Ordinal",)), data=DataPlace("several.py:make"))
+    named = named_again(TaskOverride(heads=("age=./ordinal.py:Ordinal",)), data=DataOverride("several.py:make"))
     again = read_config(RunFolder(folder), named).file.experiment
     assert again.task.heads == ("age=./ordinal.py:Ordinal:0.5", "weight=regression")
     other = {**named, "task.heads.age": "ordinal.py:OrdinalScores"}

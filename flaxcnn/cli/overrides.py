@@ -1,4 +1,4 @@
-"""Options of where a run goes on: what may differ from where it began."""
+"""Options that override what a run recorded: what may differ from where it began."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from flaxcnn.config.own_code import names_of_heads
 
 
 @dataclass(frozen=True)
-class DataPlace:
+class DataOverride:
     """Where the run's data lie now, if they were moved; their digests are checked."""
 
     source: str | None = None
@@ -17,7 +17,7 @@ class DataPlace:
 
 
 @dataclass(frozen=True)
-class MeshPlace:
+class MeshOverride:
     """The devices to go on with; on another mesh than before the bits may differ."""
 
     data: int | None = None
@@ -27,7 +27,7 @@ class MeshPlace:
 
 
 @dataclass(frozen=True)
-class ModelPlace:
+class ModelOverride:
     """Your own model, named again: a run's folder never makes a command import code."""
 
     name: str | None = None
@@ -36,7 +36,7 @@ class ModelPlace:
 
 
 @dataclass(frozen=True)
-class TaskPlace:
+class TaskOverride:
     """Your own task, named again: a run's folder never makes a command import code."""
 
     name: str | None = None
@@ -47,7 +47,7 @@ class TaskPlace:
 
 
 def named_again(
-    task: TaskPlace, model: ModelPlace | None = None, data: DataPlace | None = None
+    task: TaskOverride, model: ModelOverride | None = None, data: DataOverride | None = None
 ) -> dict[str, str | None]:
     """Return what the user of a command named, by field, as `flaxcnn.runs.named` takes it."""
     named = {"task.name": task.name, **names_of_heads(task.heads)}
