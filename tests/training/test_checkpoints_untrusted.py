@@ -311,8 +311,8 @@ def test_a_node_that_is_its_own_child_ends(store):
     names = b"".join(struct.pack(">H", each) for each in range(count))
 
     def node(length):
-        places = number(0) * count + number(0) * count + number(length) * count + bytes(3 * count)
-        return framed(NODE, b"\xff" + one_file("d/node") + number(count) + keys + names + places)
+        byte_ranges = number(0) * count + number(0) * count + number(length) * count + bytes(3 * count)
+        return framed(NODE, b"\xff" + one_file("d/node") + number(count) + keys + names + byte_ranges)
 
     length = len(node(10_000))
     assert len(node(length)) == length

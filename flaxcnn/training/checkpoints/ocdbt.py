@@ -18,7 +18,7 @@ _MOST_ENTRIES = 1 << 18
 _MOST_KEY_BYTES = 32 << 20  # of all keys written out: each is stored as what it adds to the one before
 
 
-class Place(NamedTuple):
+class ByteRange(NamedTuple):
     """A part of a file: its path within the database's folder, and where the part begins and how long it is."""
 
     path: str
@@ -26,11 +26,11 @@ class Place(NamedTuple):
     length: int
 
 
-Read = Callable[[Place], bytes]
+Read = Callable[[ByteRange], bytes]
 """Returns a part of a file, or raises DamagedCheckpointError where there is no such part."""
 
 
-def read_index(manifest: bytes, read: Read, where: object) -> dict[str, Place | bytes]:
+def read_index(manifest: bytes, read: Read, where: object) -> dict[str, ByteRange | bytes]:
     """Return where each key's value lies, or the value itself where it stands in the index.
 
     Args:
@@ -94,19 +94,21 @@ class _Index:
         self._read, self._where = read, where
         self._decoded = self._entries = self._key_bytes = 0
 
-    def entries_from(self, manifest: bytes) -> dict[str, Place | bytes]:
-        found: dict[str, Place | bytes] = {}
+    def entries_from(self, manifest: bytes) -> dict[str, ByteRange | bytes]:
+        found: dict[str, ByteRange | bytes] = {}
         nodes = [self._root(manifest)]
         while nodes:
             node = nodes.pop()
-            columns = self._open(self._read(Place(node.file.path, node.offset, node.length)), _NODE_MAGIC)
+            columns = self._open(self._read(ByteRange(node.file.path, node.offset, node.length)), _NODE_MAGIC)
             if columns.take(1)[0] != node.height:  # one less in each generation, so that none is its own child
                 raise damaged("a node of another height than its parent says", self._where)
             files = self._files(columns, node.file.base)
             keys, common = self._keys(columns, node)
             if node.height:
-                for place, key, shared in zip(self._places(columns, files, len(keys)), keys, common, strict=True):
-                    nodes.append(_Node(*place, node.height - 1, key[: len(node.prefix) + shared]))
+                for byte_range, key, shared in zip(
+                    self._byte_ranges(columns, files, len(keys)), keys, common, strict=True
+                ):
+                    nodes.append(_Node(*byte_range, node.height - 1, key[: len(node.prefix) + shared]))
             else:
                 found.update(zip(map(self._as_text, keys), self._values(columns, files, len(keys)), strict=True))
         return found
@@ -150,10 +152,10 @@ class _Index:
         count = columns.number()
         columns.numbers(count)  # the versions' numbers
         heights = columns.take(count)
-        places = self._places(columns, files, count)
-        if not places:
+        byte_ranges = self._byte_ranges(columns, files, count)
+        if not byte_ranges:
             raise damaged("no version", self._where)
-        return _Node(*places[-1], heights[-1], b"")
+        return _Node(*byte_ranges[-1], heights[-1], b"")
 
     def _files(self, columns: _Columns, base: str) -> list[_File]:
         count = columns.number()
@@ -183,19 +185,21 @@ class _Index:
             keys.append(node.prefix + key)
         return keys, common
 
-    def _places(self, columns: _Columns, files: list[_File], count: int) -> list[tuple[_File, int, int]]:
+    def _byte_ranges(self, columns: _Columns, files: list[_File], count: int) -> list[tuple[_File, int, int]]:
         named, offsets, lengths = columns.numbers(count), columns.numbers(count), columns.numbers(count)
         return [
             (self._named(files, *each), *where)
             for *each, where in zip(named, zip(offsets, lengths, strict=True), strict=True)
         ]
 
-    def _values(self, columns: _Columns, files: list[_File], count: int) -> list[Place | bytes]:
+    def _values(self, columns: _Columns, files: list[_File], count: int) -> list[ByteRange | bytes]:
         lengths, outside = columns.numbers(count), columns.take(count)
         number_outside = sum(map(bool, outside))
         named, offsets = iter(columns.numbers(number_outside)), iter(columns.numbers(number_outside))
         return [
-            Place(self._named(files, next(named)).path, next(offsets), length) if elsewhere else columns.take(length)
+            ByteRange(self._named(files, next(named)).path, next(offsets), length)
+            if elsewhere
+            else columns.take(length)
             for length, elsewhere in zip(lengths, outside, strict=True)
         ]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from flaxcnn.files import parse_json
 from flaxcnn.training.checkpoints.manifest import DamagedCheckpointError, ListedFiles
-from flaxcnn.training.checkpoints.ocdbt import MANIFEST, Place, damaged, read_index
+from flaxcnn.training.checkpoints.ocdbt import MANIFEST, ByteRange, damaged, read_index
 
 _FOLDER = "state/state/"  # within a checkpoint: `store` names the first, Orbax the second
 _MANIFEST_BYTES = 1 << 20
@@ -29,7 +29,7 @@ class _Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunk: tuple[int, ...]  # the shape of each
-    places: dict[tuple[int, ...], Place | bytes]  # by the chunk's number along each axis
+    byte_ranges: dict[tuple[int, ...], ByteRange | bytes]  # by the chunk's number along each axis
 
 
 def bytes_of(target: Any) -> int:
@@ -76,40 +76,44 @@ def read_arrays(files: ListedFiles, target: Any) -> Any:
     return jax.tree_util.tree_map_with_path(read, target)
 
 
-def _index(files: ListedFiles) -> dict[str, Place | bytes]:
+def _index(files: ListedFiles) -> dict[str, ByteRange | bytes]:
     where = files.folder / _FOLDER / MANIFEST
     size = files.size(_FOLDER + MANIFEST)
     if size > _MANIFEST_BYTES:
         raise DamagedCheckpointError(
             "too large", where=where, expected=f"at most {_MANIFEST_BYTES:,} bytes", found=size
         )
-    return read_index(files.read(_FOLDER + MANIFEST, 0, size), lambda place: _part(files, place), where)
+    return read_index(files.read(_FOLDER + MANIFEST, 0, size), lambda byte_range: _part(files, byte_range), where)
 
 
-def _part(files: ListedFiles, place: Place | bytes) -> bytes:
-    return place if isinstance(place, bytes) else files.read(_FOLDER + place.path, place.offset, place.length)
+def _part(files: ListedFiles, byte_range: ByteRange | bytes) -> bytes:
+    return (
+        byte_range
+        if isinstance(byte_range, bytes)
+        else files.read(_FOLDER + byte_range.path, byte_range.offset, byte_range.length)
+    )
 
 
-def _find(files: ListedFiles, index: dict[str, Place | bytes], name: str, leaf: jax.ShapeDtypeStruct) -> _Stored:
+def _find(files: ListedFiles, index: dict[str, ByteRange | bytes], name: str, leaf: jax.ShapeDtypeStruct) -> _Stored:
     where = f"{files.folder / 'state'}: {name}"
     dtype = np.dtype(leaf.dtype)
     chunk = _chunk(_part(files, _value(index, f"{name}/zarr.json", where, 1 << 16)), leaf.shape, dtype, where)
     numbers = itertools.product(*(range(length // part) for length, part in zip(leaf.shape, chunk, strict=True)))
     length = math.prod(chunk) * dtype.itemsize + _INDEX_BYTES
-    places = {}
+    byte_ranges = {}
     for each in numbers:
         key = "/".join((name, "c", *map(str, each)))
-        place = _value(index, key, where, length)
-        found = len(place) if isinstance(place, bytes) else place.length
+        byte_range = _value(index, key, where, length)
+        found = len(byte_range) if isinstance(byte_range, bytes) else byte_range.length
         if found != length or (
-            not isinstance(place, bytes) and place.offset + length > files.size(_FOLDER + place.path)
+            not isinstance(byte_range, bytes) and byte_range.offset + length > files.size(_FOLDER + byte_range.path)
         ):
             raise damaged(f"{found} bytes of {length} in chunk {each}", where)
-        places[each] = place
-    return _Stored(leaf.shape, dtype, chunk, places)
+        byte_ranges[each] = byte_range
+    return _Stored(leaf.shape, dtype, chunk, byte_ranges)
 
 
-def _value(index: dict[str, Place | bytes], key: str, where: str, most: int) -> Place | bytes:
+def _value(index: dict[str, ByteRange | bytes], key: str, where: str, most: int) -> ByteRange | bytes:
     found = index.get(key)
     if found is None:
         raise damaged(f"no {key}", where)
@@ -156,8 +160,8 @@ def _description(shape: tuple[int, ...], dtype: np.dtype[Any], chunk: tuple[int,
 
 def _read(files: ListedFiles, stored: _Stored) -> np.ndarray:
     array = np.empty(stored.shape, stored.dtype)
-    for number, place in stored.places.items():
-        data = _part(files, place)
+    for number, byte_range in stored.byte_ranges.items():
+        data = _part(files, byte_range)
         length = len(data) - _INDEX_BYTES
         if data[length:-4] != bytes(8) + length.to_bytes(8, "little"):
             raise damaged("a chunk whose parts are elsewhere", files.folder / "state")
