@@ -54,7 +54,7 @@ def words_of(about: str, options: type) -> Words:
     configs, searches = tuple(experiments()), tuple(sweeps())
     models = tuple(sorted(path.stem for path in (Path(flaxcnn.__file__).parent / "models").glob("*.contract")))
     known = {"data.source": ("mnist",), "model.name": models, "search": searches}
-    places = {"config": configs, "source": ("mnist",), "model": models, "shell": SHELLS}
+    choices = {"config": configs, "source": ("mnist",), "model": models, "shell": SHELLS}
     values: dict[str, tuple[str, ...] | None] = {
         name: None if kind is bool else known.get(name, tuple(_literals(kind)))
         for name, kind in flags_of(options).items()
@@ -63,7 +63,7 @@ def words_of(about: str, options: type) -> Words:
     names: tuple[str, ...] = ()
     for field in dataclasses.fields(options):
         if field.name not in values:
-            names += places.get(field.name, ())
+            names += choices.get(field.name, ())
     if "search" in values:
         names += searches
     return Words(about, names, {**values, "help": None, "debug": None})

@@ -97,8 +97,8 @@ def _maxima(x_BHWC: jax.Array, window: tuple[int, int]) -> jax.Array:
     # Not `jnp.max`: XLA:CPU gives a reduction to a library, for which what comes before has to be written to memory;
     # elementwise it is fused with the ReLU and the bias before it.
     windows = _windows(x_BHWC, window)
-    places = (windows[:, :, row, :, column] for row in range(window[0]) for column in range(window[1]))
-    return reduce(jnp.maximum, places)
+    positions = (windows[:, :, row, :, column] for row in range(window[0]) for column in range(window[1]))
+    return reduce(jnp.maximum, positions)
 
 
 def _forward(x_BHWC: jax.Array, window: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -114,9 +114,9 @@ def _backward(window: tuple[int, int], x_BHWC: jax.Array, gradient_BHWC: jax.Arr
         candidate = windows[:, :, place // columns, :, place % columns]
         keep = largest >= candidate  # the comparison of XLA's select_and_scatter: ties keep the first
         largest, winner = jnp.where(keep, largest, candidate), jnp.where(keep, winner, place)
-    places = lax.broadcasted_iota(jnp.int32, (1, 1, rows, 1, columns, 1), 2) * columns
-    places += lax.broadcasted_iota(jnp.int32, (1, 1, rows, 1, columns, 1), 4)
-    chosen = places == winner[:, :, None, :, None]
+    positions = lax.broadcasted_iota(jnp.int32, (1, 1, rows, 1, columns, 1), 2) * columns
+    positions += lax.broadcasted_iota(jnp.int32, (1, 1, rows, 1, columns, 1), 4)
+    chosen = positions == winner[:, :, None, :, None]
     gradient = jnp.where(chosen, gradient_BHWC[:, :, None, :, None], 0).astype(x_BHWC.dtype)
     batch, down, _, across, _, channels = windows.shape
     gradient = gradient.reshape(batch, down * rows, across * columns, channels)

@@ -24,10 +24,10 @@ class Ranking:
         order_N = np.argsort(-scores_N, kind="stable")
         falling_N, sorted_N = -scores_N[order_N], positive_N[order_N]
         self._order_N = order_N
-        self._places_P = np.flatnonzero(sorted_N)  # of the positives, in the order of falling score
+        self._positions_P = np.flatnonzero(sorted_N)  # of the positives, in the order of falling score
         # For each positive: how many examples, and how many positives, score higher, and as high or higher.
-        self._above_P = np.searchsorted(falling_N, falling_N[self._places_P], side="left")
-        self._through_P = np.searchsorted(falling_N, falling_N[self._places_P], side="right")
+        self._above_P = np.searchsorted(falling_N, falling_N[self._positions_P], side="left")
+        self._through_P = np.searchsorted(falling_N, falling_N[self._positions_P], side="right")
         positives = np.concatenate([[0], np.cumsum(sorted_N)])
         self._positives_above_P = positives[self._above_P]
         self._positives_through_P = positives[self._through_P]
@@ -42,7 +42,7 @@ class Ranking:
             Two float64 arrays, (B,); both NaN where no positive or no negative example counts.
         """
         total = _running_sums(np.take(counts_BxN, self._order_N, axis=1))
-        weights = np.take(counts_BxN, self._order_N[self._places_P], axis=1)
+        weights = np.take(counts_BxN, self._order_N[self._positions_P], axis=1)
         positive = _running_sums(weights)
         positives, examples = positive[:, -1:].astype(np.float64), total[:, -1:].astype(np.float64)
         positive_above, positive_through = positive[:, self._positives_above_P], positive[:, self._positives_through_P]

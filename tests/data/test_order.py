@@ -84,8 +84,8 @@ def test_all_orders_are_equally_likely(varied):
 
 def test_consecutive_epochs_are_independent():
     # Where the first example of one epoch stands in the next: uniform.
-    places = [epoch_order(0, epoch + 1, 8).tolist().index(epoch_order(0, epoch, 8)[0]) for epoch in range(4000)]
-    assert chisquare(np.bincount(places, minlength=8)).pvalue > 1e-4
+    positions = [epoch_order(0, epoch + 1, 8).tolist().index(epoch_order(0, epoch, 8)[0]) for epoch in range(4000)]
+    assert chisquare(np.bincount(positions, minlength=8)).pvalue > 1e-4
 
 
 def test_another_process_finds_the_same_order(command_environment):

@@ -25,8 +25,8 @@ def columns_with_red(path):
     fractions = []
     for half in np.array_split(pixels, 2):
         red = (np.abs(half - RED).sum(axis=2) < 120).any(axis=0)
-        places = np.flatnonzero(red)
-        fractions.append(red[places[0] : places[-1]].mean())
+        positions = np.flatnonzero(red)
+        fractions.append(red[positions[0] : positions[-1]].mean())
     return fractions
 
 

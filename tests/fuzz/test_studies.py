@@ -102,7 +102,7 @@ COLUMNS = [
 
 def test_no_value_of_a_study_is_answered_with_anything_but_a_line(made, tmp_path):
     whole, number = (made / "study.db").read_bytes(), count(10)
-    places = itertools.cycle(COLUMNS)
+    columns = itertools.cycle(COLUMNS)
     mutations = {column: mutated_json(stored(made, *column), number, seed) for seed, column in enumerate(COLUMNS)}
     rounds = itertools.count()
 
@@ -120,7 +120,7 @@ def test_no_value_of_a_study_is_answered_with_anything_but_a_line(made, tmp_path
             database.commit()
         use(tmp_path)
 
-    hold(run, ((column, next(mutations[column])) for column in itertools.islice(places, number)))
+    hold(run, ((column, next(mutations[column])) for column in itertools.islice(columns, number)))
 
 
 def stored(folder, table, column):

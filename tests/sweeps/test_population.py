@@ -226,13 +226,13 @@ def test_a_population_finds_a_schedule_that_no_fixed_setting_equals():
 
     Q = 1.2 - x² - y², from x = y = 0.9: a fixed setting ends at 1.2 - 0.81 = 0.39 at best.
     """
-    places = {}
+    positions = {}
 
     def descend(trial, rung):
         before = (trial.parent, rung - 1) if rung == trial.first_rung else (trial.number, rung - 1)
-        x, y = places.get(before, (0.9, 0.9))
+        x, y = positions.get(before, (0.9, 0.9))
         x, y = (0.5 * x, y) if trial.params["x"] % 2 == 0 else (x, 0.5 * y)
-        places[trial.number, rung] = x, y
+        positions[trial.number, rung] = x, y
         return 1.2 - x**2 - y**2
 
     def other_or_same(params, generator):

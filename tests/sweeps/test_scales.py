@@ -83,15 +83,15 @@ numbers = st.floats(1e-12, 1e12)
 @given(ends=st.tuples(numbers, numbers).filter(lambda ends: ends[0] < ends[1]), log=st.booleans())
 def test_ticks_stand_on_the_axis_rise_and_are_few(ends, log):
     for scale in (domain_scale(Float(*ends, log=log)), metric_scale(ends, LOSS)):
-        places = [place for place, _ in scale.ticks]
-        assert 1 <= len(places) <= 16
-        assert places == sorted(places)
-        assert all(-1e-6 <= place <= 1 + 1e-6 for place in places)
+        positions = [place for place, _ in scale.ticks]
+        assert 1 <= len(positions) <= 16
+        assert positions == sorted(positions)
+        assert all(-1e-6 <= place <= 1 + 1e-6 for place in positions)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_better_accuracies_never_stand_lower(accuracies):
     scale = metric_scale(accuracies, ACCURACY)
-    places = [scale.place(accuracy) for accuracy in sorted(accuracies)]
-    assert places == sorted(places)
-    assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
+    positions = [scale.place(accuracy) for accuracy in sorted(accuracies)]
+    assert positions == sorted(positions)
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in positions)

@@ -34,9 +34,9 @@ def test_a_place_in_a_range_of_numbers_is_where_that_share_of_it_or_of_its_logar
 
 
 def test_each_whole_number_has_an_equal_part_of_the_places():
-    places = [(place + 0.5) / 600 for place in range(600)]
-    assert Counter(map(Int(1, 6).at, places)) == dict.fromkeys(range(1, 7), 100)
-    assert Counter(map(Int(10, 30, step=10).at, places)) == {10: 200, 20: 200, 30: 200}
+    positions = [(place + 0.5) / 600 for place in range(600)]
+    assert Counter(map(Int(1, 6).at, positions)) == dict.fromkeys(range(1, 7), 100)
+    assert Counter(map(Int(10, 30, step=10).at, positions)) == {10: 200, 20: 200, 30: 200}
 
 
 def test_a_whole_number_of_a_logarithmic_range_has_the_places_of_those_that_round_to_it():

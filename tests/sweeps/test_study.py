@@ -137,17 +137,17 @@ def two_views():
 @given(
     params=all_params,
     kept=st.dictionaries(st.text(), json_values, max_size=3),
-    places=st.tuples(st.integers(0, 9), st.integers(0, 9), st.none() | st.integers(0, 99)),
+    standing=st.tuples(st.integers(0, 9), st.integers(0, 9), st.none() | st.integers(0, 99)),
     scores=st.lists(numbers, min_size=1, max_size=3),
     reports=st.dictionaries(st.integers(0, 10**6), st.floats(), max_size=4),
     ending=st.sampled_from([Status.COMPLETE, Status.STOPPED, Status.PAUSED, Status.FAILED]),
     reason=st.text(min_size=1),
 )
 def test_another_process_reads_every_field_as_it_was_written(
-    two_views, params, kept, places, scores, reports, ending, reason
+    two_views, params, kept, standing, scores, reports, ending, reason
 ):
     study, other = two_views
-    bracket, first_rung, parent = places
+    bracket, first_rung, parent = standing
     with study.deciding():
         number = study.add(Proposal(params, kept), bracket=bracket, first_rung=first_rung, parent=parent)
     for step, value in reports.items():

@@ -54,10 +54,10 @@ def trained(trials, setups, end=STEPS):
         trials.put(slot, setup.first_state())
     while any(len(each) < end for each in losses):
         idle = [None] * (trials.count - len(setups))
-        places = [
+        positions = [
             position(s, len(each), end) if len(each) < end else None for s, each in zip(setups, losses, strict=True)
         ]
-        for slot, block in enumerate(trials.run([*places, *idle])):
+        for slot, block in enumerate(trials.run([*positions, *idle])):
             if block is not None:
                 assert block.finite
                 losses[slot] = np.concatenate([losses[slot], block.losses])
@@ -113,8 +113,8 @@ def test_a_trial_goes_on_where_another_cohort_left_it(setups, alone):
     at = {2: 40, 0: 0}
     chosen = {2: setups[0], 0: setups[1]}
     while any(step < STEPS for step in at.values()):
-        places = [position(chosen[slot], at[slot]) if at.get(slot, STEPS) < STEPS else None for slot in range(3)]
-        for slot, block in enumerate(second.run(places)):
+        positions = [position(chosen[slot], at[slot]) if at.get(slot, STEPS) < STEPS else None for slot in range(3)]
+        for slot, block in enumerate(second.run(positions)):
             if block is not None:
                 at[slot] += len(block.losses)
     for slot, number in ((2, 0), (0, 1)):

@@ -120,14 +120,14 @@ def _repeats(split: Split, digests: list[bytes]) -> Repeats:
 
 def _copies(dataset: Dataset, train_digests: list[bytes], test_digests: list[bytes]) -> tuple[Pair, ...]:
     train_labels, test_labels = target_rows(dataset.train.targets), target_rows(dataset.test.targets)
-    places: dict[bytes, list[int]] = {digest: [] for digest in test_digests}
-    for place, digest in enumerate(train_digests):
-        if digest in places:
-            places[digest].append(place)
+    positions: dict[bytes, list[int]] = {digest: [] for digest in test_digests}
+    for position, digest in enumerate(train_digests):
+        if digest in positions:
+            positions[digest].append(position)
     pairs = []
     for test, (digest, label) in enumerate(zip(test_digests, test_labels, strict=True)):
-        if copies := places[digest]:
-            train = next((place for place in copies if train_labels[place] != label), copies[0])
+        if copies := positions[digest]:
+            train = next((position for position in copies if train_labels[position] != label), copies[0])
             pairs.append(Pair(test, train, 1.0, label, train_labels[train]))
     return tuple(pairs)
 

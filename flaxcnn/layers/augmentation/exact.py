@@ -66,8 +66,8 @@ class Cutout:
         first = centre - jnp.floor(jnp.asarray(self.size) / 2)
 
         def cut(axis: int) -> jax.Array:
-            places = jnp.arange(image_HWC.shape[axis])
-            return (places >= first[axis]) & (places < first[axis] + self.size)
+            positions = jnp.arange(image_HWC.shape[axis])
+            return (positions >= first[axis]) & (positions < first[axis] + self.size)
 
         hole_HW = cut(0)[:, None] & cut(1)[None, :]
         return jnp.where(hole_HW[..., None], jnp.zeros((), image_HWC.dtype), image_HWC)

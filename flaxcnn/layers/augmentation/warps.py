@@ -96,11 +96,11 @@ def resample(image_HWC: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
     return ((1 - down) * upper + down * lower).astype(image_HWC.dtype)
 
 
-def _cell(places_HW: jax.Array, extent: int) -> tuple[jax.Array, jax.Array]:
-    """Return the padded image's last row (or column) at or before each place, and the way to the next, (H, W, 1)."""
-    places = jnp.clip(places_HW, -1, extent)
-    before = jnp.minimum(jnp.floor(places), extent - 1)
-    return before.astype(jnp.int32) + 1, (places - before)[..., None]
+def _cell(positions_HW: jax.Array, extent: int) -> tuple[jax.Array, jax.Array]:
+    """Return the padded image's last row (or column) at or before each position, and the way to the next, (H, W, 1)."""
+    positions = jnp.clip(positions_HW, -1, extent)
+    before = jnp.minimum(jnp.floor(positions), extent - 1)
+    return before.astype(jnp.int32) + 1, (positions - before)[..., None]
 
 
 def _linear(matrix: Sequence[Sequence[Strength]], coordinates_2HW: jax.Array) -> jax.Array:
@@ -227,6 +227,6 @@ def _gaussian(extent: int, smoothness: float) -> np.ndarray:
     """Return the matrix that smooths along an axis, (extent, extent) float32, the squares of each row summing to 1."""
     if not smoothness > 0:
         raise ConfigError("out of range", where="Elastic.smoothness", expected="a number above 0", found=smoothness)
-    places = np.arange(extent)
-    weights = np.exp(-((places[:, None] - places[None, :]) ** 2) / (2 * smoothness**2))
+    positions = np.arange(extent)
+    weights = np.exp(-((positions[:, None] - positions[None, :]) ** 2) / (2 * smoothness**2))
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)

@@ -93,10 +93,10 @@ def _draw_learning_curves(order: Sequence[Trial], by: RankedBy, file: BinaryIO) 
     axes = figure.subplots()
     for above, (trial, shade) in enumerate(_from_worst_to_best(drawn), start=3):
         steps = sorted(trial.reports)
-        places = [scale.place(trial.reports[step]) for step in steps]
+        positions = [scale.place(trial.reports[step]) for step in steps]
         colour, width, size = (_BEST, 2.4, 7) if trial is best else (shade, 1.0, 5)
-        axes.plot(steps, places, color=colour, linewidth=width, zorder=above)
-        _mark(axes, steps[-1], places[-1], trial.status, colour, size, above)
+        axes.plot(steps, positions, color=colour, linewidth=width, zorder=above)
+        _mark(axes, steps[-1], positions[-1], trial.status, colour, size, above)
     axes.set(xlabel="step", title=_title(order, drawn, "a report"))
     _metric_axis(axes, scale, by.words)
     _shade_axis(figure, axes, len(drawn))
@@ -113,15 +113,15 @@ def _draw_parallel(order: Sequence[Trial], space: Space, by: RankedBy, file: Bin
     axes = figure.subplots()
     without = [(trial, _GREY) for trial in order if not trial.scores]
     for above, (trial, shade) in enumerate([*without, *_from_worst_to_best(scored)]):
-        places = [
+        positions = [
             scale.place(trial.params[field]) + _jitter(trial, space[field]) if field in trial.params else _INACTIVE
             for field, scale in scales.items()
         ]
-        places += [outcome.place(value) for value in _outcomes([trial], by)]
+        positions += [outcome.place(value) for value in _outcomes([trial], by)]
         colour = _BEST if trial is best else shade
         width = 2.4 if trial is best else 1.4 if trial.status is Status.COMPLETE else 0.6
         axes.plot(
-            range(len(places)), places, "-" if trial.scores else "--", color=colour, linewidth=width, zorder=above
+            range(len(positions)), positions, "-" if trial.scores else "--", color=colour, linewidth=width, zorder=above
         )
     above = len(order)
     for column, (field, scale) in enumerate(scales.items()):

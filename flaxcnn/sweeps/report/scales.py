@@ -37,8 +37,10 @@ def domain_scale(entry: Domain | When) -> Scale:
     domain = domain_of(entry)
     if isinstance(domain, Choice):
         options = list(domain.options)
-        places = [(number + 0.5) / len(options) for number in range(len(options))]
-        return Scale(lambda value: places[options.index(value)], list(zip(places, map(shown, options), strict=True)))
+        positions = [(number + 0.5) / len(options) for number in range(len(options))]
+        return Scale(
+            lambda value: positions[options.index(value)], list(zip(positions, map(shown, options), strict=True))
+        )
     low, high = float(domain.low), float(domain.high)
     ticks = _round_numbers(low, high) if domain.log else _even_numbers(low, high)
     if isinstance(domain, Int):

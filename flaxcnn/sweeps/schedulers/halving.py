@@ -159,9 +159,9 @@ def _halved(entrants: Sequence[Trial], rungs: int, reduction: int) -> tuple[list
         if any(blocks(trial, rung) for trial in entrants):
             break
         ended = ranked(entrants, rung)
-        places = max(1, len(entrants) // reduction)
-        going = [trial for trial in ended[:places] if pauses_after(trial, rung)]
+        promoted = max(1, len(entrants) // reduction)
+        going = [trial for trial in ended[:promoted] if pauses_after(trial, rung)]
         promotions += [GoOn(trial.number) for trial in going]
-        stops += [Stop(trial.number) for trial in ended[places:] if pauses_after(trial, rung)]
+        stops += [Stop(trial.number) for trial in ended[promoted:] if pauses_after(trial, rung)]
         entrants = [*going, *(trial for trial in ended if passed(trial, rung))]
     return stops, promotions

@@ -164,8 +164,8 @@ class Reader(NamedTuple):
 
     def _require_fit(self, trial: Trial) -> None:
         wanted = self.misfit(trial)
-        places = f"bracket {trial.bracket}, first rung {trial.first_rung}, parent {trial.parent}"
-        self._require(not wanted, trial.number, wanted, f"{trial.status}, {places}, scores {list(trial.scores)}")
+        standing = f"bracket {trial.bracket}, first rung {trial.first_rung}, parent {trial.parent}"
+        self._require(not wanted, trial.number, wanted, f"{trial.status}, {standing}, scores {list(trial.scores)}")
 
     def _place(self, number: int) -> str:
         return f"{self.where}, trial {number}"

@@ -209,8 +209,8 @@ class Study:
         with self._database.understood():
             trial_id = self._storage.create_new_trial(self._study_id, template)
             number = self._storage.get_trial_number_from_id(trial_id)
-        places = {"bracket": bracket, "first_rung": first_rung, "parent": parent}
-        self._journal.record("added", trial=number, params=dict(proposal.params), **places)
+        standing = {"bracket": bracket, "first_rung": first_rung, "parent": parent}
+        self._journal.record("added", trial=number, params=dict(proposal.params), **standing)
         return number
 
     def claim(self, number: int) -> None:

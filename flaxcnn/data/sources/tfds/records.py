@@ -83,15 +83,15 @@ class Records:
         files_K = np.searchsorted(self._ends, positions_K, side="right")
         records = [b""] * len(positions_K)
         for number in np.unique(files_K).tolist():
-            file, places = self._files[number], np.flatnonzero(files_K == number)
-            inside = positions_K[places] - (self._ends[number] - len(file))
+            file, positions = self._files[number], np.flatnonzero(files_K == number)
+            inside = positions_K[positions] - (self._ends[number] - len(file))
             try:
                 self._readers[number] = self._readers[number] or file.reader()
                 found = file.read(self._readers[number], inside.tolist())
             except DamagedFileError as error:
                 raise self._damaged(error) from error
-            for place, record in zip(places.tolist(), found, strict=True):
-                records[place] = record
+            for position, record in zip(positions.tolist(), found, strict=True):
+                records[position] = record
         return records
 
     def _parse(self, record: bytes, position: int) -> StoredExample:
