@@ -49,7 +49,7 @@ class TaskOverride:
 def named_again(
     task: TaskOverride, model: ModelOverride | None = None, data: DataOverride | None = None
 ) -> dict[str, str | None]:
-    """Return what the user of a command named, by field, as `flaxcnn.runs.named` takes it."""
+    """Return what the user of a command named, by field, as `flaxcnn.runs.folder.named` takes it."""
     named = {"task.name": task.name, **names_of_heads(task.heads)}
     if model is not None:
         named["model.name"] = model.name

@@ -1,14 +1,14 @@
 """Sources of images as uint8 arrays and labels, and the order in which an epoch visits them."""
 
-from flaxcnn.data.arrays import from_arrays
 from flaxcnn.data.dataset import Dataset, Split, array_digest, split_digests
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, channel_moments, choose
 from flaxcnn.data.inspection.duplicates import Duplicates, find_duplicates
 from flaxcnn.data.inspection.report import describe, describe_absent, describe_duplicates, draw_examples
 from flaxcnn.data.loading.loader import Chunk, Loader
 from flaxcnn.data.loading.order import epoch_order
-from flaxcnn.data.random_access import from_source
+from flaxcnn.data.sources.arrays import from_arrays
 from flaxcnn.data.sources.by_name import load, load_idx_folder
+from flaxcnn.data.sources.random_access import from_source
 from flaxcnn.data.validation import split_validation, validation_mask
 
 __all__ = [

@@ -1,7 +1,7 @@
 """A user's own code, named as `FILE.py:NAME` on a command line or in a config: loaded, and known by its digest.
 
 Only a name that a user gave reaches this module. A name that a run's folder recorded does not: see
-`flaxcnn.runs.named`.
+`flaxcnn.runs.folder.named`.
 """
 
 import functools

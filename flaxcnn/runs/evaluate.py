@@ -21,10 +21,10 @@ from flaxcnn.evaluation.predictions import Predictions
 from flaxcnn.evaluation.table import measured_columns
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
+from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config, read_summary, require_same_data
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.folder.weights import WEIGHTS, load_weights, sha256_of
-from flaxcnn.runs.named import NOTHING, Named
 from flaxcnn.runs.running import Clocks
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.tasks import Predicted, Task, measured

@@ -25,10 +25,10 @@ from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.evaluate import Evaluator
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.lock import locked
+from flaxcnn.runs.folder.named import NOTHING, Named, options_again
 from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_config
 from flaxcnn.runs.folder.run_folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.folder.weights import save_weights, sha256_of, sha256_of_state
-from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.output.crash import leave_crash
 from flaxcnn.runs.output.profile import Profiler, describe, parse_steps, read_operations

@@ -23,7 +23,7 @@ from threading import Thread
 from typing import Any
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.buffers import SharedBuffers
+from flaxcnn.data.loading.shared_buffers import SharedBuffers
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.files.user_code import object_in
 

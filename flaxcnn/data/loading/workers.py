@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.buffers import SharedBuffers, open_unnamed
+from flaxcnn.data.loading.shared_buffers import SharedBuffers, open_unnamed
 from flaxcnn.errors import DataError
 from flaxcnn.files.user_code import outside_files
 from flaxcnn.signals import held_back

@@ -16,8 +16,8 @@ import numpy as np
 
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.images import IN_MEMORY, Images
-from flaxcnn.data.own import load_own
 from flaxcnn.data.sources.idx import read_idx, read_idx_images
+from flaxcnn.data.sources.own import load_own
 from flaxcnn.errors import ConfigError, DataError, nearest
 from flaxcnn.files import user_path
 from flaxcnn.files.user_code import FORM, is_outside

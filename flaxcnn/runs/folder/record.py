@@ -8,8 +8,8 @@ from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, from_json, 
 from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
 from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.runs.folder.named import NOTHING, Named, with_named_code
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.named import NOTHING, Named, with_named_code
 from flaxcnn.tasks import Task
 
 CONFIG, ENVIRONMENT, METRICS, SUMMARY = "config.json", "environment.json", "metrics.jsonl", "summary.json"

@@ -14,10 +14,10 @@ from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, remove
 from flaxcnn.processes import together
 from flaxcnn.runs.folder.kinds import STEP
+from flaxcnn.runs.folder.named import NOTHING, Named, options_again
 from flaxcnn.runs.folder.record import read_config, require_same_digests
 from flaxcnn.runs.folder.run_folder import CRASH, RunFolder
 from flaxcnn.runs.folder.weights import flat
-from flaxcnn.runs.named import NOTHING, Named, options_again
 from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState

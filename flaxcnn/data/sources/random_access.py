@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.arrays import Examples, assemble, channels_first
 from flaxcnn.data.dataset import Dataset, start_digest
 from flaxcnn.data.images import IN_MEMORY, StoredImages
+from flaxcnn.data.sources.arrays import Examples, assemble, channels_first
 from flaxcnn.errors import DataError
 
 Key: TypeAlias = str | int

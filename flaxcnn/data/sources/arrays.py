@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split, target_digests
-from flaxcnn.data.given_targets import groups_of, targets_of
 from flaxcnn.data.images import Images, StoredImages
+from flaxcnn.data.sources.given_targets import groups_of, targets_of
 from flaxcnn.data.validation import split_test
 from flaxcnn.errors import ConfigError, DataError
 
