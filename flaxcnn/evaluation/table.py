@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from flaxcnn.config import PublishedRow
 
@@ -13,6 +13,18 @@ _BEFORE, _AFTER = (
 
 _LARGE = 1e6  # from here on, a number is written with an exponent
 _NARROWEST = 6  # characters of a column: "0.9876"
+
+
+class LoggedLine(TypedDict):
+    """What every line of `metrics.jsonl` has; the task's own columns are not declared."""
+
+    step: int
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    gradient_norm: float
+    update_ratio: float
+    images_per_second: float
 
 
 class LoggedRow(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, from_json, to_json
 from flaxcnn.data import Dataset
 from flaxcnn.errors import DataError, RunFolderError
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.evaluation.table import LoggedLine, LoggedRow
 from flaxcnn.runs.folder.named import NOTHING, Named, with_named_code
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.tasks import Task
@@ -40,16 +40,6 @@ class _ConfigFile(TypedDict):  # the experiment's sections besides
     published: list[tuple[int, float | None, float | None]]
     changes: list[RecordedChange]
     code: NotRequired[dict[str, str]]
-
-
-class _Line(TypedDict):  # of the log; besides, what the task measures
-    step: int
-    epoch: int
-    train_loss: float
-    learning_rate: float
-    gradient_norm: float
-    update_ratio: float
-    images_per_second: float
 
 
 class Environment(TypedDict):
@@ -203,7 +193,7 @@ def read_rows(folder: RunFolder, count: int) -> list[LoggedRow]:
     Raises:
         RunFolderError: there are fewer whole rows, one is damaged, or their steps do not rise.
     """
-    lines: list[dict[str, Any]] = folder.read_rows(METRICS, count, _Line) if count else []
+    lines: list[dict[str, Any]] = folder.read_rows(METRICS, count, LoggedLine) if count else []
     before = -1
     for number, line in enumerate(lines, 1):
         where = f"{folder.path / METRICS}, line {number}"
