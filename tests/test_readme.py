@@ -151,7 +151,8 @@ def test_every_part_of_a_recipe_is_described():
 
 
 def test_every_field_of_a_logged_row_is_described():
-    logged = [name for task in TASKS for name in create_task(Task(task)).logged]
+    heads = {"several": ("species=classification",)}
+    logged = [name for task in TASKS for name in create_task(Task(task, heads=heads.get(task, ()))).logged]
     measured = measured_columns(logged, tested=True, validated=True)
     for name in [*(each for each in LoggedRow._fields if each != "measured"), *measured]:
         assert f"`{name}`" in doc("runs.md"), name
