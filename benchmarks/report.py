@@ -156,10 +156,10 @@ def as_markdown(figures: Mapping[str, Any], summary: Mapping[str, Any], picture:
         lines.append(_markdown_row(label, cells, len(shown) + 1))
     lines += [
         "",
-        "Medians of one interleaved run; after flaxcnn's the range, in the other brackets flaxcnn's median over that "
-        "one. A first start finds nothing compiled before. Limit: the products alone, at the rate at which the machine "
-        "multiplies large matrices; of memory, 1.2 × data + 3 × (parameters, optimizer's state, activations of a "
-        "batch). " + _circumstances(figures),
+        "Medians of one interleaved run. flaxcnn's brackets show the range, the others flaxcnn's median divided by "
+        "that one. At a first start, nothing is compiled yet. Limit: the matrix products alone, at the rate at which "
+        "the machine multiplies large matrices; for memory, 1.2 × data + 3 × (parameters, optimizer's state, "
+        "activations of a batch). " + _circumstances(figures),
         "",
         *_targets_as_markdown(figures, summary),
     ]
@@ -196,11 +196,11 @@ def _targets_as_markdown(figures: Mapping[str, Any], summary: Mapping[str, Any])
 def _circumstances(figures: Mapping[str, Any]) -> str:
     machine, versions = figures["machine"], figures["versions"]
     libraries = [library for program, library in figures["libraries"].items() if program not in (OURS, LIMIT)]
-    beside = f" beside {', '.join(libraries)}" if libraries else ""
+    compared = f", compared with {', '.join(libraries)}" if libraries else ""
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
     return (
         f"{cores} of {machine['processor']} ({machine['architecture']}), Python {versions['python']}, "
-        f"jax {versions['jax']}{beside}; {figures['date'][:10]}."
+        f"jax {versions['jax']}{compared}; {figures['date'][:10]}."
     )
 
 
