@@ -23,25 +23,25 @@ HEAD = """# Results
 This page shows each config of the library over several seeds, as `flaxcnn reproduce` reports it. `make results` writes
 it, one section per config, with the digests of the runs' weights and logs. The interval of the mean over seeds is
 Student's. The digests belong to the version that trained them: `mnist_best`, in batches of 100, was trained before a
-kernel's gradient was summed in parts, which rounds differently. The seconds come from a machine that did other work too;
-[performance.md](performance.md) has timings.
+kernel's gradient was summed in parts, which rounds differently. The seconds come from a machine that did other work
+too; [performance.md](performance.md) has timings.
 """
 # Of the weights of the ten runs, on the first 20,000 training images, and of their logs.
 NOTES = {
     "paper_mnist": """
 **Why the train loss jumps.** The loss of a row is the loss of one batch of 50 images, before its update. Once the
-network classifies nearly all images correctly, most images have almost no loss and a few have a large one. At the end of
-training, the loss of an image has a median of 0.001, a mean of 0.064 and a standard deviation of 0.375, and half of the
-sum comes from 1 % of the images. The mean of 50 such images has a standard deviation of 0.375 / √50 = 0.053, as large as
-the mean itself; over seeds, rows 18 to 23 have 0.054. So the paper's losses between 0.02 and 0.21 in its second half
-differ because their batches contain different images. They say little about the quality of the network. The accuracy on
-2,000 images says more: 0.977, with a standard deviation of √(0.977 · 0.023 / 2,000) = 0.003.
+network classifies nearly all images correctly, most images have almost no loss and a few have a large one. At the end
+of training, the loss of an image has a median of 0.001, a mean of 0.064 and a standard deviation of 0.375, and half of
+the sum comes from 1 % of the images. The mean of 50 such images has a standard deviation of 0.375 / √50 = 0.053, as
+large as the mean itself; over seeds, rows 18 to 23 have 0.054. So the paper's losses between 0.02 and 0.21 in its
+second half differ because their batches contain different images. They say little about the quality of the network. The
+accuracy on 2,000 images says more: 0.977, with a standard deviation of √(0.977 · 0.023 / 2,000) = 0.003.
 
-**Why logarithms.** The losses of batches have a skewed distribution with a long upper tail. With intervals of the losses
-themselves, 13 of our own 240 losses lie above those of the other runs and 2 below. With intervals of the logarithms, 4
-lie above and 5 below; 12 are expected in all. On the plain scale, two of the paper's values would lie above: 0.5555
-(row 2) and 0.2115 (row 15), no more than the 2.4 of 48 that chance gives. The closest accuracy is 0.96 in row 15, below
-0.9630. It counts as inside, because a printed 0.96 can be 0.9649.
+**Why logarithms.** The losses of batches have a skewed distribution with a long upper tail. With intervals of the
+losses themselves, 13 of our own 240 losses lie above those of the other runs and 2 below. With intervals of the
+logarithms, 4 lie above and 5 below; 12 are expected in all. On the plain scale, two of the paper's values would lie
+above: 0.5555 (row 2) and 0.2115 (row 15), no more than the 2.4 of 48 that chance gives. The closest accuracy is 0.96 in
+row 15, below 0.9630. It counts as inside, because a printed 0.96 can be 0.9649.
 """,
 }
 
