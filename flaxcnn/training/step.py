@@ -61,7 +61,7 @@ def train_step(
 
     Returns:
         The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
-        minimised (`Task.losses`), and the task's logged metrics, a classifier's accuracy, all computed before the
+        minimised (`Task.losses`), and the task's logged metrics, all computed before the
         update; `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
         `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
         all of these, every gradient and every updated parameter and statistic are.
