@@ -90,12 +90,14 @@ class Task(abc.ABC):
 
     Attributes:
         name: as `--task.name` says it; of a user's own, the class's name where it has no other.
+        moves: whether augmentation moves its targets, by `move`; a label of the whole image stays what it is.
         uses: the options it has a use for, of "label_smoothing", "class_weights" and "mixup".
         counted: logged metrics that are the fraction of the examples for which a boolean statistic holds, with its
             name: their intervals are exact where examples stand for themselves.
     """
 
     name: ClassVar[str]
+    moves: ClassVar[bool] = False
     uses: ClassVar[frozenset[str]] = frozenset()
     counted: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
@@ -200,6 +202,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
         """Return the predictions of each example, arrays (B, ...) of a fixed size, by name."""
+
+    def move(self, targets: Any, source_2HW: jax.Array) -> Any:
+        """Return one example's targets after augmentation; called where `moves` is True.
+
+        Args:
+            targets: of one example, arrays without their first axis: a box, points, a mask.
+            source_2HW: for each pixel of the augmented image the row and the column of the original at which it is
+                read, in pixels, float32; outside of the original for what is padded.
+        """
+        return targets
 
     def check_range(self, outputs: int, targets: Any) -> None:  # noqa: B027 -- most have nothing to check
         """Put checks of the targets' values into the program (`checkify`); for `check_targets=True`."""
