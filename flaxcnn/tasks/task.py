@@ -5,7 +5,6 @@ runs and sweeps are written once against this interface and name no metric.
 """
 
 import abc
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.tasks.arithmetic import as_json
 
 
 class Metric(NamedTuple):
@@ -229,7 +229,7 @@ class Task(abc.ABC):
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return what `test_metrics.json` says, as JSON has it: every metric, None for one that is not defined."""
         found = measured(self.scores(predicted), len(leaf(predicted.targets)))
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {name: as_json(value) for name, value in found.items()}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
         """Return the pictures that help to understand the predictions."""
