@@ -99,7 +99,7 @@ def resampled_counts(
 
 
 def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a fraction, such as an accuracy: it needs no resampling.
+    """Return the exact interval of a fraction of examples: it needs no resampling.
 
     Args:
         successes: 0 to `trials`.

@@ -39,7 +39,7 @@ class Sums:
 
     @property
     def measures(self) -> dict[str, float]:
-        """The task's logged metrics by name, "accuracy" of a classifier; raises DataError where nothing was counted."""
+        """The task's logged metrics by name; raises DataError where no example was counted."""
         arrays = {name: np.asarray(value) for name, value in self.statistics.items()}
         numbers = {
             name: array.item() if array.ndim == 0 else array.astype(np.float64) for name, array in arrays.items()

@@ -33,7 +33,7 @@ class LoggedRow(NamedTuple):
     step: int  # counted from 0; the row is measured after this step's update
     epoch: int  # counted from 0
     train_loss: float  # mean over the step's batch of what is minimised, before its update
-    measured: Mapping[str, float | None]  # by column: "test_accuracy", "validation_accuracy", "validation_loss"
+    measured: Mapping[str, float | None]  # by column: "test_" or "validation_" and a metric, "validation_loss"
     learning_rate: float  # of the step's update
     gradient_norm: float  # over all parameters, before clipping
     update_ratio: float  # norm of the update over the norm of the parameters
@@ -128,11 +128,11 @@ class Columns:
 def markdown_table(rows: Iterable[LoggedRow], columns: Columns) -> str:
     """Return the rows as a Markdown table, numbers aligned to the right.
 
-    >>> row = LoggedRow(0, 0, 2.3041, {"test_accuracy": 0.121}, 0.001, 0.9, 0.01, 2000.0)
-    >>> print(markdown_table([row], Columns(["accuracy"], [PublishedRow(0, 2.3034, 0.12)])))
-    | row | step | train loss | test accuracy | paper's loss | paper's accuracy |
-    |----:|-----:|-----------:|--------------:|-------------:|-----------------:|
-    |   0 |    0 |     2.3041 |        0.1210 |       2.3034 |             0.12 |
+    >>> row = LoggedRow(0, 0, 2.3041, {"test_r2": 0.121}, 0.001, 0.9, 0.01, 2000.0)
+    >>> print(markdown_table([row], Columns(["r2"], [PublishedRow(0, 2.3034, 0.12)])))
+    | row | step | train loss | test r2 | paper's loss | paper's r2 |
+    |----:|-----:|-----------:|--------:|-------------:|-----------:|
+    |   0 |    0 |     2.3041 |  0.1210 |       2.3034 |       0.12 |
     """
     return markdown([columns.headings(), *(columns.cells(number, row) for number, row in enumerate(rows))])
 

@@ -14,7 +14,7 @@ from flaxcnn.adapters import FlaxModule
 from flaxcnn.contracts import derive_contract
 from flaxcnn.data import Split
 from flaxcnn.data.targets import choose_targets, map_targets
-from flaxcnn.errors import DataError
+from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation import Sums, evaluate
 from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.predictions import Predictions
@@ -115,16 +115,21 @@ class Evaluator:
         The training images are the first ones, as many as there are test images and none of them changed: what the
         model does better on them than on the test images is the generalisation gap. What a task chooses on validation
         images, a threshold as it may be, is chosen before the test images are looked at.
+
+        Raises:
+            TrainingError: a loss is not finite, so that no metric means anything.
         """
         at, compiled = time.perf_counter(), self.clocks.compilation
         setup, task = self._setup, self._setup.task
         validated = None
         if self._validation is not None and setup.validation is not None:
             validated, said = self._numbers(variables, self._validation)
+            _require_finite(validated, "validation")
             tuned = self._tuned(variables, setup.validation, said)
             if tuned is not variables:
                 variables, validated = tuned, self._sums(tuned, self._validation)
         test, said = self._numbers(variables, self._test or self._place(setup.dataset.test))
+        _require_finite(test, "test")
         of_test = setup.dataset.test
         constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
         index = np.arange(len(of_test), dtype=np.int64)
@@ -146,6 +151,7 @@ class Evaluator:
             }
         count = min(len(setup.train), len(of_test))
         train = self._sums(variables, self._place(setup.train.choose(np.arange(count))))
+        _require_finite(train, "train")
         main = task.logged[0]
         ends = train.measures[main], test.measures[main]
         better, worse = ends if task.metrics[main].higher_is_better else reversed(ends)
@@ -242,6 +248,17 @@ class Evaluator:
         return sums, {name: np.concatenate([each[name] for _, each in found]) for name in found[0][1]}
 
 
+def _require_finite(sums: Sums, split: str) -> None:
+    """Raise TrainingError where a trained model's loss on a split is not finite."""
+    if not math.isfinite(sums.mean_loss):
+        raise TrainingError(
+            f"the trained model's {split} loss is not finite",
+            where=f"{split} images",
+            found=sums.mean_loss,
+            fix="train again, with a smaller learning rate",
+        )
+
+
 def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np.ndarray | None) -> dict[str, Any]:
     """Return what a summary says of the test images: metrics with their intervals, and the loss.
 
@@ -251,10 +268,7 @@ def _test_numbers(task: Task, sums: Sums, predictions: Predictions, groups_N: np
     names = list(dict.fromkeys((*task.reported, *task.logged)))
     examples = len(predictions.index_N)
     numbers: dict[str, Any] = {}
-    try:
-        scores = task.scores(predictions.predicted())
-    except DataError:  # predictions that are not finite: said of the loss, which the caller checks
-        return {f"test_{name}": value for name, value in sums.measures.items()} | {"test_loss": sums.mean_loss}
+    scores = task.scores(predictions.predicted())
     scored = measured(scores, examples, names)
     values = {**scored, **sums.measures}
     exact = set(task.counted) if groups_N is None else set()

@@ -126,7 +126,7 @@ class Moment(NamedTuple):
         step: steps done.
         state: the training state after them. The next step takes its memory over: take what is to be kept with
             `jax.device_get`.
-        metrics: of the last step, as `train_step` gives them, and of its row where it is logged: "test_accuracy".
+        metrics: of the last step, as `train_step` gives them, and of its row where it is logged, as "validation_loss".
     """
 
     step: int

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from flaxcnn.config import Experiment, ExperimentFile, Mesh, to_json, with_data
-from flaxcnn.errors import RunFolderError, TrainingError
+from flaxcnn.errors import RunFolderError
 from flaxcnn.evaluation.reproduction import require_possible
 from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
@@ -255,14 +255,6 @@ class _Run:
         if model != setup.model:  # what is measured at the end is what is kept
             evaluator = Evaluator(setup, model, variables, clocks=training.clocks)
         numbers, variables, predictions = evaluator.final_numbers(variables)
-        for name in ("test_loss", "train_loss", "validation_loss"):
-            if not math.isfinite(numbers.get(name, 0.0)):
-                raise TrainingError(
-                    f"the trained model's {name.replace('_', ' ')} is not finite",
-                    where=folder.path,
-                    found=numbers[name],
-                    fix="train again, with a smaller learning rate",
-                )
         variables, whole_state = layout.whole(variables), layout.whole(training.current)
         if not is_first():
             return

@@ -1,16 +1,49 @@
-"""Arithmetic that numbers and arrays of NumPy's and JAX's share."""
+"""Arithmetic that tasks share: on sums, for numbers and arrays alike, and on predictions, on the host."""
 
+import math
 import operator
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
 import jax
+import numpy as np
+
+from flaxcnn.errors import DataError
 
 
 def ratio(part: Any, whole: Any) -> Any:
-    """Return part / whole, and 0 where both are 0."""
+    """Return part / whole, and 0 where both are 0; of numbers or of arrays of NumPy's or JAX's."""
     return part / (whole + (whole == 0))
+
+
+def mean_where(counted_BxK: np.ndarray, values_BxK: np.ndarray) -> np.ndarray:
+    """Return the mean of the values of a row that a mask names, (B,); NaN where it names none."""
+    sums, numbers = np.where(counted_BxK, values_BxK, 0).sum(-1), counted_BxK.sum(-1)
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
+def require_finite(logits_NxK: np.ndarray, column: str) -> None:
+    """Raise DataError at the first logit that is NaN or infinite; `column` says what a column is: a class, a label."""
+    unusable = np.argwhere(~np.isfinite(logits_NxK))
+    if unusable.size:
+        example, number = unusable[0]
+        raise DataError(
+            "logit not finite",
+            where=f"example {example}, {column} {number}",
+            expected="a number",
+            found=logits_NxK[example, number],
+            fix="look for the weights or pixels that are not finite",
+        )
+
+
+def as_json(value: Any) -> Any:
+    """Return numbers, arrays and lists as JSON has them, None for a number that is not finite."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [as_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rows_where(holds: Callable[[Any], Any], targets: Any) -> Any:

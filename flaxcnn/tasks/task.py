@@ -5,7 +5,6 @@ runs and sweeps are written once against this interface and name no metric.
 """
 
 import abc
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.tasks.arithmetic import as_json
 
 
 class Metric(NamedTuple):
@@ -90,12 +90,14 @@ class Task(abc.ABC):
 
     Attributes:
         name: as `--task.name` says it; of a user's own, the class's name where it has no other.
+        moves: whether augmentation moves its targets, by `move`; a label of the whole image stays what it is.
         uses: the options it has a use for, of "label_smoothing", "class_weights" and "mixup".
         counted: logged metrics that are the fraction of the examples for which a boolean statistic holds, with its
             name: their intervals are exact where examples stand for themselves.
     """
 
     name: ClassVar[str]
+    moves: ClassVar[bool] = False
     uses: ClassVar[frozenset[str]] = frozenset()
     counted: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
@@ -201,6 +203,16 @@ class Task(abc.ABC):
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
         """Return the predictions of each example, arrays (B, ...) of a fixed size, by name."""
 
+    def move(self, targets: Any, source_2HW: jax.Array) -> Any:
+        """Return one example's targets after augmentation; called where `moves` is True.
+
+        Args:
+            targets: of one example, arrays without their first axis: a box, points, a mask.
+            source_2HW: for each pixel of the augmented image the row and the column of the original at which it is
+                read, in pixels, float32; outside of the original for what is padded.
+        """
+        return targets
+
     def check_range(self, outputs: int, targets: Any) -> None:  # noqa: B027 -- most have nothing to check
         """Put checks of the targets' values into the program (`checkify`); for `check_targets=True`."""
 
@@ -217,7 +229,7 @@ class Task(abc.ABC):
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return what `test_metrics.json` says, as JSON has it: every metric, None for one that is not defined."""
         found = measured(self.scores(predicted), len(leaf(predicted.targets)))
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {name: as_json(value) for name, value in found.items()}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
         """Return the pictures that help to understand the predictions."""

@@ -11,7 +11,7 @@ from jax import lax
 
 from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import augment, mix
+from flaxcnn.layers.augmentation import augment, mix, sources
 from flaxcnn.layers.examples import check_examples
 from flaxcnn.layers.pixels import normalised, to_float
 from flaxcnn.training.batches import Batches
@@ -61,7 +61,7 @@ def train_step(
 
     Returns:
         The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
-        minimised (`Task.losses`), and the task's logged metrics, a classifier's accuracy, all computed before the
+        minimised (`Task.losses`), and the task's logged metrics, all computed before the
         update; `learning_rate` of the update; `gradient_norm`, the gradient's over all parameters, before clipping;
         `update_ratio`, the norm of the update over that of the parameters before it. And `finite`, a boolean: whether
         all of these, every gradient and every updated parameter and statistic are.
@@ -125,6 +125,9 @@ def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> 
     """Return a batch as the state's step sees it: floats, augmented, and mixed where the state says so."""
     key = key_for(state.seed, Purpose.AUGMENTATION, state.step)
     images = augment(state.augmentations, key, to_float(images_BHWC))
+    if state.task.moves and state.augmentations:
+        batch, height, width, _ = images.shape
+        targets = jax.vmap(state.task.move)(targets, sources(state.augmentations, key, batch, (height, width)))
     if state.mixup is None:
         return Batch(images, targets)
     images, shares = mix(state.mixup, key_for(state.seed, Purpose.MIXUP, state.step), images)

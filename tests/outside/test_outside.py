@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flaxcnn.cli.origins import DataOverride, TaskOverride, named_again
 from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_error
 
 from flaxcnn.cli import main
+from flaxcnn.cli.overrides import DataOverride, TaskOverride, named_again
 from flaxcnn.config import Data, Experiment, ExperimentFile, Task
 from flaxcnn.data import Loader, epoch_order, load, load_idx_folder
 from flaxcnn.errors import ConfigError, DataError

@@ -268,7 +268,7 @@ def test_an_interrupt_ends_the_test_between_two_steps_and_writes_nothing(
     with subprocess.Popen(
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while process.poll() is None and not list(cache.rglob("jit_train_block-*")):
+        while process.poll() is None and not list(cache.rglob("jit_run_block-*")):
             time.sleep(0.02)  # until the steps are compiled, and begin
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130

@@ -78,9 +78,10 @@ def test_rows_are_logged_at_the_first_step_and_every_fifth(quick_run):
     rows = rows_of(quick_run[0])
     assert [row["step"] for row in rows] == [0, 5, 10, 15]
     assert list(rows[0]) == [
-        *("step", "epoch", "train_loss", "test_accuracy"),
+        *("step", "epoch", "train_loss", "test_accuracy", "validation_accuracy", "validation_loss"),
         *("learning_rate", "gradient_norm", "update_ratio", "images_per_second"),
     ]
+    assert all(row["validation_accuracy"] is row["validation_loss"] is None for row in rows)
     assert all(row["learning_rate"] == pytest.approx(0.001) for row in rows)
     assert all(0 < row["update_ratio"] < 0.1 < row["gradient_norm"] < 10 for row in rows)
     assert rows[0]["train_loss"] == pytest.approx(np.log(10), abs=0.05)
@@ -124,7 +125,7 @@ def test_the_config_and_the_environment_are_recorded(quick_run, small_mnist):
 
 def test_the_step_and_the_evaluation_compile_once(quick_run):
     log = quick_run[1].stderr
-    for program in ("train_block", "evaluate"):
+    for program in ("run_block", "evaluate"):
         assert len(re.findall(rf"Finished XLA compilation of jit\({program}\)", log)) == 1
 
 

@@ -48,7 +48,9 @@ def build(section, values):
 EXPERIMENTS = {
     "data": some(Data, source=st.text(), dir=st.text(), validation=st.just(0.1), workers=st.integers(0, 9)),
     "task": st.sampled_from([{}, {"name": "regression", "loss": "absolute"}]).map(lambda values: Task(**values))
-    | st.lists(st.text(), max_size=3).map(lambda heads: Task(name="several", heads=tuple(heads))),
+    | st.sampled_from(["age=regression", "sex=classification:0.5", "signs=multilabel:2"]).map(
+        lambda head: Task(name="several", heads=(head,))
+    ),
     "augmentation": some(Augmentation, crop_padding=st.integers(0, 9), flip=numbers(0, 1), shift=numbers(0, 3e38)),
     "model": some(Model, name=st.text(), dropout=numbers(0, 1, exclude_max=True), dtype=st.just("bfloat16")),
     "optimizer": st.sampled_from(["adamw", "sgd"]).flatmap(

@@ -4,7 +4,7 @@ An augmentation's strength is an array of the tree that it is, so another streng
 decides a shape is part of the tree's structure.
 """
 
-from flaxcnn.layers.augmentation.apply import augment
+from flaxcnn.layers.augmentation.apply import augment, sources
 from flaxcnn.layers.augmentation.exact import Cutout, RandomCrop, RandomFlip
 from flaxcnn.layers.augmentation.mixup import MixUp, mix
 from flaxcnn.layers.augmentation.protocol import Augmentation, Strength
@@ -34,4 +34,5 @@ __all__ = [
     "augment",
     "mix",
     "resample",
+    "sources",
 ]

@@ -31,12 +31,47 @@ def augment(augmentations: tuple[Augmentation, ...], key: jax.Array, images_BHWC
     return jax.vmap(partial(_augment_one, augmentations, key))(jnp.arange(images_BHWC.shape[0]), images_BHWC)
 
 
+def sources(
+    augmentations: tuple[Augmentation, ...], key: jax.Array, batch: int, image_shape: tuple[int, int]
+) -> jax.Array:
+    """Return where `augment` reads each pixel of its result in the image that it is given.
+
+    Tasks move their targets by it: what lies in an image moves with the pixels. What one augmentation moves out of the
+    image and a later one back in again is read, as several warps in a row read it; two crops in a row lose it.
+
+    Args:
+        augmentations: as for `augment`.
+        key: the same as for `augment`.
+        batch: how many images.
+        image_shape: (H, W).
+
+    Returns:
+        Rows and columns in pixels, (B, 2, H, W) float32; outside of the image for what is padded.
+    """
+    height, width = image_shape
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")).astype(jnp.float32)
+
+    def of_one(position: jax.Array) -> jax.Array:
+        coordinates = grid
+        for each, own_key in reversed(_keyed(augmentations, key, position)):  # the last one made the result
+            coordinates = each.source(own_key, coordinates)
+        return coordinates
+
+    return jax.vmap(of_one)(jnp.arange(batch))
+
+
+def _keyed(
+    augmentations: tuple[Augmentation, ...], step_key: jax.Array, position: jax.Array
+) -> list[tuple[Augmentation, jax.Array]]:
+    """Return the augmentations, each with its key for one example."""
+    example_key = jax.random.fold_in(step_key, position)
+    return [(each, jax.random.fold_in(example_key, place)) for place, each in enumerate(augmentations)]
+
+
 def _augment_one(
     augmentations: tuple[Augmentation, ...], step_key: jax.Array, position: jax.Array, image_HWC: jax.Array
 ) -> jax.Array:
-    example_key = jax.random.fold_in(step_key, position)
-    keyed = [(each, jax.random.fold_in(example_key, place)) for place, each in enumerate(augmentations)]
-    for _, neighbours in groupby(keyed, key=lambda pair: isinstance(pair[0], Warp)):
+    for _, neighbours in groupby(_keyed(augmentations, step_key, position), key=lambda pair: isinstance(pair[0], Warp)):
         row = list(neighbours)
         if warps := [(each, key) for each, key in row if isinstance(each, Warp)]:
             image_HWC = warp(warps, image_HWC)

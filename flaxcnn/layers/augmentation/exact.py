@@ -24,8 +24,16 @@ class RandomCrop:
         """Return the cut image, (H, W, C), of the same dtype."""
         padding = self.padding
         padded = jnp.pad(image_HWC, ((padding, padding), (padding, padding), (0, 0)))
-        top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+        top, left = self._corner(key)
         return lax.dynamic_slice(padded, (top, left, jnp.zeros_like(top)), image_HWC.shape)
+
+    def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
+        """Return where the input is read (`Augmentation.source`)."""
+        return coordinates_2HW + (self._corner(key) - self.padding)[:, None, None]
+
+    def _corner(self, key: jax.Array) -> jax.Array:
+        """Return the first row and column of the window in the padded image."""
+        return jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
 
 
 @flax.struct.dataclass
@@ -40,7 +48,15 @@ class RandomFlip:
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array) -> jax.Array:
         """Return the image or its mirror image, (H, W, C), of the same dtype."""
-        return jnp.where(jax.random.bernoulli(key, self.probability), image_HWC[:, ::-1], image_HWC)
+        return jnp.where(self._mirrors(key), image_HWC[:, ::-1], image_HWC)
+
+    def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
+        """Return where the input is read (`Augmentation.source`)."""
+        rows, columns = coordinates_2HW
+        return jnp.stack([rows, jnp.where(self._mirrors(key), columns.shape[1] - 1 - columns, columns)])
+
+    def _mirrors(self, key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(key, self.probability)
 
 
 @flax.struct.dataclass
@@ -71,3 +87,7 @@ class Cutout:
 
         hole_HW = cut(0)[:, None] & cut(1)[None, :]
         return jnp.where(hole_HW[..., None], jnp.zeros((), image_HWC.dtype), image_HWC)
+
+    def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
+        """Return the coordinates as they are: a hole moves nothing."""
+        return coordinates_2HW

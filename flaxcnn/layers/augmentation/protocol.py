@@ -16,6 +16,18 @@ class Augmentation(Protocol):
         """Return the changed image, (H, W, C), of the same dtype."""
         ...
 
+    def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
+        """Return where the augmentation reads its input for given coordinates of its output.
+
+        Args:
+            key: the same as for the image.
+            coordinates_2HW: rows and columns of the output, in pixels, float32.
+
+        Returns:
+            Rows and columns of the input, (2, H, W) float32; outside of the image for what is padded.
+        """
+        ...
+
 
 def require_float_pixels(image: jax.Array, augmentation: str) -> None:
     """Refuse pixels between which nothing can be interpolated.

@@ -5,13 +5,13 @@ all, which is what a bootstrap resample is. Running the model and intervals are 
 """
 
 import dataclasses
-import math
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.tasks.arithmetic import as_json, mean_where, require_finite
 from flaxcnn.tasks.ranking import Ranking
 from flaxcnn.tasks.task import Metric
 
@@ -109,7 +109,7 @@ class ClassificationMetrics:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name as JSON's numbers and lists, None for what is not finite."""
-        return {field.name: _as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: as_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 class CountedExamples:
@@ -181,9 +181,9 @@ class CountedExamples:
             "log_loss": log_loss,
             "brier_score": brier_score,
             "calibration_error": np.abs(weights_BxN @ self._overconfidence_NxM).sum(-1) / total_B,
-            "macro_precision": _mean_over(occurs, precision),
-            "macro_recall": _mean_over(occurs, recall),
-            "macro_f1": _mean_over(occurs, f1),
+            "macro_precision": mean_where(occurs, precision),
+            "macro_recall": mean_where(occurs, recall),
+            "macro_f1": mean_where(occurs, f1),
             "weighted_precision": (precision * shares).sum(-1),
             "weighted_recall": (recall * shares).sum(-1),
             "weighted_f1": (f1 * shares).sum(-1),
@@ -197,8 +197,8 @@ class CountedExamples:
         if names is None or not _RANKED.isdisjoint(names):
             roc_auc, average_precision = np.stack([ranking.areas(counts_BxN) for ranking in self._rankings], -1)
             measured |= {
-                "macro_roc_auc": _mean_over(ranked, roc_auc),
-                "macro_average_precision": _mean_over(ranked, average_precision),
+                "macro_roc_auc": mean_where(ranked, roc_auc),
+                "macro_average_precision": mean_where(ranked, average_precision),
                 "roc_auc": roc_auc,
                 "average_precision": average_precision,
             }
@@ -224,16 +224,7 @@ def classification_metrics(labels_N: np.ndarray, logits_NxK: np.ndarray, top_k: 
 def checked(labels_N: np.ndarray, logits_NxK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return labels as int64 and logits as float64, or raise DataError as `CountedExamples` says."""
     labels_N, logits_NxK = fitting(labels_N, logits_NxK)
-    unusable = np.argwhere(~np.isfinite(logits_NxK))
-    if unusable.size:
-        example, of_class = unusable[0]
-        raise DataError(
-            "logit not finite",
-            where=f"example {example}, class {of_class}",
-            expected="a number",
-            found=logits_NxK[example, of_class],
-            fix="look for the weights or pixels that are not finite",
-        )
+    require_finite(logits_NxK, "class")
     return labels_N, logits_NxK.astype(np.float64)
 
 
@@ -278,15 +269,3 @@ def _ranks(labels_N: np.ndarray, logits_NxK: np.ndarray) -> np.ndarray:
     own_Nx1 = np.take_along_axis(logits_NxK, labels_N[:, None], -1)
     later = np.arange(logits_NxK.shape[1]) > labels_N[:, None]
     return np.sum((logits_NxK > own_Nx1) | ((logits_NxK == own_Nx1) & later), -1)
-
-
-def _mean_over(classes_BxK: np.ndarray, values_BxK: np.ndarray) -> np.ndarray:
-    """Return the mean of the values of the classes that a boolean mask names; NaN where it names none."""
-    sums, numbers = np.where(classes_BxK, values_BxK, 0).sum(-1), classes_BxK.sum(-1)
-    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_as_json(each) for each in value.tolist()]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

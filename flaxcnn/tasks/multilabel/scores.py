@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from flaxcnn.errors import DataError
+from flaxcnn.tasks.arithmetic import mean_where, require_finite
 from flaxcnn.tasks.ranking import Ranking
 from flaxcnn.tasks.task import Metric
 
@@ -61,7 +62,7 @@ class MultilabelScores:
         with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a metric that is not defined
             measured = {
                 "micro_f1": 2 * both_BxL.sum(-1) / np.where(either_BxL.sum(-1) > 0, either_BxL.sum(-1), np.nan),
-                "macro_f1": _mean_where(either_BxL > 0, f1_BxL),
+                "macro_f1": mean_where(either_BxL > 0, f1_BxL),
                 "samples_f1": (weights_BxN @ (self._f1_N * self._counted_N)) / (weights_BxN @ self._counted_N),
                 "subset_accuracy": weights_BxN @ self._exact_N / total_B,
                 "hamming_loss": weights_BxN @ self._wrong_N / total_B,
@@ -69,7 +70,7 @@ class MultilabelScores:
             }
         if names is None or "mean_average_precision" in names or "average_precision" in names:
             precision_BxL = np.stack([ranking.areas(counts_BxN)[1] for ranking in self._rankings], -1)
-            measured["mean_average_precision"] = _mean_where(~np.isnan(precision_BxL), precision_BxL)
+            measured["mean_average_precision"] = mean_where(~np.isnan(precision_BxL), precision_BxL)
             measured["average_precision"] = precision_BxL
         return measured
 
@@ -103,16 +104,7 @@ def fitting(labels_NxL: np.ndarray, logits_NxL: np.ndarray) -> tuple[np.ndarray,
             expected="labels bool (N, L) and logits (N, L), N and L at least 1",
             found=f"{labels_NxL.dtype} {labels_NxL.shape} and {logits_NxL.shape}",
         )
-    unusable = np.argwhere(~np.isfinite(logits_NxL))
-    if unusable.size:
-        example, label = unusable[0]
-        raise DataError(
-            "logit not finite",
-            where=f"example {example}, label {label}",
-            expected="a number",
-            found=logits_NxL[example, label],
-            fix="look for the weights or pixels that are not finite",
-        )
+    require_finite(logits_NxL, "label")
     return labels_NxL, logits_NxL.astype(np.float64)
 
 
@@ -128,9 +120,3 @@ def _best_threshold(labels_N: np.ndarray, logits_N: np.ndarray) -> float:
         return float(np.nextafter(np.float32(falling_N[-1]), np.float32(-np.inf)))
     between = np.float32((falling_N[best] + falling_N[best + 1]) / 2)
     return float(between if between < falling_N[best] else np.float32(falling_N[best + 1]))
-
-
-def _mean_where(counted_BxL: np.ndarray, values_BxL: np.ndarray) -> np.ndarray:
-    """Return the mean of the values that a mask names; NaN where it names none."""
-    sums, numbers = np.where(counted_BxL, values_BxL, 0).sum(-1), counted_BxL.sum(-1)
-    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)

@@ -1,6 +1,5 @@
 """The task of finding which of several labels an image has."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import optax
 
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
-from flaxcnn.tasks.arithmetic import ratio
+from flaxcnn.tasks.arithmetic import as_json, ratio
 from flaxcnn.tasks.multilabel.pictures import draw_labels
 from flaxcnn.tasks.multilabel.scores import METRICS, MultilabelScores, best_thresholds
 from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
@@ -130,10 +129,10 @@ class Multilabel(Task):
             "labels": predicted.names,
             "support": np.asarray(predicted.targets).sum(0).tolist(),
             "thresholds": np.asarray(predicted.constants["thresholds"]).tolist(),
-            "average_precision": [_number(value) for value in values.pop("average_precision")],
+            "average_precision": as_json(values.pop("average_precision")),
             "f1": values.pop("f1"),
         }
-        return {**{name: _number(value) for name, value in values.items()}, **of_labels}
+        return {**{name: as_json(value) for name, value in values.items()}, **of_labels}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
         """Return the average precision and F1 of each label."""
@@ -141,7 +140,3 @@ class Multilabel(Task):
         support = np.asarray(predicted.targets).sum(0)
         values = found["average_precision"][0], found["f1"][0]
         yield Picture("labels.png", partial(draw_labels, predicted.names, support, *values))
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

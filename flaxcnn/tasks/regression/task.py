@@ -13,7 +13,7 @@ import optax
 
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.tasks.arithmetic import rows_where
+from flaxcnn.tasks.arithmetic import as_json, rows_where
 from flaxcnn.tasks.regression.pictures import draw_predicted, draw_residuals
 from flaxcnn.tasks.regression.scores import METRICS, RegressionScores
 from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
@@ -148,7 +148,7 @@ class Regression(Task):
         found = self.scores(predicted).measure(np.ones((1, len(predicted.targets)), np.int32))
         several = found["r2_of_each"].shape[1] > 1
         values = {name: value[0].tolist() for name, value in found.items() if value.ndim == 1 or several}
-        return {"numbers": predicted.names, **{name: _as_json(value) for name, value in values.items()}}
+        return {"numbers": predicted.names, **{name: as_json(value) for name, value in values.items()}}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
         """Return the predictions against the truth, and the residuals."""
@@ -161,9 +161,3 @@ class Regression(Task):
 def _standardised(constants: Mapping[str, jax.Array], targets: jax.Array) -> jax.Array:
     numbers = targets.reshape(targets.shape[0], -1)
     return (numbers - constants["target_mean"]) / constants["target_deviation"]
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_json(each) for each in value]
-    return value if math.isfinite(value) else None

@@ -64,7 +64,7 @@ class CheckpointStore:
         folder: where they stand; made by the first save.
         keep: how many of the last ones stay.
         keep_best: how many of those with the best `Metadata.metric` stay besides.
-        higher_is_better: which end of the metric is best: True for an accuracy, False for a loss.
+        higher_is_better: which end of the metric is best: False for a loss.
 
     Raises:
         ConfigError: `keep` is less than 1, or `keep_best` less than 0.
