@@ -9,7 +9,7 @@ import dataclasses
 import sys
 
 from flaxcnn.compilation_cache import use_compilation_cache
-from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.evaluator import Evaluator
 from flaxcnn.runs.setup import set_up
 from flaxcnn.training.loop import BlockRunner
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from flaxcnn.data import describe_absent
-from flaxcnn.runs.setup import Setup, schedule_of
+from flaxcnn.runs.recipe import schedule_of
+from flaxcnn.runs.setup import Setup
 
 
 def cautions(setup: Setup) -> list[str]:

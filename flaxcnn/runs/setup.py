@@ -15,27 +15,17 @@ from flaxcnn.data import Dataset, Split, channel_moments, split_validation
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.layers.augmentation import (
-    Augmentation,
-    Cutout,
-    Elastic,
     MixUp,
-    RandomCrop,
-    RandomFlip,
-    RandomRotation,
-    RandomScale,
-    RandomShear,
-    RandomShift,
 )
 from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
 from flaxcnn.processes import share
+from flaxcnn.runs.recipe import augmentations_of, optimizer_of
 from flaxcnn.tasks import Task, create_task, require_computable, require_used
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.batches import BatchSource, ResidentSource, StreamedSource
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import WIDE, DeviceLayout
 from flaxcnn.training.hyperparameters import Hyperparameters
-from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
-from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
 
 
 class Setup(NamedTuple):
@@ -316,72 +306,3 @@ def _device_bytes() -> int:
     """Return the memory of a device; on CPU, where the backend does not say, the machine's."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def optimizer_of(experiment: Experiment, calendar: StepCalendar) -> RuntimeOptimizer:
-    """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
-    chosen, course = experiment.optimizer, schedule_of(experiment, calendar)
-    common: Any = {"clip_norm": chosen.clip_norm, "schedule": course}
-    rate, decay = chosen.learning_rate, chosen.weight_decay
-    if chosen.name == "adamw":
-        return adamw(rate, chosen.b1, chosen.b2, chosen.eps, weight_decay=decay, **common)
-    if chosen.name == "sgd":
-        return sgd(rate, chosen.momentum, nesterov=chosen.nesterov, weight_decay=decay, **common)
-    if chosen.name == "lion":
-        return lion(rate, chosen.b1, chosen.b2, weight_decay=decay, **common)
-    return adam(rate, chosen.b1, chosen.b2, chosen.eps, **common)
-
-
-def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
-    """Return the schedule that an experiment names, in the steps of a calendar.
-
-    Raises:
-        ConfigError: in whole steps, it does not fit into the run.
-    """
-    schedule, steps = experiment.schedule, calendar.steps_per_epoch
-    total, warmup = experiment.training.epochs * steps, schedule.warmup_epochs * steps
-    decay = schedule.decay_epochs * steps
-
-    def require(holds: bool, what: str, name: str, expected: str, found: float) -> None:
-        if not holds:
-            shown = f"{found:,}" if isinstance(found, int) else f"{found:g}"
-            raise ConfigError(what, where=name, expected=expected, found=shown)
-
-    within = f"less than all of the run's {total:,} steps"
-    if schedule.name != "constant":
-        counted = f"epochs of at most {MOST_STEPS:,} steps in all, the most that are counted"
-        require(total <= MOST_STEPS, f"too many for the schedule {schedule.name}", "training.epochs", counted, total)
-    if schedule.name == "one_cycle":
-        expected = f"epochs of at least {SHORTEST_CYCLE} steps in all, to rise and to fall"
-        require(total >= SHORTEST_CYCLE, "too few for one_cycle", "training.epochs", expected, total)
-    if schedule.name in ("cosine", "linear"):
-        require(round(warmup) < total, "all of it warm-up", "schedule.warmup_epochs", within, warmup)
-    if schedule.name == "step":
-        expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
-        found = schedule.warmup_epochs
-        require(found <= schedule.decay_epochs, "drops before it is warm", "schedule.warmup_epochs", expected, found)
-        expected = f"a step or more, and {within}"
-        require(0.5 < decay < total - 0.5, "no such drops", "schedule.decay_epochs", expected, decay)
-    return Schedule(
-        schedule.name,
-        total_steps=total,
-        warmup_steps=round(warmup),
-        decay_steps=max(1, round(decay)),
-        decay_rate=schedule.decay_rate,
-        final=schedule.final,
-    )
-
-
-def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
-    """Return the augmentations of single images that a config asks for, in the order of its fields."""
-    every: dict[str, Augmentation] = {
-        "crop_padding": RandomCrop(chosen.crop_padding),
-        "flip": RandomFlip(chosen.flip),
-        "shift": RandomShift(chosen.shift),
-        "rotate": RandomRotation(chosen.rotate),
-        "scale": RandomScale(chosen.scale),
-        "shear": RandomShear(chosen.shear),
-        "elastic": Elastic(chosen.elastic, chosen.elastic_smoothness),
-        "cutout": Cutout(chosen.cutout),
-    }
-    return tuple(augmentation for name, augmentation in every.items() if getattr(chosen, name))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flaxcnn.errors import TrainingError
 from flaxcnn.evaluation.table import LoggedRow
-from flaxcnn.runs.evaluate import Evaluator, StartedRow
+from flaxcnn.runs.evaluator import Evaluator, StartedRow
 from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.output.profile import Profiler
 from flaxcnn.runs.running import Hook, Moment, Training

@@ -22,7 +22,7 @@ from flaxcnn.evaluation.table import Columns, LoggedRow
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
 from flaxcnn.runs.cautions import cautions
-from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.evaluator import Evaluator
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.lock import locked
 from flaxcnn.runs.folder.named import NOTHING, Named, options_again

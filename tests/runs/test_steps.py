@@ -7,7 +7,7 @@ import pytest
 
 from flaxcnn.config import Checkpoint, Data, Experiment, Logging, Training
 from flaxcnn.evaluation.table import Columns
-from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.evaluator import Evaluator
 from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.running import Training as Running
 from flaxcnn.runs.setup import set_up

@@ -9,7 +9,7 @@ import numpy as np
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import RunFolderError
-from flaxcnn.runs.evaluate import Evaluator
+from flaxcnn.runs.evaluator import Evaluator
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.setup import Setup
