@@ -168,7 +168,7 @@ STEPS = ("--training.epochs", 50, "--training.steps", 400, "--checkpoint.every",
 
 
 CUT = (
-    *("--training.epochs", 50, "--training.steps", 500, "--training.batch_size", 20, "--checkpoint.every", 500),
+    *("--training.epochs", 200, "--training.steps", 1200, "--training.batch_size", 20, "--checkpoint.every", 1200),
     *("--logging.every", 20, "--logging.test_examples", 50),  # a block ends at each row
 )
 
