@@ -169,7 +169,7 @@ SAVE_ON = ("for step in itertools.count(3):", "    store.save(state_of(step), me
 @pytest.mark.parametrize(("lost", "seed"), [(0, 0), (1, 1), (0, 2), (1, 3)])
 def test_a_process_killed_at_any_instant_of_a_save_leaves_the_earlier_checkpoints(fork, copied, tmp_path, lost, seed):
     folder = str(copied)
-    started = fork.start("channel.GRACE_SECONDS = 1.0\n" + program(*SAVE_ON), 2, tmp_path / "out", folder=folder)
+    started = fork.start("connections.GRACE_SECONDS = 1.0\n" + program(*SAVE_ON), 2, tmp_path / "out", folder=folder)
     fork.wait_until_at("3", started)
     delay = random.Random(seed).uniform(0, 0.4)
     print(f"seed {seed}: killed after {delay:.3f} s")
