@@ -53,6 +53,7 @@ test-lowest: ## run the tests on Python 3.11 with the lowest versions that pypro
 test-faults: ## kill and damage runs, 30 random kills of each model, in every odd environment (some 10 minutes)
 	$(setup) test $(EXTRAS)
 	FLAXCNN_KILLS=30 '$(VENV)/bin/python' -m pytest -n 2 --dist worksteal tests/runs/test_faults.py tests/test_environment.py $(ARGS)
+	'$(VENV)/bin/python' -m pytest -n 2 --dist worksteal -m faults --ignore tests/runs/test_faults.py --ignore tests/test_environment.py $(ARGS)
 
 test-fuzz: ## read 50,000 mutated files and messages of every kind that may come from elsewhere (some 5 minutes)
 	$(setup) test $(EXTRAS)
