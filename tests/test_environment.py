@@ -133,7 +133,7 @@ def test_with_ascii_and_without_docstrings_and_assertions_nothing_is_missing(tra
 def test_settings_of_jax_change_no_bit_of_a_run_and_that_is_said(train, reference, variables):
     folder, done = train(**variables, JAX_CHECK_TRACER_LEAKS="1", JAX_LOG_COMPILES="0")
     same_run(folder, reference, done)
-    said = [line for line in done.stderr.splitlines() if line.startswith("flaxcnn: warning: no effect here: ")]
+    said = [line for line in done.stderr.splitlines() if line.startswith("flaxcnn: warning: ignored: ")]
     assert len(said) == 1
     assert all(name in said[0] for name in variables)
 

@@ -355,7 +355,7 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
         expected = f"epochs of at least {SHORTEST_CYCLE} steps in all, to rise and to fall"
         require(total >= SHORTEST_CYCLE, "too few for one_cycle", "training.epochs", expected, total)
     if schedule.name in ("cosine", "linear"):
-        require(round(warmup) < total, "all of it warm-up", "schedule.warmup_epochs", within, warmup)
+        require(round(warmup) < total, "the warm-up takes the whole run", "schedule.warmup_epochs", within, warmup)
     if schedule.name == "step":
         expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
         found = schedule.warmup_epochs

@@ -269,7 +269,7 @@ def test_workers_that_were_ended_from_outside_are_no_finished_sweep(command_envi
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--workers", 2), "--workers: one process trains"),
+        (("--workers", 2), "--workers: no effect with one process"),
         (("--data.validation", 0), "data.validation: no images to rank trials by"),
         (("--trials", 0), "sweep.trials: out of range"),
         (("--training.patience", 3), "training.patience: the scheduler says when a trial ends"),

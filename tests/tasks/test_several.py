@@ -87,7 +87,7 @@ def test_heads_say_what_is_learned_and_how_much_it_weighs():
     assert task.compared == ("amount_rmse", "kind_accuracy", "marks_mean_average_precision")
 
 
-FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, as species=classification area=regression:0.5"
+FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, such as species=classification area=regression:0.5"
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def require_listener(address: str | None) -> None:
         return
     where, fix = f"--ray.address {address}", "start one with: ray start --head"
     if len(port) > 5 or int(port) > 65535:
-        raise ConfigError("no address of a port", where=where, expected="HOST:PORT with a port of at most 65535")
+        raise ConfigError("not an address with a port", where=where, expected="HOST:PORT with a port of at most 65535")
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
