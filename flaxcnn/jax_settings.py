@@ -1,7 +1,7 @@
-"""JAX's settings: those that the commands compute under whatever the user's environment says, and those to record.
+"""JAX settings: those that the commands fix regardless of the user's environment, and those that a run records.
 
-A run's numbers follow from its config, the versions and the hardware, not from what a shell exports. The commands set
-these once, before anything is compiled; importing the library changes nothing.
+A run's results depend on its config, the versions and the hardware, not on the shell's environment. The commands apply
+these settings once, before they compile anything; importing the library changes nothing.
 """
 
 import os

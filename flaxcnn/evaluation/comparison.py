@@ -1,6 +1,6 @@
-"""Whether one model is better than another on the same test examples, or only luckier.
+"""Compare two models on the same test examples: is one better, or only luckier?
 
-Differences are paired: each example is drawn for both models at once, or each group of examples where there are groups.
+Differences are paired: each example, or each group if there are groups, is drawn for both models at once.
 """
 
 from collections.abc import Mapping

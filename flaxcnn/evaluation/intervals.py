@@ -1,7 +1,7 @@
-"""How far a figure can be trusted: over the test examples (bootstrap) and over the seeds of training (Student's t).
+"""Confidence intervals of results: over test examples (bootstrap) and over training seeds (Student's t).
 
-The bootstrap's intervals say what other test examples from the same source would have given this one model; the
-t-intervals say what training again would give. Neither contains the other.
+A bootstrap interval describes this model on other test examples from the same source. A t interval describes a new
+training. Neither includes the other.
 """
 
 from collections.abc import Collection, Iterator, Sequence

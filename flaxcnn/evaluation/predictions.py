@@ -1,7 +1,7 @@
-"""What a model said of each example of a test set, as one `.npz` file that NumPy alone can read.
+"""A model's predictions for each example of a test set, as an `.npz` file that NumPy alone can read.
 
-From it every metric can be computed again, and two models compared on the same examples. The same predictions give the
-same bytes, so that a digest of the file is one of the predictions.
+Every metric can be recomputed from it, and two models can be compared on the same examples. Equal predictions give
+equal bytes, so the file's digest identifies them.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""Archives of NumPy arrays (`.npz`), of which no array is read before its name, type and shape were looked at.
+"""A reader of NumPy archives (`.npz`) that checks names, types and shapes before it reads an array.
 
-A member's header says how large its array is, and a megabyte that is compressed may hold a gigabyte; so the headers are
-read first, and the caller says whether those are the arrays that it wants.
+A compressed megabyte can hold a gigabyte. A member's header gives the size of its array, so the headers are read first,
+and the caller decides whether to read the arrays.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Files that are on the disk once a call returns, and the error for those that the system would not write."""
+"""Durable writes: files are on disk when a call returns. Failed writes become one error."""
 
 import errno
 import os

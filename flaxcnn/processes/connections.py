@@ -1,9 +1,9 @@
-"""The connections between the processes of a run: a star with process 0 in its middle, beside JAX's own connections.
+"""The connections between a run's processes: a star around process 0, separate from JAX's own connections.
 
-JAX notices a lost process by its missing heartbeats, and then ends the others with a stack dump of C++. The system
-closes the connections of a process that dies in the same instant, however it dies, so that here the others know at once
-which one it was. Who learns of an end has `GRACE_SECONDS` to say so and leave; then it is said for him, and the process
-ends, since a wait in C++ for a lost process may never return.
+JAX detects a lost process by missing heartbeats and then ends the others with a C++ stack dump. The operating system
+closes the connections of a dying process at once, so here the others know immediately which one died. A process that
+learns of an end has `GRACE_SECONDS` to report it and leave. After that, this module reports it and ends the process,
+because a wait in C++ for a lost process may never return.
 """
 
 import contextlib

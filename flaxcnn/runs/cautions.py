@@ -1,4 +1,4 @@
-"""What a training can do but its owner may not mean: said in a line each, before it starts."""
+"""Warnings before a training starts, about settings that are allowed but probably unintended."""
 
 import numpy as np
 

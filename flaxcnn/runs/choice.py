@@ -1,7 +1,7 @@
-"""Choices that a run makes by its logged rows: which step is best, and whether to stop early.
+"""Choices that depend on a run's logged rows: the best step, and early stopping.
 
-They are functions of the rows alone, so a resumed run chooses as an uninterrupted one; and no field of a row that they
-may look at was measured on the test set.
+They are functions of the rows alone, so a resumed run makes the same choices as an uninterrupted one. They never use
+numbers measured on the test set.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The numbers of a trained model: while it trains, at the end, and again from a run's folder."""
+"""Evaluation of a model during training, at the end, and again from a run's folder."""
 
 import math
 import operator

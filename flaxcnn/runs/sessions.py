@@ -1,6 +1,6 @@
-"""A run over its sessions: begun, or gone on with from the newest intact checkpoint, in the same folder.
+"""The sessions of a run: start it, or resume it from the newest intact checkpoint in the same folder.
 
-What was logged after that checkpoint is taken back, so that the rows are those of a run that was never interrupted.
+Resuming removes the rows logged after that checkpoint, so the rows equal those of an uninterrupted run.
 """
 
 from collections.abc import Callable

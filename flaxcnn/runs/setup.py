@@ -1,4 +1,4 @@
-"""From an experiment to what trains it: the data, the calendar of steps, the model and its first state."""
+"""Create everything that an experiment needs to train: data, step calendar, model and initial state."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""The driver of a run: block after block, rows and checkpoints where they fall, until the end or a signal."""
+"""The driver of a run: runs blocks of steps, logs rows and saves checkpoints, until the end or a signal."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Stopping on request: the first signal is answered between blocks of steps, the second ends the process at once."""
+"""Stopping on request: the first signal stops the run between blocks of steps, a second ends the process at once."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
-"""The main job: from an experiment to a run's folder, in one session or in many.
+"""Train an experiment in a run's folder, in one or several sessions.
 
-What computes, writes and prints stands elsewhere; here is the order of things.
+This module defines the order of events. Other modules compute, write and print.
 """
 
 import dataclasses

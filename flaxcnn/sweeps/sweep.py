@@ -1,6 +1,6 @@
-"""The main job of a sweep: from a space to the best settings, in one session or in many, by one process or several.
+"""Run a sweep from a space to the best settings, in one or several sessions and processes.
 
-What decides, trains, keeps and draws stands elsewhere; here is the order of things.
+This module defines the order of events. Other modules decide, train, store and draw.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Arithmetic that numbers and arrays of NumPy's and JAX's share."""
+"""Arithmetic that works for numbers, NumPy arrays and JAX arrays."""
 
 import operator
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""What a block of steps takes its batches from: all training images on the device, or a few batches brought to it.
+"""Sources of a block's batches: all training images on the device, or a few streamed batches.
 
-`Batches` are a pytree that a program indexes by the number of a step; a `BatchSource` makes them. Which examples are in
-the batch of a step follows from seed and step alone, so both give the same batches.
+`Batches` are a pytree that a program indexes by step number; a `BatchSource` creates them. The examples in a step's
+batch follow from seed and step alone, so both sources give the same batches.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Where a run's steps, epochs, logged rows and checkpoints fall."""
+"""The step calendar of a run: its steps, epochs, logged rows and checkpoints."""
 
 from dataclasses import dataclass
 

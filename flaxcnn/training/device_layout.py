@@ -1,9 +1,9 @@
-"""Where a training's arrays lie: on one device or on many, in one process or in several.
+"""The layout of a training's arrays on one or several devices, in one or several processes.
 
-The devices form a mesh of two axes. Along `data` each has its share of a batch; along `model` the output features of
-wide layers are divided. Programs are written for whole arrays and compiled by plain `jit`; XLA sees the shardings and
-adds what the devices have to tell each other. So the mean of a batch, its statistics and its gradient are those of the
-global batch, on any mesh.
+The devices form a mesh with two axes. Along `data`, the devices share each batch. Along `model`, they share the output
+features of wide layers. Programs are written for whole arrays and compiled by plain `jit`; XLA sees the shardings and
+adds the communication. The mean of a batch, its statistics and its gradient are therefore those of the global batch on
+any mesh.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What the devices do, one thing after the other."""
+"""The order and the timing of programs on the devices."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a step is told beside the optimizer: values at run time, so that changing one compiles nothing new."""
+"""Hyperparameters of a step besides the optimizer's: runtime values, so changing one does not recompile."""
 
 import flax.struct
 import jax

@@ -1,7 +1,7 @@
-"""The driver: blocks of steps, cut where something is logged and short enough that a signal is answered soon.
+"""The driver: runs blocks of steps that end where something is logged and are short enough to answer signals soon.
 
-A block is started while the one before it is computed, so that the devices never wait for the host. It knows nothing of
-files or terminals. Where the cuts fall changes no bit of the result, so they may follow the clock.
+The next block starts while the previous one computes, so the devices never wait for the host. The driver knows nothing
+of files or terminals. Block boundaries do not change the results, so they may depend on the clock.
 """
 
 import time

@@ -1,8 +1,8 @@
-"""Several trials side by side, each in a slot of one program: one after the other or all at once.
+"""Parallel trials: several trials in the slots of one program, one after the other or all at once.
 
-Trainings share a program where their states have one structure and their batches one size: they differ in values alone,
-the learning rate, the seed, the strength of an augmentation. Each trial makes its own number of steps, so trials may
-stand at different steps, and one that has nothing to do makes none.
+Trials share a program if their states have the same structure and their batches the same size. They then differ only in
+values such as the learning rate, the seed or the strength of an augmentation. Each trial counts its own steps, so
+trials may be at different steps, and a trial with nothing to do runs none.
 """
 
 import time

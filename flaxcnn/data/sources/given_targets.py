@@ -1,4 +1,4 @@
-"""From targets and groups as a user gives them to the few types that a data set holds."""
+"""Convert targets and groups from a user to the few types that a data set holds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

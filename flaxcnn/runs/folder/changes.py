@@ -1,4 +1,4 @@
-"""What may change between the sessions of a run, and what may not: the same bits are promised for the same run."""
+"""Changes that are allowed between the sessions of a run, and those that are not because they change its results."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a folder that the library made holds, and which command it is for."""
+"""The kinds of folders that the library writes, and the command for each."""
 
 import os
 from enum import StrEnum

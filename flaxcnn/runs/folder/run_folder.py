@@ -1,4 +1,4 @@
-"""A run's folder: made, written whole, read back. What stands in which file is in docs/runs.md."""
+"""A run's folder: create it, write files atomically, read them back. docs/runs.md describes the files."""
 
 import glob
 import json

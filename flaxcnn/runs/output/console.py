@@ -1,4 +1,4 @@
-"""What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
+"""Console output of a training: a progress bar and a table on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence

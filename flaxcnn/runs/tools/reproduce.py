@@ -1,6 +1,6 @@
-"""One experiment with several seeds, and what they say together: `flaxcnn reproduce`.
+"""Train one experiment with several seeds and summarise the results: `flaxcnn reproduce`.
 
-Each seed is a run in a folder of its own, so that what was interrupted goes on, and what is done is left as it is.
+Each seed is a run in its own folder, so interrupted runs continue and finished runs stay unchanged.
 """
 
 import dataclasses

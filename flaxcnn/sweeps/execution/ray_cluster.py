@@ -1,4 +1,4 @@
-"""A Ray cluster: how it is reached, what room it has, and what a task finds in its environment."""
+"""The Ray cluster: its address, its free resources and the environment of its tasks."""
 
 import os
 import re

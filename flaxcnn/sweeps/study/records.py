@@ -1,4 +1,4 @@
-"""How a sweep and its trials stand in an Optuna study: what Optuna has no field for, as attributes of JSON."""
+"""The records of a sweep in an Optuna study: data without an Optuna field, stored as JSON attributes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The database of a sweep: reached by an Optuna URL, locked over all machines, and its faults said in one line."""
+"""The database of a sweep: opened by an Optuna URL, locked across machines, with one-line errors."""
 
 import fcntl
 import hashlib
