@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flaxcnn import terminal
 
-_INTERRUPTED = "flaxcnn: interrupted; what was saved stays"
+_INTERRUPTED = "flaxcnn: interrupted; saved files are kept"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -115,7 +115,7 @@ def require_xla_flags() -> None:
     if read.returncode and "Traceback" not in read.stderr:  # not an error of Python's, such as a missing package
         said = next((line.rpartition("] ")[2] for line in read.stderr.splitlines() if "] " in line), "").rstrip(".")
         found = said or os.environ["XLA_FLAGS"]
-        fix = "leave out the flag that this version of XLA does not know, or correct its value"
+        fix = "remove the flag that this version of XLA does not know, or correct its value"
         raise ConfigError("XLA cannot read its flags", where="XLA_FLAGS", found=found, fix=fix)
 
 

@@ -169,7 +169,7 @@ def test_a_setting_that_may_round_otherwise_is_recorded_and_compared(reference, 
     done = flaxcnn("train", *longer, env={"JAX_DEFAULT_MATMUL_PRECISION": "highest"})
     assert done.returncode == 0, done.stderr
     assert (
-        "trained with jax_default_matmul_precision None, and goes on with highest: the bits may differ" in done.stderr
+        "trained with jax_default_matmul_precision None, and continues with highest: results may differ" in done.stderr
     )
 
 

@@ -284,7 +284,7 @@ def test_a_killed_process_ends_the_others_within_a_minute_with_one_line_that_nam
     for each in others:
         assert line_of(each) == (
             f"flaxcnn: process {lost} of {count} was lost: it was killed, or its machine or the network failed. "
-            "The run stays as of its last checkpoint: go on with it by the same command, also with fewer processes"
+            "The run's last checkpoint is kept: resume with the same command, also with fewer processes"
         )
 
 

@@ -104,7 +104,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in members:
-            raise zipfile.BadZipFile(f"a member that is no array, or stands there twice: {member.filename[:80]!r}")
+            raise zipfile.BadZipFile(f"a member that is not an array, or a duplicate: {member.filename[:80]!r}")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # LZMA says itself what it takes
             raise zipfile.BadZipFile(f"a member that is compressed as NumPy never does: {member.filename[:80]!r}")
         members[name] = member

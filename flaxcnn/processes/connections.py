@@ -46,7 +46,7 @@ class Ending:
 
     def error(self, count: int) -> ProcessError:
         """Return the error that each of the other processes ends with."""
-        fix = "the run stays as of its last checkpoint: go on with it by the same command, also with fewer processes"
+        fix = "the run's last checkpoint is kept: resume with the same command, also with fewer processes"
         who = f"process {self.process} of {count}"
         if self.line is None:
             error = ProcessError(f"{who} was lost: it was killed, or its machine or the network failed", fix=fix)

@@ -155,7 +155,7 @@ class Session:
             return steps
         if done == 0:
             raise RunFolderError(
-                "this run ended, and there is no checkpoint to go on from",
+                "this run ended, and there is no checkpoint to resume from",
                 where=self.folder.path / "checkpoints",
                 fix="train again, in another folder",
             )
@@ -197,7 +197,7 @@ class Session:
                 where=self.setup.checked.contract_place,
                 expected=f"SHA-256 {metadata.contract_digest}",
                 found=self._contract,
-                fix="go on with the version of the library that the run was trained with",
+                fix="use the version of the library that trained the run",
             )
         try:
             extra: _Extra = conform(metadata.extra, _Extra, "extra")
@@ -214,9 +214,9 @@ class Session:
         for name in now:
             if before.get(name, now[name]) != now[name]:
                 self._warn(
-                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and goes on with "
+                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and continues with "
                     f"{now[name] or 'unset'}: "
-                    "the bits may differ from those of an uninterrupted run"
+                    "results may differ in the last bits from an uninterrupted run"
                 )
         clocks = training.clocks
         clocks.train, clocks.evaluation = metadata.train_seconds, metadata.eval_seconds

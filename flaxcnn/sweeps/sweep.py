@@ -104,7 +104,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
                 console.lines(["", *confirmation.introduction])
                 compiled += _search(confirmation.search, confirmation.search.open(), execution, console, stop)
     if stop.signal is not None:
-        console.lines([f"stopped; go on with the same command; the trials' states are in {folder.path}"])
+        console.lines([f"stopped; continue with the same command; the trials' states are in {folder.path}"])
         return stop.exit_code
     if execution.confirm:
         result = confirmation.results()

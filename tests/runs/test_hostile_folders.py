@@ -269,7 +269,7 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(copy, tmp_path, r
     mine.write_text("years of work\n")
     (copy / ".lock").unlink()
     (copy / ".lock").symlink_to(mine)
-    assert ".lock: cannot write: a link stands there" in refused("resume", copy)
+    assert ".lock: cannot write: a symbolic link" in refused("resume", copy)
     assert mine.read_text() == "years of work\n"
 
 

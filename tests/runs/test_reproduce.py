@@ -64,7 +64,7 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     alone = flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout
     (one,) = [line for line in alone.splitlines() if "test_accuracy |" in line]
     assert "– to –" in one
-    assert "One seed says nothing of the spread, so there are no intervals" in alone
+    assert "One seed gives no intervals" in alone
 
 
 def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):

@@ -200,6 +200,6 @@ def _possible(size: int) -> int:
             where="loader",
             expected=f"at most {most:,} bytes",
             found=f"{size:,}",
-            fix="take shorter chunks, or fewer ahead",
+            fix="use shorter chunks, or prefetch fewer",
         )
     return size

@@ -62,7 +62,7 @@ def allowed_changes(before: Experiment, now: Experiment, where: object) -> list[
             where=where,
             expected=", ".join(f"{each.field} {each.before!r}" for each in refused),
             found=", ".join(f"{each.now!r}" for each in refused),
-            fix="take these values back",
+            fix="restore these values",
             elsewhere="another folder",
         )
     return found

@@ -251,7 +251,7 @@ def _require_writable(picture: Path) -> None:
         raise cannot_write(picture.parent, error) from error
     for path in (picture, picture.with_suffix(".csv")):
         if path.is_dir():
-            raise ConfigError("a folder stands there", where=path, expected="a file", fix="name another --out")
+            raise ConfigError("a folder, not a file", where=path, expected="a file", fix="name another --out")
 
 
 def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path) -> bool:

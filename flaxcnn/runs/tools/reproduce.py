@@ -120,7 +120,7 @@ def _report(
     if table:
         lines += ["", table]
     if seeds == 1:
-        lines += ["", "One seed says nothing of the spread, so there are no intervals: train more with --seeds."]
+        lines += ["", "One seed gives no intervals; train more with --seeds."]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries
     ]

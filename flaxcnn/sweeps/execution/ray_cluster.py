@@ -153,7 +153,7 @@ def require_listener(address: str | None) -> None:
         raise ConfigError("no Ray cluster answers", where=where, found=found, fix=fix) from error
     if answer[3:] != _HTTP2_SETTINGS:
         fix = "name the port of the head node's GCS, which is 6379 where ray start got no --port"
-        raise ConfigError("a server answers that is no Ray cluster", where=where, found=answer, fix=fix)
+        raise ConfigError("the server that answers is not a Ray cluster", where=where, found=answer, fix=fix)
 
 
 def environment(cpus: float) -> dict[str, str]:

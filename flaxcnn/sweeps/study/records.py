@@ -199,5 +199,5 @@ def require_same_sweep(
             where=where,
             expected=json.dumps(there),
             found=json.dumps(here),
-            fix="go on with the sweep that it was made for, or name another --out or --storage",
+            fix="continue the sweep that created it, or name another --out or --storage",
         )
