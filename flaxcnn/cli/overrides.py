@@ -10,8 +10,8 @@ class DataOverride:
     """The data's new location, if the data moved. The digests must match."""
 
     source: str | None = None
-    """As --data.source of train; None for the recorded source. Your own data, FILE.py:NAME, must be named again. Short
-    form: --data."""
+    """As --data.source of train; None for the recorded source. Your own data, FILE.py:NAME, must be named again.
+    --data is the short form."""
     dir: str | None = None
     """As --data.dir of train; None for the recorded folder."""
 
@@ -31,8 +31,8 @@ class ModelOverride:
     """Your own model, which must be named again: no command imports code because a run's folder says so."""
 
     name: str | None = None
-    """FILE.py:NAME, as --model.name of train; the file's digest must match. None for a model of the library. Short
-    form: --model."""
+    """FILE.py:NAME, as --model.name of train; the file's digest must match. None for a model of the library.
+    --model is the short form."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class TaskOverride:
     """Your own task, which must be named again: no command imports code because a run's folder says so."""
 
     name: str | None = None
-    """FILE.py:NAME, as --task.name of train; the file's digest must match. None for a task of the library. Short form:
-    --task."""
+    """FILE.py:NAME, as --task.name of train; the file's digest must match. None for a task of the library.
+    --task is the short form."""
     heads: tuple[str, ...] = ()
     """NAME=FILE.py:NAME, as --task.heads of train, for each head with a task of your own."""
 

@@ -24,7 +24,7 @@ class Data:
 
     source: str = "mnist"
     """`mnist` (bundled), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
-    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. Short form: --data."""
+    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. --data is the short form."""
     dir: str | None = None
     """Folder of prepared TensorFlow data sets; None for TFDS's default."""
     validation: float = 0.0
@@ -57,8 +57,8 @@ class Task:
     """What the model learns to predict from an image."""
 
     name: str = "classification"
-    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task. Short
-    form: --task."""
+    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task.
+    --task is the short form."""
     loss: Literal["squared", "absolute", "huber"] = "squared"
     """regression: the loss, computed on standardised targets."""
     huber_delta: float = 1.0
@@ -78,7 +78,7 @@ class Model:
     """The model to train. The task and the data determine its number of outputs."""
 
     name: str = "paper_cnn"
-    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX. Short form: --model."""
+    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX. --model is the short form."""
     dropout: float | None = None
     """Dropout rate; None for the model's default. Changing a rate, also to or from 0, does not recompile."""
     dtype: Literal["float32", "bfloat16"] = "float32"
