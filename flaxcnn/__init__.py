@@ -1,6 +1,6 @@
 """Train, check and reproduce image-recognition CNNs with pure functions in JAX and Flax.
 
-The names below are the library; they are imported when first used, so that `import flaxcnn` costs nothing.
+The names below are the public API. They are imported on first use, so `import flaxcnn` is cheap.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The command's door: `flaxcnn`, `python -m flaxcnn` and `python train.py` enter here."""
+"""The entry point of `flaxcnn`, `python -m flaxcnn` and `python train.py`."""
 
 import os
 import sys
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from flaxcnn import terminal
 
-_INTERRUPTED = "flaxcnn: interrupted; what was saved stays"
+_INTERRUPTED = "flaxcnn: interrupted; saved files are kept"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; Ctrl-C is answered in one line already while it is imported."""
+    """Run a command. Ctrl-C prints one line, also during imports."""
     terminal.go_on_without()
     sys.unraisablehook = _end_where_interrupt_is_ignored
     try:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_where_interrupt_is_ignored(ignored: "sys.UnraisableHookArgs") -> None:
-    """End the process where Python goes on after Ctrl-C, as when it falls into JAX's hook of the garbage collector."""
+    """End the process where Python would ignore Ctrl-C, such as in JAX's garbage-collector hook."""
     if isinstance(ignored.exc_value, KeyboardInterrupt):
         terminal.write_now(_INTERRUPTED)
         os._exit(130)

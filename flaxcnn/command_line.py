@@ -1,4 +1,4 @@
-"""A command line into a typed dataclass: tyro parses it and prints the help, and what is wrong becomes one line."""
+"""Parse a command line into a typed dataclass with tyro, which also prints the help. Mistakes are one-line errors."""
 
 import contextlib
 import dataclasses
@@ -13,20 +13,20 @@ from flaxcnn.errors import ConfigError, nearest
 
 T = TypeVar("T")
 SHORT = {"task": "task.name", "model": "model.name", "data": "data.source"}
-"""Options that have a short form, by it."""
+"""Short forms of options, each with the full name."""
 
 
 def parse(options: type[T], arguments: Sequence[str], *, program: str, default: T | None = None) -> T:
-    """Return the options that the arguments say; print the help and exit where they ask for it.
+    """Parse the arguments into a dataclass. With -h or --help, print the help and exit.
 
     Args:
-        options: a dataclass; its nested dataclasses become `--section.field`, its positional fields plain words.
-        arguments: without the program's name.
+        options: a dataclass. Nested dataclasses become `--section.field` options, positional fields become plain words.
+        arguments: the arguments, without the program's name.
         program: the command, for the help.
-        default: what is not said keeps its value.
+        default: the values of options that the arguments omit.
 
     Raises:
-        ConfigError: an unknown option, a missing or surplus word, or a value of the wrong type.
+        ConfigError: an unknown option, a missing or extra argument, or a value of the wrong type.
     """
     import tyro
 
@@ -45,25 +45,26 @@ def parse(options: type[T], arguments: Sequence[str], *, program: str, default: 
     if parsed is None:
         _explain(options, arguments, flags, default, program)
     if surplus:
-        raise ConfigError("a word too many", where=surplus[0], fix=f"see {program} --help")
+        raise ConfigError("unexpected argument", where=surplus[0], fix=f"see {program} --help")
     return parsed
 
 
 def unknown_option(word: str, program: str, known: Sequence[str]) -> ConfigError:
-    """Return the error of an option that a command does not have: the one that is meant, or where its options are said.
+    """Return the error for an unknown option; its fix suggests the nearest option, or the help.
 
-    tyro's own options for completion, which each of its programs has, know one command at a time.
+    For tyro's own completion options (`--tyro-…`), which know only one command at a time, it suggests
+    `flaxcnn completion`.
     """
     if word.replace("_", "-").startswith("--tyro-"):
-        return ConfigError("unknown option", where=word, fix="completions are printed by: flaxcnn completion bash")
+        return ConfigError("unknown option", where=word, fix="to print completions: flaxcnn completion bash")
     hint = nearest(word.replace("-", "_").replace("__", "--", 1), known) if known else ""
     return ConfigError("unknown option", where=word, fix=hint or f"see {program} --help")
 
 
 def unchecked(options: type) -> Any:
-    """Return a dataclass with the same options that takes any values: nested ones check nothing when they are made.
+    """Return a dataclass with the same options that accepts any values: its nested dataclasses check nothing.
 
-    What is wrong together may be right beside the values of a config that is still to be read.
+    Values that fail the checks against the defaults may pass with the values of a config that is not read yet.
     """
     hints = typing.get_type_hints(options, include_extras=True)
     fields: list[Any] = []
@@ -81,7 +82,7 @@ def unchecked(options: type) -> Any:
 
 
 def flags_of(options: type) -> dict[str, Any]:
-    """Return the names of a dataclass's options, without their dashes, and the types of their values."""
+    """Return a dataclass's options: names without dashes, with the types of their values."""
     hints, flags = typing.get_type_hints(options, include_extras=True), {}
     for each in dataclasses.fields(options):
         kind = hints[each.name]
@@ -101,12 +102,12 @@ def flags_of(options: type) -> dict[str, Any]:
 
 
 def short_flags(flags: Mapping[str, Any]) -> dict[str, str]:
-    """Return the short forms that options have, and what each stands for; an option of the same name comes first."""
+    """Return the available short forms with their full names; an option with the same name wins over a short form."""
     return {short: name for short, name in SHORT.items() if name in flags and short not in flags}
 
 
 def _spelt_out(word: str, flags: Mapping[str, Any]) -> str:
-    """Return a word with the option's own name in the place of its short form."""
+    """Replace an option's short form in an argument by its full name."""
     name = short_flags(flags).get(_flag(word) or "")
     return word if name is None else f"--{name}{''.join(word.partition('=')[1:])}"
 
@@ -118,7 +119,7 @@ def _is_positional(kind: Any) -> bool:
 
 
 def _flag(word: str) -> str | None:
-    """Return an option's name as its field's is spelt, or None where the word is not an option."""
+    """Return an option's name, spelled like its field; None if the word is not an option."""
     return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") and len(word) > 2 else None
 
 
@@ -142,7 +143,7 @@ def _quietly(options: type[T], arguments: Sequence[str], default: T | None) -> t
 def _explain(
     options: type[T], arguments: Sequence[str], flags: dict[str, Any], default: T | None, program: str
 ) -> NoReturn:
-    """Raise the error of the word that is missing or, where none is, of the first option that fails on its own."""
+    """Raise the error for the missing argument or, if none is missing, for the first option that fails alone."""
     hints = typing.get_type_hints(options, include_extras=True)
     positional = [name.upper() for name, kind in hints.items() if _is_positional(kind)]
     for count in range(1, len(positional) + 1):

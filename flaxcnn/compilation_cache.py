@@ -1,7 +1,7 @@
-"""Compiled programs kept from one process to the next, in the user's cache folder, by JAX's persistent cache.
+"""A persistent cache of compiled programs in the user's cache folder, by JAX's own cache.
 
-The commands switch it on before anything is compiled; importing the library changes nothing. A program that was kept
-gives the same bits as one that is compiled. What the cache cannot do, it does without a word: the program is compiled.
+The commands enable it before they compile anything; importing the library changes nothing. A cached program reproduces
+a fresh compilation's results bit for bit. If the cache fails, the program is compiled without a message.
 """
 
 import hashlib

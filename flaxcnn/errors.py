@@ -1,7 +1,7 @@
-"""The errors that a user can cause: each one line that says what, where, expected, found and what to do.
+"""Errors that a user can cause. Each is one line: where, what is wrong, what was expected and found, how to fix it.
 
-The command line prints the line and exits with code 2; anything that is not a `FlaxcnnError` is a bug and shows its
-traceback. Nothing here knows of files, arrays or terminals.
+The command line prints the line and exits with the error's exit code. Any other exception is a bug and shows its
+traceback.
 """
 
 import difflib
@@ -11,15 +11,16 @@ _MOST_SHOWN = 2000  # characters of a value in an error: a damaged file may hold
 
 
 class FlaxcnnError(Exception):
-    """A mistake of the user's or a fault of their machine, said in one line.
+    """A user's mistake or a fault of their machine, described in one line.
 
     Args:
         what: the problem in a few words, without a full stop ("labels out of range").
         where: the file, field or layer at fault.
-        expected: what would have been right.
-        found: what was there.
-        fix: what to do about it, a sentence without its full stop.
-        elsewhere: which other folder would help, "a folder on another disk"; how to get there depends on the command.
+        expected: what was expected.
+        found: what was found.
+        fix: what to do, a sentence without its full stop.
+        elsewhere: which other folder would help, such as "a folder on another disk"; each command has its own advice on
+            how to use one.
     """
 
     exit_code = 2
@@ -39,10 +40,10 @@ class FlaxcnnError(Exception):
         super().__init__(self.line())
 
     def line(self, go: str = "use {}") -> str:
-        """Return the error in one line.
+        """Return the error as one line.
 
         Args:
-            go: how to get to another folder, with {} in the place of `elsewhere`.
+            go: how to use another folder, with {} for `elsewhere`.
         """
         line = _cut(self.what) if self.where is None else f"{_cut(self.where)}: {_cut(self.what)}"
         sides = []
@@ -59,29 +60,29 @@ class FlaxcnnError(Exception):
 
 
 class ConfigError(FlaxcnnError):
-    """An experiment that cannot be run: an unknown name, a value of the wrong type or out of its range."""
+    """An experiment that cannot run: an unknown name, or a value of the wrong type or out of range."""
 
 
 class DataError(FlaxcnnError):
-    """A data set that is missing, damaged or not what its files declare."""
+    """A data set that is missing, damaged or inconsistent with what its files declare."""
 
 
 class ContractError(FlaxcnnError, AssertionError):
-    """A module whose shapes drifted from its contract; also an AssertionError, so that pytest reads it as a failure."""
+    """A module whose shapes differ from its contract. Also an AssertionError, so pytest reports a failure."""
 
 
 class RunFolderError(FlaxcnnError):
-    """A run's folder that cannot be written, read, or that already holds a run."""
+    """A run's folder that cannot be written or read, or that already holds a run."""
 
 
 class TrainingError(FlaxcnnError):
-    """A training that cannot go on since its numbers are no longer finite, or a sweep of which every trial failed."""
+    """A training that stopped because its numbers are no longer finite, or a sweep in which every trial failed."""
 
     exit_code = 1
 
 
 class ProcessError(FlaxcnnError):
-    """A run in several processes that cannot go on, since one of them is missing, was lost, or ended with an error."""
+    """A run in several processes that cannot continue: a process is missing, was lost, or ended with an error."""
 
     exit_code = 1
 
@@ -92,7 +93,7 @@ def _cut(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return text as a terminal may show it: what is no printable character is spelt out, as escape sequences are.
+    r"""Return text that is safe to print: unprintable characters, such as escape sequences, are escaped.
 
     >>> print(printable("\x1b[2Jgone"))
     \x1b[2Jgone
@@ -103,10 +104,10 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'X'" for the known name that is meant by `name`, or "known: A, B, C" where none is like it.
+    """Return "did you mean 'X'?" for the known name closest to `name`, or "known: A, B, C" if none is close.
 
-    Of dotted names, those of the same section are looked at; `lr` is meant for `learning_rate`. Where none is like it
-    and more than 20 are known, nothing is returned.
+    A dotted name is compared within its section. Initials match too: `lr` suggests `learning_rate`. If no name is close
+    and more than 20 are known, the result is empty.
 
     >>> nearest("lerning_rate", ["learning_rate", "b1"])
     "did you mean 'learning_rate'?"
@@ -127,12 +128,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _divided(name: str) -> tuple[str, str]:
-    """Return a dotted name's section, "" for none, and its own part, both without dashes in front."""
+    """Split a dotted name into its section, "" for none, and its last part; both without leading dashes."""
     section, _, own = name.lstrip("-").rpartition(".")
     return section, own
 
 
 def _initials(name: str) -> str:
-    """Return the initials of a name of several words, "" for one word."""
+    """Return the initials of a name with several words; "" for one word."""
     words = _divided(name)[1].split("_")
     return "".join(word[:1] for word in words) if len(words) > 1 else ""

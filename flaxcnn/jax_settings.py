@@ -1,7 +1,7 @@
-"""JAX's settings: those that the commands compute under whatever the user's environment says, and those to record.
+"""JAX settings: those that the commands fix regardless of the user's environment, and those that a run records.
 
-A run's numbers follow from its config, the versions and the hardware, not from what a shell exports. The commands set
-these once, before anything is compiled; importing the library changes nothing.
+A run's results depend on its config, the versions and the hardware, not on the shell's environment. The commands apply
+these settings once, before they compile anything; importing the library changes nothing.
 """
 
 import os
@@ -115,7 +115,7 @@ def require_xla_flags() -> None:
     if read.returncode and "Traceback" not in read.stderr:  # not an error of Python's, such as a missing package
         said = next((line.rpartition("] ")[2] for line in read.stderr.splitlines() if "] " in line), "").rstrip(".")
         found = said or os.environ["XLA_FLAGS"]
-        fix = "leave out the flag that this version of XLA does not know, or correct its value"
+        fix = "remove the flag that this version of XLA does not know, or correct its value"
         raise ConfigError("XLA cannot read its flags", where="XLA_FLAGS", found=found, fix=fix)
 
 

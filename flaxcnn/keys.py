@@ -1,6 +1,6 @@
-"""Randomness as a function of position: every key follows from the seed, what it is for, and where it is used.
+"""Random keys as a function of the seed, the purpose and the position.
 
-No key is split and carried, so a resumed run, or one cut into other blocks, draws the same numbers.
+No key is split and passed on, so a resumed run, or one with other block boundaries, draws the same numbers.
 """
 
 import enum

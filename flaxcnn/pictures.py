@@ -1,7 +1,7 @@
-"""Drawing with matplotlib under its own defaults, by Agg, into memory: the one place where it is set up.
+"""Drawing with matplotlib into memory, with its default settings and the Agg backend; the only place that sets it up.
 
-What a user's matplotlibrc or `MPLBACKEND` says is meant for other pictures, and may need a window, LaTeX or a package
-that is not here. Without pyplot, there is no window and no global state.
+A user's matplotlibrc or `MPLBACKEND` is meant for other pictures and may need a window, LaTeX or a missing package.
+Without pyplot, there is no window and no global state.
 """
 
 import io

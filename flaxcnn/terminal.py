@@ -1,7 +1,7 @@
-"""The terminal, or what stands in its place: whatever happens to it, the command goes on.
+"""Standard output and standard error that never fail, so a command outlives its terminal.
 
-Standard output and standard error are given raw streams that never fail. What cannot be written is lost, what an
-encoding lacks is spelt with what it has, and `lost` tells afterwards.
+Output that cannot be written is dropped, and `lost` reports it afterwards. Characters that the encoding lacks are
+replaced by similar ones.
 """
 
 import codecs
@@ -22,14 +22,14 @@ _LEAST_COLUMNS = 20  # into one column, the help is broken for minutes
 
 
 class _Output(io.RawIOBase):
-    """A descriptor to write to that takes everything; what the system refuses is dropped."""
+    """A raw stream that accepts every write; it drops what the system refuses."""
 
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
         self.error: OSError | None = None  # the first one
 
     def write(self, data: "io.ReadableBuffer") -> int:  # type: ignore[name-defined]
-        """Write all of the bytes, waiting where the descriptor does not: `print` would drop what is left over."""
+        """Write all bytes, waiting if the descriptor is non-blocking: `print` would drop the rest."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while rest:
@@ -56,7 +56,7 @@ class _Output(io.RawIOBase):
 
 
 def go_on_without() -> None:
-    """Let nothing that happens to the terminal end this process; call it before anything else is imported or opened."""
+    """Make this process independent of its terminal. Call it before any other import or open."""
     for descriptor in (0, 1, 2):
         _open(descriptor)
     _widen()
@@ -68,7 +68,7 @@ def go_on_without() -> None:
 
 
 def lost() -> OSError | None:
-    """Return why something that was printed is lost, None where nothing is; a reader who left has lost nothing."""
+    """Return the error that lost printed output, or None. A closed pipe does not count as lost output."""
     stream = sys.stdout
     stream.flush()
     buffer = getattr(stream, "buffer", None)
@@ -77,13 +77,13 @@ def lost() -> OSError | None:
 
 
 def write_now(line: str) -> None:
-    """Write a line to standard error past all buffers, as far as that is possible: for handlers of signals."""
+    """Write a line to standard error without buffering, ignoring errors; for signal handlers."""
     with suppress(OSError):
         os.write(2, f"{line}\n".encode(errors="replace"))
 
 
 def _widen() -> None:
-    """Say in the environment a size that can be written to: rich takes `²` for a number, and 0 columns for a width."""
+    """Set a usable terminal size in the environment: rich accepts `²` as a number and 0 columns as a width."""
     for name in ("COLUMNS", "LINES"):
         if not _SIZE.fullmatch(os.environ.get(name, "80")):
             del os.environ[name]
@@ -95,7 +95,7 @@ def _widen() -> None:
 
 
 def _open(descriptor: int) -> None:
-    """Open nothing where a descriptor is closed, so that no file of a run gets its number and what is printed."""
+    """Open the null device on a closed descriptor, so that no run file gets its number and the printed output."""
     try:
         os.fstat(descriptor)
     except OSError:
@@ -107,7 +107,7 @@ def _open(descriptor: int) -> None:
 
 
 def _unfailing(stream: io.TextIOWrapper | None, descriptor: int) -> io.TextIOWrapper:
-    """Return a stream like the one that Python made, None where it found the descriptor closed."""
+    """Return a replacement for Python's stream; `stream` is None if Python found the descriptor closed."""
     raw = _Output(descriptor)
     encoding = "utf-8" if stream is None else stream.encoding
     through = stream is not None and stream.write_through
@@ -117,7 +117,7 @@ def _unfailing(stream: io.TextIOWrapper | None, descriptor: int) -> io.TextIOWra
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
-    """Spell the first letter that an encoding lacks; bytes of a file's name that are no letters, by their number."""
+    """Replace the first character that the encoding lacks; escape undecodable bytes of a file name."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letter = error.object[error.start]
@@ -126,6 +126,6 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 def command(*words: object) -> str:
-    """Return a command of this library as it can be pasted into the shell that started this process."""
+    """Return a flaxcnn command that can be pasted into the user's shell."""
     door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
     return shlex.join([*door, *map(str, words)])

@@ -135,7 +135,7 @@ def test_tyros_option_is_answered_with_the_command_that_completes_all(words, fla
     done = flaxcnn(*words)
     assert done.returncode == 2
     assert done.stderr == (
-        "flaxcnn: --tyro-print-completion: unknown option. Completions are printed by: flaxcnn completion bash\n"
+        "flaxcnn: --tyro-print-completion: unknown option. To print completions: flaxcnn completion bash\n"
     )
 
 

@@ -133,7 +133,7 @@ def test_with_ascii_and_without_docstrings_and_assertions_nothing_is_missing(tra
 def test_settings_of_jax_change_no_bit_of_a_run_and_that_is_said(train, reference, variables):
     folder, done = train(**variables, JAX_CHECK_TRACER_LEAKS="1", JAX_LOG_COMPILES="0")
     same_run(folder, reference, done)
-    said = [line for line in done.stderr.splitlines() if line.startswith("flaxcnn: warning: no effect here: ")]
+    said = [line for line in done.stderr.splitlines() if line.startswith("flaxcnn: warning: ignored: ")]
     assert len(said) == 1
     assert all(name in said[0] for name in variables)
 
@@ -169,7 +169,7 @@ def test_a_setting_that_may_round_otherwise_is_recorded_and_compared(reference, 
     done = flaxcnn("train", *longer, env={"JAX_DEFAULT_MATMUL_PRECISION": "highest"})
     assert done.returncode == 0, done.stderr
     assert (
-        "trained with jax_default_matmul_precision None, and goes on with highest: the bits may differ" in done.stderr
+        "trained with jax_default_matmul_precision None, and continues with highest: results may differ" in done.stderr
     )
 
 

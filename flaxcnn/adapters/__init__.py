@@ -1,10 +1,10 @@
-"""Any Flax module, Linen or NNX, behind the one interface that training, evaluation and contracts use.
+"""Adapters that give any Flax module, Linen or NNX, the interface of training, evaluation and contracts.
 
     variables = model.init(key, images)
     outputs, endpoints = model.apply(variables, images, train=False)
 
-The library's own modules have it already and are used as they are. A user's module is adapted: it may take no `train`,
-return its outputs alone, or be an NNX class.
+The library's own modules have this interface and need no adapter. A user's module is adapted: it may lack the argument
+`train`, return only its outputs, or be an NNX class.
 """
 
 from flaxcnn.adapters.adapted import Adapted, FlaxModule, mode_options, module_name, module_place, takes

@@ -1,4 +1,4 @@
-"""The interface of an adapted module, and what all adapters share."""
+"""The interface of an adapted module, and code that all adapters share."""
 
 import functools
 import inspect
@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# The arguments by which modules are told whether they train, and their value in training.
+# The arguments that switch a module to training, with their values in training.
 _MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
 
 
 class Adapted(ABC):
-    """A user's module with the interface of the library's: immutable, and equal to another of the same definition.
+    """A user's module with the library's interface. It is immutable and compares equal if the definition is equal.
 
-    So it can be a static argument of `jax.jit`, and two of the same definition share what was compiled.
+    It can therefore be a static argument of `jax.jit`, and equal modules share compiled programs.
     """
 
     @property
@@ -28,7 +28,7 @@ class Adapted(ABC):
     @property
     @abstractmethod
     def classes(self) -> Any:
-        """Number of outputs that the module is made with; None where it takes no such argument."""
+        """The module's number of outputs; None if it takes no such argument."""
 
     @property
     @abstractmethod
@@ -41,7 +41,7 @@ class Adapted(ABC):
 
     @abstractmethod
     def init_with_output(self, key: jax.Array, images: jax.Array) -> tuple[tuple[Any, Mapping[str, Any]], Any]:
-        """Return (outputs, endpoints), computed as in evaluation, and the first variables."""
+        """Return (outputs, endpoints), computed as in evaluation, and the initial variables."""
 
     @abstractmethod
     def apply(
@@ -54,34 +54,34 @@ class Adapted(ABC):
         rngs: Mapping[str, jax.Array] | None = None,
         **options: Any,
     ) -> Any:
-        """Return (outputs, endpoints); with `mutable`, a pair of these and the collections that changed.
+        """Return (outputs, endpoints); with `mutable`, a pair of these and the updated collections.
 
         Args:
             variables: {"params": ..., "batch_stats": ...}.
             images: float images, (B, H, W, C).
-            train: whether statistics are the batch's and dropout drops.
+            train: whether to use the batch's statistics and to apply dropout.
             mutable: False, or the names of the collections that may change.
-            rngs: {"dropout": key}, from which all randomness of the call follows.
-            options: more arguments for the module.
+            rngs: {"dropout": key}, the key of all randomness in the call.
+            options: additional arguments for the module.
         """
 
     def init(self, key: jax.Array, images: jax.Array) -> Any:
-        """Return the first variables, {"params": ..., "batch_stats": ...}."""
+        """Return the initial variables, {"params": ..., "batch_stats": ...}."""
         return self.init_with_output(key, images)[1]
 
 
-FlaxModule: TypeAlias = nn.Module | Adapted  # what the library trains
+FlaxModule: TypeAlias = nn.Module | Adapted  # the models that the library trains
 
 
 def class_of(given: Any) -> Any:
-    """Return the class of which something is a partial; anything else as it is."""
+    """Return the class inside a partial; return anything else unchanged."""
     while isinstance(given, functools.partial):
         given = given.func
     return given
 
 
 def parameters_of(given: Any) -> dict[str, inspect.Parameter]:
-    """Return the named arguments with which a class, or a partial of one, makes a module."""
+    """Return the named constructor arguments of a module class, or of a partial of one."""
     words: tuple[Any, ...] = ()
     options: dict[str, Any] = {}
     while isinstance(given, functools.partial):
@@ -94,15 +94,15 @@ def parameters_of(given: Any) -> dict[str, inspect.Parameter]:
 
 
 def mode_options(call: Callable[..., Any], train: bool) -> dict[str, Any]:
-    """Return the arguments that tell a module whether it trains, of those that it takes."""
+    """Return the arguments that switch a module between training and evaluation, as far as it takes them."""
     taken = inspect.signature(call).parameters
     return {name: train == value for name, value in _MODES.items() if name in taken}
 
 
 def with_endpoints(result: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Return (outputs, endpoints) of what a module returned; outputs alone have no endpoints.
+    """Return a module's result as (outputs, endpoints); outputs alone get empty endpoints.
 
-    Outputs of another floating type become float32, as the library's models return them.
+    Outputs of another floating-point dtype become float32, as in the library's models.
     """
     endpoints: Mapping[str, Any] = {}
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
@@ -124,7 +124,7 @@ def module_name(model: FlaxModule) -> str:
 
 
 def module_place(model: FlaxModule) -> str:
-    """Return a module's class as the command `contract` takes it: `package.module:Name`."""
+    """Return a module's class in the form of the command `contract`: `package.module:Name`."""
     definition = _definition(model)
     return f"{definition.__module__}:{getattr(definition, '__qualname__', module_name(model))}"
 

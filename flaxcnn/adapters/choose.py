@@ -1,4 +1,4 @@
-"""From what a user names to a module with the library's interface."""
+"""Choose the adapter for a user's module."""
 
 import dataclasses
 from typing import Any
@@ -15,23 +15,23 @@ MODULE_KINDS = "a class of flax.linen.Module or flax.nnx.Module, or a Linen modu
 
 
 def is_flax_module(value: object) -> bool:
-    """Return whether `adapt` takes it: a Linen module, a class of Linen's or NNX's, or a partial of one."""
+    """Return whether `adapt` accepts a value: a Linen module, a Linen or NNX class, or a partial of one."""
     value = class_of(value)
     return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module | nnx.Module))
 
 
 def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
-    """Return a user's module behind the library's interface.
+    """Adapt a user's module to the library's interface.
 
-    `flaxcnn.adapt(MyNet, classes=10)` is a model as `flaxcnn.create` gives one.
+    `flaxcnn.adapt(MyNet, classes=10)` is a model like those from `flaxcnn.create`.
 
     Args:
-        given: as `is_flax_module` says.
-        where: how the user named it, for errors; None for its class's name.
-        arguments: with which it is made, of those that it takes.
+        given: a value that `is_flax_module` accepts.
+        where: the user's name for it, for errors; None for its class's name.
+        arguments: constructor arguments, passed as far as the module takes them.
 
     Raises:
-        ConfigError: it needs other arguments, or cannot be told apart from another (no hash).
+        ConfigError: the module needs other arguments, or is not hashable.
     """
     if not is_flax_module(given):
         raise ConfigError("not a Flax module", where=where, expected=MODULE_KINDS, found=f"a {type(given).__name__}")
@@ -54,7 +54,7 @@ def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
             where=where,
             expected="a default for each field",
             found=f"none for {', '.join(needed)}",
-            fix=f"make one beside the class and name that: net = {made}",
+            fix=f"create an instance beside the class and name that: net = {made}",
         )
     if issubclass(kind, nn.Module):
         return _hashable(LinenModel(given(**arguments)), where)
@@ -62,7 +62,7 @@ def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
 
 
 def takes_argument(given: Any, name: str) -> bool:
-    """Return whether what `adapt` is given can be made with an argument of this name."""
+    """Return whether a value for `adapt` takes a constructor argument of this name."""
     if isinstance(given, nn.Module):
         return name in {each.name for each in dataclasses.fields(given)}
     return name in parameters_of(given)
@@ -73,6 +73,6 @@ def _hashable(adapted: Adapted, where: object) -> Adapted:
         hash(adapted)
     except TypeError as error:
         raise ConfigError(
-            "a field that cannot be compared", where=where, expected="hashable values", found=error, fix="use tuples"
+            "a field that is not hashable", where=where, expected="hashable values", found=error, fix="use tuples"
         ) from error
     return adapted

@@ -1,4 +1,4 @@
-"""See every call of a module's layers, Linen's and NNX's alike."""
+"""Intercept every call of a module's layers, for Linen and NNX."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ import flax.linen as nn
 
 
 class Layer(NamedTuple):
-    """Where a layer is in its module."""
+    """A layer's position in its module."""
 
     path: tuple[str, ...]
 
 
 class Call(NamedTuple):
-    """The call of an NNX layer, as Linen's `InterceptorContext` says it."""
+    """The call of an NNX layer, with the attributes of Linen's `InterceptorContext`."""
 
     module: Layer
     method_name: str
@@ -28,15 +28,15 @@ _interceptor: ContextVar[Interceptor | None] = ContextVar("interceptor", default
 
 
 def current_interceptor() -> Interceptor | None:
-    """Return what sees the calls of NNX layers; None for nothing."""
+    """Return the active interceptor of NNX layer calls; None without one."""
     return _interceptor.get()
 
 
 @contextmanager
 def intercepting(interceptor: Interceptor) -> Iterator[None]:
-    """Intercept methods while entered, also where Python optimises (`PYTHONOPTIMIZE`) and so leaves assertions out.
+    """Intercept method calls inside a `with` block, also if Python skips assertions (`PYTHONOPTIMIZE`).
 
-    Flax takes an interceptor back in one; here it does nothing any more then.
+    Flax removes its interceptor in an assertion; here it does nothing after the block.
     """
     entered = True
 

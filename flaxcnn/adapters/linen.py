@@ -1,4 +1,4 @@
-"""A user's Linen module behind the library's interface."""
+"""The adapter of Linen modules to the library's interface."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from flaxcnn.adapters.adapted import Adapted, mode_options, with_endpoints
 
 @dataclass(frozen=True)
 class LinenModel(Adapted):
-    """A Linen module that may take no `train` and may return its outputs alone.
+    """A Linen module, which may lack the argument `train` and may return only its outputs.
 
-    A module that takes `train` and returns (logits, endpoints) computes the same program as without the adapter.
+    For a module that takes `train` and returns (logits, endpoints), the compiled program is that of the module alone.
 
     Attributes:
         module: the module.
@@ -29,7 +29,7 @@ class LinenModel(Adapted):
 
     @property
     def classes(self) -> Any:
-        """The module's field `classes`; None where it has none."""
+        """The module's field `classes`; None without one."""
         return getattr(self.module, "classes", None)
 
     @property
@@ -43,7 +43,7 @@ class LinenModel(Adapted):
         return type(self)(self.module.clone(classes=classes))
 
     def init_with_output(self, key: jax.Array, images: jax.Array) -> tuple[tuple[Any, Mapping[str, Any]], Any]:
-        """Return (outputs, endpoints), computed as in evaluation, and the first variables."""
+        """Return (outputs, endpoints), computed as in evaluation, and the initial variables."""
         result, variables = self.module.init_with_output(key, images, **mode_options(self.call, False))
         return with_endpoints(result), nn.unbox(variables)
 
@@ -59,7 +59,7 @@ class LinenModel(Adapted):
     ) -> Any:
         """Return (outputs, endpoints), as `Adapted.apply`.
 
-        A random stream of another name than "dropout" follows from the key of "dropout" too.
+        Random streams with other names also follow from the key of "dropout".
         """
         keys = None if rngs is None else dict(rngs)
         if keys and "dropout" in keys:  # Flax takes "params" where a stream has no key of its own

@@ -1,9 +1,9 @@
-"""An NNX class behind the library's interface: its functional form.
+"""The adapter of NNX classes to the library's interface, by their functional form.
 
-`flax.nnx.bridge.ToLinen` has another aim: its `init` fails without a key for each random stream, it boxes each
-variable, and it announces no calls of layers. Here one key is enough, variables are plain nested dictionaries, and no
-random state is carried from step to step: every stream of a call follows from the key of that call alone. So a resumed
-run draws what an uninterrupted one draws.
+`flax.nnx.bridge.ToLinen` serves another purpose: its `init` fails without a key for each random stream, it boxes each
+variable, and it does not announce layer calls. Here one key is enough, variables are plain nested dictionaries, and no
+random state is carried between steps: all streams of a call follow from the call's key. A resumed run therefore draws
+the same numbers as an uninterrupted one.
 """
 
 import functools
@@ -20,21 +20,21 @@ from flaxcnn.adapters.adapted import Adapted, class_of, mode_options, parameters
 from flaxcnn.adapters.intercept import Call, Layer, current_interceptor
 from flaxcnn.errors import ConfigError
 
-_PATH = "flaxcnn_path"  # the attribute in which a layer that is observed keeps its path
+_PATH = "flaxcnn_path"  # the attribute that holds the path of an observed layer
 _OF_NNX = ("set_view", "set_mode", "init_cache")  # public methods of NNX layers that compute nothing
 
 
 @dataclass(frozen=True)
 class NnxModel(Adapted):
-    """An NNX class, made anew for each call and filled with the call's variables.
+    """An NNX class, instantiated for each call and filled with the call's variables.
 
-    `nnx.Param`s are the collection "params". What else the module holds, `nnx.BatchStat`s above all, is "batch_stats",
-    which training carries along. Values of random streams and of `nnx.Intermediate` are no variables. Arrays that the
-    module holds outside of any `nnx.Variable` are constants.
+    The collection "params" holds the `nnx.Param`s. The collection "batch_stats" holds the other variables, mainly
+    `nnx.BatchStat`s, which training updates. Random streams and `nnx.Intermediate`s are not variables. Arrays outside
+    any `nnx.Variable` are constants.
 
     Attributes:
         build: the class, or a partial of it.
-        arguments: with which it is made, besides `rngs`.
+        arguments: its constructor arguments, besides `rngs`.
     """
 
     build: Callable[..., nnx.Module]
@@ -47,7 +47,7 @@ class NnxModel(Adapted):
 
     @property
     def classes(self) -> Any:
-        """The argument `classes`; None where it takes none."""
+        """The argument `classes`; None if it takes none."""
         given = dict(self.arguments)
         if "classes" in given:
             return given["classes"]
@@ -66,7 +66,7 @@ class NnxModel(Adapted):
         return type(self)(self.build, tuple(sorted(given.items())))
 
     def init_with_output(self, key: jax.Array, images: jax.Array) -> tuple[tuple[Any, Mapping[str, Any]], Any]:
-        """Return (outputs, endpoints), computed as in evaluation, and the first variables."""
+        """Return (outputs, endpoints), computed as in evaluation, and the initial variables."""
         module = self._made(key)
         variables = _variables(module)
         return _computed(module, images, False, {}), variables
@@ -82,7 +82,7 @@ class NnxModel(Adapted):
         **options: Any,
     ) -> Any:
         """Return (outputs, endpoints), as `Adapted.apply`."""
-        # XLA drops the first values that are computed here: all that the call reads is replaced.
+        # XLA drops the initial values computed here, because the call replaces all of them.
         unused = jax.random.key(0, impl="threefry2x32")
         module = self._made(unused)
         _fill(module, variables, unused if rngs is None else rngs["dropout"])
@@ -97,7 +97,7 @@ class NnxModel(Adapted):
 
 
 def _collection(variable: Any) -> str | None:
-    """Return the collection of a variable; None for what is no variable of the model."""
+    """Return the collection of a variable; None if it is not a variable of the model."""
     if isinstance(variable, nnx.Param):
         return "params"
     if not isinstance(variable, nnx.Variable) or isinstance(variable, nnx.RngState | nnx.Intermediate):
@@ -110,7 +110,7 @@ def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _flat(module: nnx.Module) -> list[tuple[tuple[Any, ...], Any]]:
-    """Return a module's variables with their paths, in the order of the paths."""
+    """Return a module's variables with their paths, sorted by path."""
     return list(nnx.to_flat_state(nnx.state(module)))
 
 
@@ -140,7 +140,7 @@ def _variables(module: nnx.Module) -> dict[str, Any]:
 
 
 def _fill(module: nnx.Module, variables: Mapping[str, Any], key: jax.Array) -> None:
-    """Give a module its variables, and each of its random streams a key of its own."""
+    """Set a module's variables, and a separate key for each of its random streams."""
     given = {name: traverse_util.flatten_dict(tree) for name, tree in variables.items()}
     filled, streams = [], 0
     for path, variable in _flat(module):
@@ -173,7 +173,7 @@ def _computed(
 
 
 def _observe(module: nnx.Module) -> None:
-    """Let the interceptor see the calls of all layers of a module, which nothing else uses."""
+    """Let the interceptor see the calls of all layers of a module that nothing else uses."""
     layers = [(path, node) for path, node in nnx.iter_graph(module) if isinstance(node, nnx.Module)]
     for path, layer in layers:
         setattr(layer, _PATH, _names(path))
@@ -182,7 +182,7 @@ def _observe(module: nnx.Module) -> None:
 
 @functools.cache
 def _observed(kind: type[nnx.Module]) -> type[nnx.Module]:
-    """Return the class of the same layers whose calls the interceptor sees."""
+    """Return a subclass of a layer's class that passes calls to the interceptor."""
     public = [
         name
         for name in dir(kind)

@@ -1,6 +1,6 @@
-"""The commands: each reads its options and calls one function. Nothing imports this package but the doors onto it.
+"""The commands: each parses its options and calls one function. Only the entry points import this package.
 
-JAX and everything that needs it is imported by the command that runs, so that help and mistakes answer at once.
+Each command imports JAX, and everything that needs JAX, only when it runs, so help and error messages appear at once.
 """
 
 import errno
@@ -30,7 +30,7 @@ from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 
 
 def completion(arguments: Sequence[str]) -> int:
-    """Print a script that completes these commands in a shell."""
+    """Print a shell-completion script for these commands."""
     shell = parse(CompletionOptions, arguments, program="flaxcnn completion").shell
     words = {name: words_of(command.summary, command.options) for name, command in COMMANDS.items()}
     print(script_for(shell, words))
@@ -38,44 +38,44 @@ def completion(arguments: Sequence[str]) -> int:
 
 
 class Command(NamedTuple):
-    """A command, and what the help says of it: where Python strips docstrings (`PYTHONOPTIMIZE=2`) too."""
+    """A command with its help text, which does not depend on docstrings (`PYTHONOPTIMIZE=2` strips them)."""
 
     run: Callable[[Sequence[str]], int]
     options: type
     summary: str
-    elsewhere: str = "use {}"  # how it gets to another folder, for the advice of an error
-    keeps: bool = False  # what it finds in a folder: what it prints may be lost
+    elsewhere: str = "use {}"  # how to use another folder, for an error's fix
+    keeps: bool = False  # whether a folder keeps its results, so that lost output is only a warning
 
 
 _OUT = "name {} with --out"
 _COPY = "copy the run to {} and resume the copy"
 COMMANDS = {
     "train": Command(train, TrainOptions, "Train an experiment: the paper's CNN on MNIST by default.", _OUT, True),
-    "resume": Command(resume, ResumeOptions, "Go on with a run that was interrupted, to the same bits.", _COPY, True),
-    "evaluate": Command(evaluate, EvaluateOptions, "Repeat a run's final numbers from its saved weights."),
+    "resume": Command(resume, ResumeOptions, "Resume an interrupted run, bit for bit.", _COPY, True),
+    "evaluate": Command(evaluate, EvaluateOptions, "Evaluate a run's saved weights and check its recorded results."),
     "reproduce": Command(
-        reproduce, ReproduceOptions, "Train several seeds, and compare their mean with what is expected.", _OUT, True
+        reproduce, ReproduceOptions, "Train several seeds and compare the mean with the expected results.", _OUT, True
     ),
-    "compare": Command(compare, CompareOptions, "Say whether two runs differ beyond chance."),
-    "sweep": Command(sweep, SweepOptions, "Search for the best settings of an experiment.", _OUT, True),
-    "lr-find": Command(lr_find, LrFindOptions, "Find a learning rate by one step at each of many.", _OUT),
-    "data": Command(data, DataOptions, "Verify a data set, describe it, and draw a grid of its examples.", _OUT),
+    "compare": Command(compare, CompareOptions, "Test whether two runs differ significantly."),
+    "sweep": Command(sweep, SweepOptions, "Search for an experiment's best hyperparameters.", _OUT, True),
+    "lr-find": Command(lr_find, LrFindOptions, "Suggest a learning rate with a learning-rate range test.", _OUT),
+    "data": Command(data, DataOptions, "Verify and describe a data set, and draw a grid of examples.", _OUT),
     "contract": Command(contract, ContractOptions, "Print, write, update or check a model's shape contract."),
-    "replay": Command(replay, ReplayOptions, "Repeat the step at which a run diverged, and say in which layer."),
-    "completion": Command(completion, CompletionOptions, "Print a script that completes these commands in a shell."),
+    "replay": Command(replay, ReplayOptions, "Repeat the step where a run diverged; name the first non-finite layer."),
+    "completion": Command(completion, CompletionOptions, "Print a shell-completion script for these commands."),
 }
 
-# What a path that a user names can be, wherever it is first looked at: no bug of the library's.
+# Errors of a path that the user names, wherever it is first opened: not bugs of the library.
 _UNUSABLE_PATHS = {
-    errno.EACCES: "name a file or folder that you may read, and that lies in a folder that you may enter",
-    errno.ELOOP: "a link leads back to itself: name what it should lead to",
-    errno.ENAMETOOLONG: "name a shorter path",
-    errno.ENOTDIR: "a file stands where a folder should: name another path",
+    errno.EACCES: "check the permissions of the file and of the folders above it",
+    errno.ELOOP: "the symbolic link points back to itself: name its target",
+    errno.ENAMETOOLONG: "use a shorter path",
+    errno.ENOTDIR: "part of the path is a file, not a folder: use another path",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or 2 after a mistake of the user's."""
+    """Run one command and return its exit code; 2 after a user's mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -104,14 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _require_text(words: Sequence[str]) -> None:
-    """Raise ConfigError where an argument holds bytes that are no text in the encoding of the system."""
+    """Raise ConfigError if an argument holds bytes that the system's encoding cannot decode."""
     for word in words:
         try:
             word.encode("utf-8")
         except UnicodeEncodeError as error:
             where = word.encode("utf-8", "backslashreplace").decode()
             raise ConfigError(
-                "an argument that is no text", where=where, expected=f"text in {sys.getfilesystemencoding().upper()}"
+                "argument is not valid text", where=where, expected=f"text in {sys.getfilesystemencoding().upper()}"
             ) from error
 
 
@@ -123,13 +123,13 @@ def _refused(error: FlaxcnnError, command: str, debug: bool) -> int:
 
 
 def _printed(code: int, keeps: bool = False) -> int:
-    """Return a command's exit code, if what it printed has arrived or is kept in a folder too."""
+    """Return a command's exit code. If output was lost, raise an error, or warn if a folder keeps the results."""
     error = terminal.lost()
     if error is None:
         return code
     what, where = f"cannot write: {error.strerror or error}", "standard output"
     if not keeps:
-        raise FlaxcnnError(what, where=where, fix="make space there, or print to another place")
+        raise FlaxcnnError(what, where=where, fix="free space there, or redirect the output elsewhere")
     print(f"flaxcnn: warning: {where}: {what}; nothing else is lost", file=sys.stderr)
     return code
 
@@ -144,6 +144,6 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "flaxcnn COMMAND --help shows a command's options; --debug shows the traceback of an error.",
+            "flaxcnn COMMAND --help shows a command's options. --debug shows an error's traceback.",
         ]
     )

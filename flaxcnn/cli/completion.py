@@ -1,7 +1,7 @@
-"""Scripts that let a shell complete the words of the commands: bash, zsh and fish.
+"""Shell-completion scripts for bash, zsh and fish.
 
-They are written from the options' types, and hold every word: completing starts no process. tyro's own script knows one
-parser, and each command here has its own. Where no word is known, the shell completes the names of files.
+The scripts are generated from the options' types and hold every word, so completion starts no process. tyro's own
+script knows a single parser, but each command here has its own. Where no word is known, the shell completes file names.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ SHELLS = ("bash", "zsh", "fish")
 
 @dataclass(frozen=True)
 class CompletionOptions:
-    """Print a script that completes this command's words in a shell.
+    """Print a shell-completion script for flaxcnn.
 
-    In ~/.bashrc: eval "$(flaxcnn completion bash)"; in ~/.zshrc, after compinit: eval "$(flaxcnn completion zsh)"; and
-    for fish: flaxcnn completion fish > ~/.config/fish/completions/flaxcnn.fish
+    In ~/.bashrc: eval "$(flaxcnn completion bash)"; in ~/.zshrc, after compinit: eval "$(flaxcnn completion zsh)"; for
+    fish: flaxcnn completion fish > ~/.config/fish/completions/flaxcnn.fish
     """
 
     shell: Positional[str]
@@ -35,13 +35,13 @@ class CompletionOptions:
 
 
 class Words(NamedTuple):
-    """What may follow a command.
+    """The words that can follow a command.
 
     Attributes:
-        about: the command, in a sentence.
-        names: for its words that are not options, files aside.
-        values: of each option, by its name without dashes: the words that are known, none for another value; None for
-            an option that takes no value.
+        about: one sentence about the command.
+        names: words for its positional arguments, apart from file names.
+        values: for each option, by its name without dashes, the known values; empty if any value is possible, None if
+            the option takes no value.
     """
 
     about: str
@@ -50,7 +50,7 @@ class Words(NamedTuple):
 
 
 def words_of(about: str, options: type) -> Words:
-    """Return what may follow a command with these options."""
+    """Return the words that can follow a command with these options."""
     configs, searches = tuple(experiments()), tuple(sweeps())
     models = tuple(sorted(path.stem for path in (Path(flaxcnn.__file__).parent / "models").glob("*.contract")))
     known = {"data.source": ("mnist",), "model.name": models, "search": searches}
@@ -70,7 +70,7 @@ def words_of(about: str, options: type) -> Words:
 
 
 def _literals(kind: Any) -> Iterable[str]:
-    """Yield the words that a type names one by one."""
+    """Yield the values of every Literal in a type."""
     if typing.get_origin(kind) is Literal:
         yield from (str(value) for value in typing.get_args(kind))
         return
@@ -124,7 +124,7 @@ def bash_script(commands: Mapping[str, Words]) -> str:
 
 
 def zsh_script(commands: Mapping[str, Words]) -> str:
-    """Return the script for zsh, which runs bash's."""
+    """Return the script for zsh, which wraps the bash script."""
     return f"autoload -U +X bashcompinit && bashcompinit\n{bash_script(commands)}"
 
 
@@ -144,7 +144,7 @@ def fish_script(commands: Mapping[str, Words]) -> str:
 
 
 def script_for(shell: str, commands: Mapping[str, Words]) -> str:
-    """Return the script for a shell; raises ConfigError where there is none for it."""
+    """Return the script for a shell; raises ConfigError for an unknown shell."""
     scripts = dict(zip(SHELLS, (bash_script, zsh_script, fish_script), strict=True))
     if shell not in scripts:
         raise ConfigError("no completion for this shell", where=shell, expected=" or ".join(SHELLS))

@@ -1,4 +1,4 @@
-"""What surrounds every command that computes."""
+"""Setup and teardown of every command that runs JAX."""
 
 import sys
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from flaxcnn.processes import Processes
 
 @contextmanager
 def computing(options: Processes | None = None) -> Iterator[None]:
-    """While entered, this process is one of those that compute together, and keeps what it compiles for later ones.
+    """Set up JAX for a command: its settings, the compilation cache, and the processes that train together.
 
-    Its numbers follow from no setting of JAX's in the user's environment but those that a run records.
+    JAX settings in the user's environment do not affect results, except those that a run records.
 
     Raises:
-        ConfigError: JAX or XLA cannot read a setting of the environment, or finds no device.
+        ConfigError: JAX or XLA cannot read an environment setting, or finds no device.
     """
     from flaxcnn import jax_settings, processes
 
@@ -29,6 +29,6 @@ def computing(options: Processes | None = None) -> Iterator[None]:
         jax_settings.require_devices()
         if unheeded and processes.is_first():
             names = " and ".join(name.upper() for name in unheeded)
-            print(f"flaxcnn: warning: no effect here: {names}; numbers follow from the config alone", file=sys.stderr)
+            print(f"flaxcnn: warning: ignored: {names}; results depend on the config alone", file=sys.stderr)
         yield
     processes.leave()

@@ -13,16 +13,16 @@ from flaxcnn.jax_settings import import_jax
 
 @dataclass(frozen=True)
 class ContractOptions:
-    """Print, write, update or check the shape contract of a model: of the library's, or of your own Flax module."""
+    """Print, write, update or check the shape contract of a library model or of your own Flax module."""
 
     model: Positional[str] = "paper_cnn"
     """A model of the library, FILE.py:NAME, or package.module:NAME."""
     input: str | None = None
-    """HEIGHT,WIDTH,CHANNELS of one image; None for what the contract says."""
+    """HEIGHT,WIDTH,CHANNELS of one image; None for the shape in the contract."""
     write: str | None = None
-    """Write the first contract into this new file."""
+    """Write a new contract to this file, which must not exist."""
     update: str | None = None
-    """Rewrite this contract, and print the lines that moved."""
+    """Rewrite this contract and print the lines that changed."""
     check: str | None = None
     """Check the model against this contract."""
 
@@ -36,7 +36,7 @@ def contract(arguments: Sequence[str]) -> int:
 
     asked = [name for name in ("write", "update", "check") if getattr(options, name) is not None]
     if len(asked) > 1:
-        raise ConfigError("only one at a time", where=f"--{asked[0]} and --{asked[1]}", fix="leave one out")
+        raise ConfigError("cannot be combined", where=f"--{asked[0]} and --{asked[1]}", fix="remove one of them")
     file = user_path(getattr(options, asked[0]), f"--{asked[0]}") if asked else None
     known = options.model in MODELS or not (":" in options.model or options.model.endswith(".py"))
     module = create(options.model, classes=10) if known else commands.find_module(options.model)
@@ -54,7 +54,7 @@ def contract(arguments: Sequence[str]) -> int:
         check_contract(module, declared)
         shape = declared.input_shape
     if shape is None:
-        raise ConfigError("shape of an image missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
+        raise ConfigError("image shape missing", where="--input", expected="HEIGHT,WIDTH,CHANNELS")
     if file is not None:
         commands.write(module, shape, file)
         print(f"contract  {printable(str(file))}")

@@ -11,20 +11,20 @@ from flaxcnn.command_line import parse
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Verify a data set, describe it, and draw a grid of its examples."""
+    """Verify and describe a data set, and draw a grid of examples."""
 
     source: Positional[str] = "mnist"
     """mnist, idx:FOLDER or tfds:NAME."""
     dir: str | None = None
     """Folder of prepared TensorFlow data sets."""
     out: str = "data_grid.png"
-    """Where the grid of examples goes."""
+    """Output file of the example grid."""
     duplicates: bool = True
-    """Look for images that stand there more than once; the time grows as training images times test images."""
+    """Search for duplicate images. The time grows with the number of training images times test images."""
 
 
 def data(arguments: Sequence[str]) -> int:
-    """Verify a data set, describe it, and draw a grid of its examples."""
+    """Verify and describe a data set, and draw a grid of examples."""
     options = parse(DataOptions, arguments, program="flaxcnn data")
     from flaxcnn.data import describe, describe_absent, describe_duplicates, draw_examples, find_duplicates, load
     from flaxcnn.files import cannot_write, user_path

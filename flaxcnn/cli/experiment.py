@@ -1,4 +1,4 @@
-"""Commands that take an experiment: its config file, what the options change in it, and `--batch-size auto`."""
+"""Shared parts of commands that take an experiment: its config file, option overrides, and `--batch-size auto`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,13 +17,13 @@ BatchSize = int | Literal["auto"] | None
 
 
 def load_trained(name: str) -> tuple[ExperimentFile, Experiment]:
-    """Return an experiment's config file, and what it binds."""
+    """Return an experiment's config file and its experiment."""
     file = load_experiment(name)
     return file, file.experiment
 
 
 def load_config(load: Callable[[str], Loaded], name: str) -> Loaded:
-    """Return what a config file's name or path gives; where it is the folder of a run or a sweep, say what that is for.
+    """Load a config file by name or path. For the folder of a run or a sweep, the error says how to use the folder.
 
     Raises:
         ConfigError: as `load`.
@@ -43,7 +43,7 @@ def load_config(load: Callable[[str], Loaded], name: str) -> Loaded:
 def parse_experiment(
     kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], tuple[File, Experiment]]
 ) -> tuple[File, T]:
-    """Return the config file that the arguments name, wherever among them, and the options over what stands in it."""
+    """Return the config file that the arguments name, and the options with its experiment as their default."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
     first = parse(unchecked(kind), asked, program=program)
     (file, experiment), words, batch_size = load_config(load, first.config), list(arguments), first.batch_size
@@ -53,7 +53,7 @@ def parse_experiment(
         if given and training.batch_size != batch_size:
             found = f"{training.batch_size} and {batch_size}"
             raise ConfigError("given twice", where=f"{spelt} and --batch_size", expected="one of them", found=found)
-        if batch_size == "auto":  # until it is found, a number that passes: its parts divide it
+        if batch_size == "auto":  # a placeholder until the search: a number that `accumulate` divides
             batch_size = max(1, training.accumulate * experiment.training.accumulate)
         words += [] if given else [spelt, str(batch_size)]
     default = cast(Any, kind)(config=first.config, experiment=experiment)
@@ -61,7 +61,7 @@ def parse_experiment(
 
 
 def with_batch_size(experiment: Experiment, asked: BatchSize, out: str | None = None) -> Experiment:
-    """Return the experiment with the batch size that is asked for, or is found where `auto` asks for one."""
+    """Return the experiment with the given batch size; `auto` searches for one."""
     if asked != "auto":
         size = experiment.training.batch_size if asked is None else asked
         return replace(experiment, training=replace(experiment.training, batch_size=size))

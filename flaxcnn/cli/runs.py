@@ -1,4 +1,4 @@
-"""Commands that look at runs that ended: `evaluate`, `compare` and `replay`."""
+"""Commands for finished runs: `evaluate`, `compare` and `replay`."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from flaxcnn.errors import printable
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Evaluate the saved weights of a run again, and compare with what its summary says."""
+    """Evaluate a run's saved weights and check its recorded results."""
 
     run: Positional[str]
-    """Folder of a run that ended."""
+    """Folder of a finished run."""
     data: DataOverride = field(default_factory=DataOverride)
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    """Repeat a run's final numbers from its saved weights."""
+    """Evaluate a run's saved weights and check its recorded results."""
     options = parse(EvaluateOptions, arguments, program="flaxcnn evaluate")
     with computing():
         from flaxcnn.runs.evaluate import evaluate_run
@@ -44,27 +44,27 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 
 def _with_interval(measured: float, low: float, high: float) -> str:
-    """Return a metric with its interval, or in words why it has none."""
+    """Return a metric with its interval as text, or why it has none."""
     if math.isnan(measured):
-        return "not defined for these test images: their targets are all alike"
+        return "not defined for these test images: all targets are the same"
     if math.isnan(low):
-        return f"{measured:.4f}  no interval: the targets of each resample of the test images are all alike"
+        return f"{measured:.4f}  no interval: in each resample of the test images all targets are the same"
     return f"{measured:.4f}  {low:.4f} to {high:.4f}"
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Say whether two runs differ beyond chance on the same test images."""
+    """Test whether two runs differ significantly on the same test images."""
 
     run_a: Positional[str]
-    """Folder of a run that ended."""
+    """Folder of a finished run."""
     run_b: Positional[str]
-    """Folder of another."""
+    """Folder of another finished run."""
     task: TaskOverride = field(default_factory=TaskOverride)
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Say whether two runs differ beyond chance."""
+    """Test whether two runs differ significantly."""
     options = parse(CompareOptions, arguments, program="flaxcnn compare")
     from flaxcnn.evaluation.comparison import compare, describe
     from flaxcnn.evaluation.predictions import load_predictions
@@ -84,17 +84,17 @@ def compare(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Repeat the step at which a run diverged, and say in which layer."""
+    """Repeat the step where a run diverged and name the first non-finite layer."""
 
     crash: Positional[str]
-    """Folder that the run left: RUN/crash."""
+    """The crash folder that the run wrote: RUN/crash."""
     data: DataOverride = field(default_factory=DataOverride)
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
 
 
 def replay(arguments: Sequence[str]) -> int:
-    """Repeat the step at which a run diverged, and say in which layer."""
+    """Repeat the step where a run diverged and name the first non-finite layer."""
     options = parse(ReplayOptions, arguments, program="flaxcnn replay")
     with computing():
         from flaxcnn.runs.folder.run_folder import open_crash_folder

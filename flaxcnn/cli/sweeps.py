@@ -18,32 +18,32 @@ from flaxcnn.sweeps.searchers import SEARCHERS
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Search for the best settings of an experiment: many trainings, few of them to the end.
+    """Search for an experiment's best hyperparameters with many trials, most of them stopped early.
 
-    The same command goes on with a sweep that was stopped or killed; several of them, on several machines, share it.
+    Run the same command again to continue a stopped or killed sweep. Several processes or machines can share a sweep.
     """
 
     config: Positional[str] = "mnist_lr"
-    """Name of a sweep or config of the library, or path of a .py file: it binds `experiment`, and perhaps `sweep`."""
+    """Name of a sweep or config of the library, or path of a .py file that binds `experiment`, optionally `sweep`."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     search: str | None = None
     """Name or path of the sweep file that binds `sweep`; None for the config itself."""
     batch_size: BatchSize = None
-    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds; trials are
-    then trained one after the other."""
+    """Short form of --training.batch_size; or auto, for the largest power of two that fits in the device's memory, with
+    trials trained one after the other."""
     trials: int | None = None
-    """How many trials; None for what the sweep file says, as for the three below."""
+    """Number of trials; None for the sweep file's number."""
     searcher: Literal["grid", "random", "sobol", "tpe", "cmaes", "gp"] | None = None
-    """What proposes the trials, with its defaults."""
+    """Search algorithm that proposes the trials, with its defaults; None for the sweep file's."""
     scheduler: Literal["none", "halving", "hyperband", "asha", "pbt"] | None = None
-    """What says how far each is trained, with its defaults."""
+    """Scheduler that stops weak trials early, with its defaults; None for the sweep file's."""
     seed: int | None = None
-    """Of the proposals; that of the trainings is --training.seed."""
+    """Seed of the searcher; None for the sweep file's. --training.seed is the seed of the trainings."""
     execution: Annotated[Execution, arg(name="")] = field(default_factory=Execution)
 
 
 def sweep(arguments: Sequence[str]) -> int:
-    """Search for the best settings of an experiment."""
+    """Search for an experiment's best hyperparameters."""
     file, options = parse_experiment(SweepOptions, arguments, "flaxcnn sweep", _load_searched)
     asked, name = file.sweep, file.name
     if options.search is not None:
@@ -61,17 +61,17 @@ def sweep(arguments: Sequence[str]) -> int:
         from flaxcnn.sweeps.sweep import recorded_batch_size, sweep
 
         batch_size, execution = options.batch_size, options.execution
-        if batch_size == "auto":  # a sweep goes on with the number that it began with
+        if batch_size == "auto":  # a continued sweep keeps the batch size it started with
             execution = _one_after_the_other(execution)
             batch_size = recorded_batch_size(execution.out, name) or batch_size
         return sweep(name, asked, with_batch_size(options.experiment, batch_size), execution)
 
 
 def _one_after_the_other(execution: Execution) -> Execution:
-    """Return how to train with a batch that fills the memory: no two trials' steps are made at once."""
+    """Return the execution with the executor map: a batch that fills the memory allows one trial at a time."""
     if execution.executor not in ("auto", "map"):
         raise ConfigError(
-            "fills the memory with one trial's batch, and several are trained at once",
+            "one trial's batch fills the memory, but this executor trains several trials at once",
             where="--batch_size auto",
             expected="a number, or --executor map",
             found=f"--executor {execution.executor}",
@@ -82,6 +82,6 @@ def _one_after_the_other(execution: Execution) -> Execution:
 def _load_searched(name: str) -> tuple[SweepFile, Experiment]:
     file = load_sweep_file(name)
     if file.experiment is None:
-        fix = f"bind one, or name a config and give this file as --search {name}"
+        fix = f"bind `experiment` in it, or name a config and pass this file with --search {name}"
         raise ConfigError("no experiment in this sweep file", where=name, fix=fix)
     return file, file.experiment

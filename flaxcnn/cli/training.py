@@ -17,21 +17,23 @@ from flaxcnn.processes import Processes
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train an experiment and leave a folder that explains itself.
+    """Train an experiment and write a self-contained run folder.
 
-    `flaxcnn train` alone is the paper's run: its CNN on MNIST for one epoch.
+    Without options, `flaxcnn train` runs the paper's experiment: its CNN on MNIST for one epoch.
     """
 
     config: Positional[str] = "paper_mnist"
     """Name of a config of the library, or path of a .py file."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     batch_size: BatchSize = None
-    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds, or what
-    the run in --out began with."""
+    """Short form of --training.batch_size; or auto, for the largest power of two that fits in the device's memory, or
+    the batch size that the run in --out started with."""
     out: str | None = None
-    """Folder of the run; that of the same run goes on where it stood. None for the next runs/CONFIG-NNN."""
+    """Folder of the run. If it holds the same run, training continues from its last checkpoint. None for the next free
+    runs/CONFIG-NNN."""
     profile: str | None = None
-    """FIRST:END, steps to trace into RUN/profile; what took longest in them is printed at the end."""
+    """FIRST:END, the steps to profile. The trace goes to RUN/profile, and the slowest operations are printed at the
+    end."""
     processes: Processes = field(default_factory=Processes)
 
 
@@ -48,7 +50,7 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Go on with a run that was stopped, killed or ran out of space, from its newest intact checkpoint."""
+    """Resume a run that was stopped, killed or ran out of disk space, from its newest intact checkpoint."""
 
     run: Positional[str]
     """Folder of the run."""
@@ -60,7 +62,7 @@ class ResumeOptions:
 
 
 def resume(arguments: Sequence[str]) -> int:
-    """Go on with a run that was interrupted, to the same bits."""
+    """Resume an interrupted run, bit for bit."""
     started = time.perf_counter()
     options = parse(ResumeOptions, arguments, program="flaxcnn resume")
     with computing(options.processes):
@@ -74,18 +76,18 @@ def resume(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ReproduceOptions:
-    """Train an experiment with several seeds, and set its numbers beside what is expected of them."""
+    """Train an experiment with several seeds and compare the mean with the expected results."""
 
     config: Positional[str] = "paper_mnist"
     """Name of a config of the library, or path of a .py file."""
     seeds: int = 10
-    """How many runs, with the seeds 0, 1, 2, …"""
+    """Number of runs, with the seeds 0, 1, 2, …"""
     out: str | None = None
-    """Folder of the runs; what is half done in it goes on. None for runs/reproduce-CONFIG."""
+    """Folder of the runs. Unfinished runs in it continue. None for runs/reproduce-CONFIG."""
 
 
 def reproduce(arguments: Sequence[str]) -> int:
-    """Train several seeds, and compare their mean with what is expected."""
+    """Train several seeds and compare the mean with the expected results."""
     options = parse(ReproduceOptions, arguments, program="flaxcnn reproduce")
     file = load_config(load_experiment, options.config)
     with computing():
@@ -96,28 +98,28 @@ def reproduce(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class LrFindOptions:
-    """Make one step at each of many rising learning rates, draw the losses, and suggest a learning rate.
+    """Learning-rate range test: take one step at each of many increasing rates, plot the loss, suggest a rate.
 
-    No schedule moves the rate meanwhile; what is suggested is its peak. The test images are not looked at.
+    The test ignores the schedule; use the suggestion as the schedule's peak. It does not use the test images.
     """
 
     config: Positional[str] = "paper_mnist"
     """Name of a config of the library, or path of a .py file."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     batch_size: BatchSize = None
-    """Short for --training.batch_size; or auto, for the largest power of two that the device's memory holds."""
+    """Short form of --training.batch_size; or auto, for the largest power of two that fits in the device's memory."""
     low: float = 1e-6
-    """The first learning rate."""
+    """The lowest learning rate."""
     high: float = 10.0
-    """The last one; the test ends sooner where the loss grows out of bounds."""
+    """The highest learning rate. The test stops earlier if the loss diverges."""
     steps: int = 200
-    """How many rates, from one to the next by the same factor."""
+    """Number of learning rates, evenly spaced on a logarithmic scale."""
     out: str = "lr_find.png"
-    """Where the picture goes, and beside it the points as .csv."""
+    """Output file of the plot. The points go to a .csv file beside it."""
 
 
 def lr_find(arguments: Sequence[str]) -> int:
-    """Find a learning rate by one step at each of many."""
+    """Suggest a learning rate with a learning-rate range test."""
     file, options = parse_experiment(LrFindOptions, arguments, "flaxcnn lr-find", load_trained)
     with computing():
         from flaxcnn.runs.tools.lr_find import lr_find

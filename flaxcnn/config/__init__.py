@@ -1,7 +1,7 @@
-"""An experiment as frozen, typed data, and its way to and from a file and JSON.
+"""Experiments as frozen, typed dataclasses, with reading from config files and conversion to and from JSON.
 
-An experiment file (`configs/*.py`) is Python that binds `experiment`. No value is read from anywhere else: what is not
-written in the file or on the command line is the default that stands here.
+A config file (`configs/*.py`) is Python that binds `experiment`. Values come only from the file and the command line;
+the rest are the defaults defined here.
 """
 
 from flaxcnn.config.checks import type_name

@@ -1,4 +1,4 @@
-"""The checks of a config's fields: types as declared, values in their range, each failure one line."""
+"""Checks of a config's fields: declared types, values in range. Each failure is a one-line error."""
 
 import dataclasses
 import math
@@ -12,38 +12,38 @@ from flaxcnn.errors import ConfigError
 
 
 def require(holds: bool, where: str, expected: str, found: object) -> None:
-    """Raise ConfigError where a value is out of its range."""
+    """Raise ConfigError if a value is out of range."""
     if not holds:
         raise ConfigError("out of range", where=where, expected=expected, found=found)
 
 
 def require_float32(value: float, where: str) -> None:
-    """Raise ConfigError where a number above 0 is none in float32, in which it is computed with."""
+    """Raise ConfigError if a number is not a positive, finite, normal float32."""
     require(1.2e-38 < value < 3.4e38, where, "a number above 0 in the range of float32", value)
 
 
 def require_at_least_0(value: float, where: str) -> None:
-    """Raise ConfigError where a number is less than 0, or too large for float32."""
+    """Raise ConfigError if a number is negative or too large for float32."""
     require(0 <= value < math.inf, where, "at least 0", value)
     require(value < 3.4e38, where, "a number in the range of float32", value)
 
 
 def require_below_1(value: float, where: str, name: str) -> None:
-    """Raise ConfigError where a number is not in [0, 1), or rounds to 1 in float32, in which it is computed with."""
+    """Raise ConfigError if a number is not in [0, 1), or rounds to 1 in float32."""
     require(0 <= value < 1, where, f"0 <= {name} < 1", value)
     (rounded,) = struct.unpack("f", struct.pack("f", value))
     require(rounded < 1, where, f"{name} < 1, also when it is rounded to float32", value)
 
 
 def check_types(section: str, config: Any) -> None:
-    """Check every field of a frozen config against its annotation; whole numbers become floats where those are meant.
+    """Check every field of a frozen config against its annotation; integers become floats in float fields.
 
     Args:
-        section: its name, for the error.
+        section: the config's name, for the error.
         config: the dataclass, within its `__post_init__`.
 
     Raises:
-        ConfigError: a field has a value of another type.
+        ConfigError: a field's value has the wrong type.
     """
     hints = typing.get_type_hints(type(config))
     for each in dataclasses.fields(config):
@@ -73,18 +73,18 @@ def _are(value: Any, kind: type) -> bool:
 
 
 def _as_floats(value: Any) -> Any:
-    """Return numbers, in JSON a list, as a tuple of floats; anything else as it is."""
+    """Return a list or tuple of numbers as a tuple of floats; return anything else unchanged."""
     numbers = isinstance(value, list | tuple) and all(type(each) in (int, float) for each in value)
     return tuple(map(float, value)) if numbers else value
 
 
 def require_own(config: Any, section: str, fields: Mapping[str, Collection[str]]) -> None:
-    """Raise ConfigError where a field was set of which the chosen kind makes no use: it would do nothing.
+    """Raise ConfigError if a field is set that the chosen kind does not use.
 
     Args:
         config: a frozen config with a `name`.
-        section: its own, for the error.
-        fields: by name, those of which it makes use; what no name lists, every one uses.
+        section: the config's section, for the error.
+        fields: for each name, the fields it uses. Every name uses the fields that are not listed.
     """
     some = {field for names in fields.values() for field in names}
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
@@ -92,7 +92,7 @@ def require_own(config: Any, section: str, fields: Mapping[str, Collection[str]]
         if getattr(config, field) != defaults[field]:
             users = [name for name, names in fields.items() if field in names]
             raise ConfigError(
-                f"{config.name} has no use for it",
+                f"{config.name} does not use it",
                 where=f"{section}.{field}",
                 expected=f"{section}.name {' or '.join(users)}, or the default {defaults[field]}",
                 found=getattr(config, field),
@@ -100,7 +100,7 @@ def require_own(config: Any, section: str, fields: Mapping[str, Collection[str]]
 
 
 def type_name(kind: Any) -> str:
-    """Return the words for a field's type in an error: `float` is "a number", `str | None` "text or None"."""
+    """Describe a field's type for an error: `float` is "a number", `str | None` is "text or None"."""
     words: dict[Any, str] = {
         int: "a whole number",
         float: "a number",
@@ -114,7 +114,7 @@ def type_name(kind: Any) -> str:
 
 
 def _options(kind: Any) -> tuple[Any, ...]:
-    """Return the types and, of a Literal, the values that a field may have."""
+    """Return a field's possible types; for a Literal, its values."""
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return tuple(option for part in typing.get_args(kind) for option in _options(part))
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else (kind,)

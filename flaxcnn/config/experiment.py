@@ -1,4 +1,4 @@
-"""A whole experiment, and its way to and from JSON."""
+"""The whole experiment, and its conversion to and from JSON."""
 
 import dataclasses
 import os
@@ -46,7 +46,7 @@ class Experiment:
 
     @property
     def chooses(self) -> bool:
-        """Whether something is chosen by the logged rows: the best checkpoint, or when to stop."""
+        """Whether the logged rows select the best checkpoint or stop the run early."""
         return self.checkpoint.keep_best is not None or self.training.patience is not None
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Experiment:
             ("checkpoint.keep_best", (self.checkpoint.keep_best or "").startswith("validation")),
         ):
             if asks and not self.data.validation:
-                expected = "data.validation above 0, images to choose by"
+                expected = "data.validation above 0"
                 raise ConfigError(
                     "no validation split", where=where, expected=expected, fix="add --data.validation 0.1"
                 )
@@ -64,7 +64,9 @@ class Experiment:
         if schedule.name in ("cosine", "linear") and schedule.warmup_epochs >= epochs:
             expected = f"fewer than training.epochs, {epochs}"
             found = schedule.warmup_epochs
-            raise ConfigError("all of it warm-up", where="schedule.warmup_epochs", expected=expected, found=found)
+            raise ConfigError(
+                "the warm-up takes the whole run", where="schedule.warmup_epochs", expected=expected, found=found
+            )
         if schedule.name == "constant" and schedule.warmup_epochs > epochs:
             raise ConfigError(
                 "the learning rate would never reach its peak",
@@ -79,33 +81,33 @@ class Experiment:
                 where="schedule.decay_epochs",
                 expected=f"fewer than training.epochs, {epochs}",
                 found=schedule.decay_epochs,
-                fix="drop sooner, train for more epochs, or take --schedule.name constant",
+                fix="shorten decay_epochs, train for more epochs, or use --schedule.name constant",
             )
 
 
 GIVEN = "given:"
-"""How the name of data, a model or a task begins that was given to `flaxcnn.train` in memory."""
+"""Prefix of the name of data, a model or a task that was passed to `flaxcnn.train` as an object."""
 
 
 def refuse_given(name: str, where: str) -> None:
-    """Raise ConfigError where a name is of what was given in memory, which no command can load."""
+    """Raise ConfigError if a name refers to an object passed to `flaxcnn.train`, which no command can load."""
     if name.startswith(GIVEN):
         what = "the data were" if where.startswith("data") else f"the {where.partition('.')[0]} was"
         raise ConfigError(
-            f"{what} given in memory", where=where, found=name, fix="go on in Python, with flaxcnn.train(..., out=RUN)"
+            f"{what} given in memory", where=where, found=name, fix="continue in Python: flaxcnn.train(..., out=RUN)"
         )
 
 
 def with_data(experiment: Experiment, source: str | None = None, folder: str | None = None) -> Experiment:
-    """Return the experiment with its data elsewhere, and with absolute paths, so that it holds in any folder.
+    """Return the experiment with another data location and absolute paths, so it works from any folder.
 
     Args:
         experiment: the experiment.
-        source: in place of `data.source`; None to keep it.
-        folder: in place of `data.dir`; None to keep it.
+        source: the new `data.source`; None to keep it.
+        folder: the new `data.dir`; None to keep it.
 
     Raises:
-        ConfigError: one of them is no path.
+        ConfigError: `source` or `folder` is not a valid path.
     """
     source = experiment.data.source if source is None else source
     folder = experiment.data.dir if folder is None else folder
@@ -118,19 +120,19 @@ def with_data(experiment: Experiment, source: str | None = None, folder: str | N
 
 
 def to_json(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Return every field of an experiment, sections first, as JSON has it."""
+    """Return an experiment as nested dictionaries for JSON: sections, then fields."""
     return dataclasses.asdict(experiment)
 
 
 def from_json(sections: object, where: object) -> Experiment:
-    """Return the experiment that `to_json` wrote; fields that are missing take their defaults.
+    """Return the experiment that `to_json` wrote; missing fields get their defaults.
 
     Args:
-        sections: what `json.loads` gave.
+        sections: the result of `json.loads`.
         where: the file it came from, for the error.
 
     Raises:
-        ConfigError: a section or field is unknown or has a value of the wrong type or out of its range.
+        ConfigError: a section or field is unknown, or a value has the wrong type or is out of range.
     """
     sections = _mapping(sections, where)
     classes = {each.name: typing.get_type_hints(Experiment)[each.name] for each in dataclasses.fields(Experiment)}

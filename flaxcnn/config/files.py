@@ -1,6 +1,6 @@
-"""Config files: Python that binds `experiment`, and what is to be compared with its results.
+"""Config files: Python that binds `experiment`, and optionally the results to compare with.
 
-`published` holds what a paper printed for logged rows, `expected` what the mean over seeds has to be.
+`published` holds a paper's values for logged rows. `expected` holds ranges for the mean over seeds.
 """
 
 import math
@@ -23,7 +23,7 @@ Row = TypeVar("Row", "PublishedRow", "Expectation")
 
 
 class PublishedRow(NamedTuple):
-    """What a paper printed for one logged row."""
+    """A paper's published values for one logged row."""
 
     step: int  # the row's step, counted from 0: the row is measured after its update
     train_loss: float | None  # mean cross-entropy in nats of that step's batch
@@ -31,44 +31,44 @@ class PublishedRow(NamedTuple):
 
 
 class Expectation(NamedTuple):
-    """A range in which the mean of a summary's number over seeds has to lie; `flaxcnn reproduce` checks it."""
+    """The expected range of a metric's mean over seeds; `flaxcnn reproduce` checks it."""
 
-    metric: str  # a number of `summary.json`
+    metric: str  # a key of `summary.json`
     at_least: float = -math.inf
     at_most: float = math.inf
 
 
 class ExperimentFile(NamedTuple):
-    """What an experiment file holds."""
+    """The contents of a config file."""
 
-    name: str  # the file's, without its ending
+    name: str  # the file's name without its extension
     experiment: Experiment
     published: tuple[PublishedRow, ...]
     expected: tuple[Expectation, ...] = ()
 
 
 def experiments() -> dict[str, Path]:
-    """Return the experiment files that come with the library, by name."""
+    """Return the library's config files by name."""
     return library_files(".")
 
 
 def library_files(folder: str) -> dict[str, Path]:
-    """Return the config files that come with the library, by name.
+    """Return the library's config files in a folder, by name.
 
     Args:
-        folder: within `configs`.
+        folder: a folder within `configs`.
     """
     package = Path(__file__).parent.parent
-    # In an installed wheel `configs` lies in the package, in a checkout beside it.
+    # `configs` is inside the package in an installed wheel, and beside it in a checkout.
     root = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), None)
     return {} if root is None else {path.stem: path for path in sorted((root / folder).glob("*.py"))}
 
 
 def load_experiment(name_or_path: str) -> ExperimentFile:
-    """Read an experiment from a file of the library's, by its name, or from a file of the user's, by its path.
+    """Load an experiment from a config file, by a library config's name or by a path.
 
     Raises:
-        ConfigError: there is no such file, it fails to run, or it binds no `experiment`.
+        ConfigError: the file does not exist, fails to run, or binds no `experiment`.
     """
     path, bound = run_file(name_or_path, experiments())
     form = "experiment = Experiment(...)"
@@ -96,14 +96,14 @@ def load_experiment(name_or_path: str) -> ExperimentFile:
 
 
 def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[str, Any]]:
-    """Run a config file and return its path and what it binds, by name.
+    """Run a config file and return its path and its variables by name.
 
     Args:
-        name_or_path: the name of a file of the library's, or the path of one.
-        known: the library's, by name.
+        name_or_path: the name of a library file, or a path.
+        known: the library files by name.
 
     Raises:
-        ConfigError: there is no such file, or it fails to run; the line is named where there is one.
+        ConfigError: the file does not exist or fails to run. The error names the line if there is one.
     """
     path = user_path(name_or_path, "the config")
     if name_or_path in known:
@@ -128,17 +128,17 @@ def run_file(name_or_path: str, known: Mapping[str, Path]) -> tuple[Path, dict[s
 
 
 def bound_to(bound: Mapping[str, Any], name: str, kind: type[Bound], form: str, path: Path) -> Bound | None:
-    """Return what a config file binds to a name, or None where it binds nothing to it.
+    """Return the value of a config file's variable, or None if the file does not bind it.
 
     Args:
-        bound: as `run_file` gave it.
-        name: the name.
-        kind: of which it has to be.
-        form: what the file should say, for the error.
-        path: of the file, for the error.
+        bound: the variables from `run_file`.
+        name: the variable's name.
+        kind: the expected type.
+        form: the expected line of the file, for the error.
+        path: the file's path, for the error.
 
     Raises:
-        ConfigError: it is of another kind.
+        ConfigError: the value has another type.
     """
     value = bound.get(name)
     if value is not None and not isinstance(value, kind):
@@ -148,8 +148,8 @@ def bound_to(bound: Mapping[str, Any], name: str, kind: type[Bound], form: str, 
 
 
 def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, path: Path) -> tuple[Row, ...]:
-    """Return the rows that a config file binds to a name; raises ConfigError with the form where one differs."""
-    error = ConfigError("values in another form", where=path, expected=form)
+    """Return a config file's rows; raises ConfigError with the expected form if one differs."""
+    error = ConfigError("values in the wrong form", where=path, expected=form)
     try:
         rows = tuple(kind(*row) for row in bound)
     except TypeError as cause:
@@ -160,12 +160,12 @@ def _rows(bound: Any, kind: type[Row], fits: Callable[[Any], bool], form: str, p
 
 
 def _require_each(rows: Sequence[Row], fault: Callable[[Row], str], name: str, path: Path) -> None:
-    """Raise ConfigError at the first row in which something is wrong, or whose step or metric stood there before."""
+    """Raise ConfigError at the first row with a fault or with a repeated step or metric."""
     for place, row in enumerate(rows):
         if what := fault(row):
             raise ConfigError(what, where=f"{path}: {name}[{place}]", found=tuple(row))
         if row[0] in [other[0] for other in rows[:place]]:
-            raise ConfigError("stands there twice", where=f"{path}: {name}[{place}]", found=repr(row[0]))
+            raise ConfigError("duplicate row", where=f"{path}: {name}[{place}]", found=repr(row[0]))
 
 
 def _published_fault(row: PublishedRow) -> str:
@@ -179,15 +179,15 @@ def _published_fault(row: PublishedRow) -> str:
 
 def _expectation_fault(row: Expectation) -> str:
     if math.isnan(row.at_least) or math.isnan(row.at_most):
-        return "a bound that is no number"
+        return "a bound is NaN"
     if row.at_least > row.at_most:
-        return "no number is so: at_least is above at_most"
+        return "at_least is greater than at_most"
     nothing = math.isinf(row.at_least) and math.isinf(row.at_most)
-    return "expects nothing: give at_least, at_most or both" if nothing else ""
+    return "no bound: give at_least, at_most or both" if nothing else ""
 
 
 def _as_float(number: float) -> float:
-    """Return a number as a float, infinite where it is a whole one that no float holds."""
+    """Return a number as a float; an integer too large for a float becomes infinite."""
     try:
         return float(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The fields of an experiment that may name a user's own code, `FILE.py:NAME`. Nothing here imports it."""
+"""The fields of an experiment that can name a user's own code, `FILE.py:NAME`. Nothing here imports that code."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.files.user_code import is_outside, outside_parts
 
 CODE_FIELDS = ("task.name", "model.name", "data.source")
-HEADS = "task.heads"  # each of which may, too; "task.heads.age" stands for that of the head `age`
-HEAD_FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, as species=classification area=regression:0.5"
+HEADS = "task.heads"  # each head can name code, too; "task.heads.age" is the head `age`
+HEAD_FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, such as species=classification area=regression:0.5"
 
 
 class WrittenHead(NamedTuple):
-    """A head as it is written: `area=regression:0.5`, with the weight "" where none is."""
+    """The parts of a head such as `area=regression:0.5`; the weight is "" if omitted."""
 
     name: str
     task: str
@@ -26,7 +26,7 @@ class WrittenHead(NamedTuple):
 
 
 def parse_head(written: str) -> WrittenHead:
-    """Return the parts of a head; raises ConfigError where it is written in another way.
+    """Return the parts of a head; raises ConfigError if it has another form.
 
     >>> parse_head("area=regression:0.5"), parse_head("age=my_task.py:Ordinal").task
     (WrittenHead(name='area', task='regression', weight='0.5'), 'my_task.py:Ordinal')
@@ -41,19 +41,19 @@ def parse_head(written: str) -> WrittenHead:
 
 
 def outside_names(experiment: Experiment) -> dict[str, str]:
-    """Return the names of a user's own code in an experiment, `FILE.py:NAME`, by the field that has each."""
+    """Return the names of a user's own code in an experiment, `FILE.py:NAME`, by field."""
     return names_in(to_json(experiment))
 
 
 def names_in(sections: Mapping[str, Any]) -> dict[str, str]:
-    """Return what `outside_names` does of an experiment's sections, as JSON has them."""
+    """Return `outside_names` for an experiment's JSON sections."""
     found = {path: name for path in CODE_FIELDS if is_outside(name := _value(sections, path, ""))}
     heads = map(parse_head, _value(sections, HEADS, ()))
     return found | {f"{HEADS}.{head.name}": head.task for head in heads if is_outside(head.task)}
 
 
 def field_of(experiment: Experiment, path: str) -> str:
-    """Return what a field such as "model.name" or "task.heads.age" names; "nothing" where there is no such head."""
+    """Return the value of a field such as "model.name" or "task.heads.age"; "nothing" if there is no such head."""
     section, _, name = path.partition(".")
     field, _, called = name.partition(".")
     value = getattr(getattr(experiment, section), field)
@@ -61,7 +61,7 @@ def field_of(experiment: Experiment, path: str) -> str:
 
 
 def with_names(experiment: Experiment, names: Mapping[str, str]) -> Experiment:
-    """Return the experiment with other names in fields as `field_of` takes them."""
+    """Return the experiment with new names in the given fields, which are spelled as for `field_of`."""
     for path, name in names.items():
         section, _, field = path.partition(".")
         value: Any = name
@@ -75,10 +75,10 @@ def with_names(experiment: Experiment, names: Mapping[str, str]) -> Experiment:
 
 
 def with_code_beside(experiment: Experiment, config: Path) -> Experiment:
-    """Return an experiment whose code is found beside its config file, where it is there.
+    """Return the experiment with its relative code paths resolved beside its config file, if the code is there.
 
     Args:
-        experiment: as the file binds it.
+        experiment: the experiment that the file binds.
         config: the file.
     """
     names = {}
@@ -91,7 +91,7 @@ def with_code_beside(experiment: Experiment, config: Path) -> Experiment:
 
 
 def options_of(names: Mapping[str, str]) -> list[str]:
-    """Return the words of a command line that give these fields these names.
+    """Return the command-line arguments that set these fields to these names.
 
     >>> options_of({"task.name": "my_task.py:Ordinal", "task.heads.age": "a.py:A", "task.heads.sex": "b.py:B"})
     ['--task.name', 'my_task.py:Ordinal', '--task.heads', 'age=a.py:A', 'sex=b.py:B']
@@ -102,12 +102,12 @@ def options_of(names: Mapping[str, str]) -> list[str]:
 
 
 def option_of(path: str, name: str) -> str:
-    """Return the option, in one string, that gives a field a name."""
+    """Return the option that sets a field to a name, as one string."""
     return " ".join(options_of({path: name}))
 
 
 def names_of_heads(heads: Iterable[str]) -> dict[str, str]:
-    """Return the tasks that heads name, as they are written, by their fields ("task.heads.age")."""
+    """Return the task names of heads, by field ("task.heads.age")."""
     return {f"{HEADS}.{head.name}": head.task for head in map(parse_head, heads)}
 
 

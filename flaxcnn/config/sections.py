@@ -1,4 +1,4 @@
-"""The sections of an experiment: each field with its unit, its default and its range."""
+"""The sections of an experiment, each a dataclass that checks its fields: unit, default and range."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from flaxcnn.config.checks import (
 from flaxcnn.errors import ConfigError
 from flaxcnn.files import require_path
 
-_MOST = 2**31 - 1  # that int32 holds: steps are counted, and pixels placed, in it
+_MOST = 2**31 - 1  # the largest int32: step counts and pixel positions are int32
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Data:
     """Where the images come from."""
 
     source: str = "mnist"
-    """`mnist` (embedded), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
-    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. --data is short for it."""
+    """`mnist` (bundled), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
+    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. --data is the short form."""
     dir: str | None = None
-    """Folder of prepared TensorFlow data sets; None for TFDS's own default."""
+    """Folder of prepared TensorFlow data sets; None for TFDS's default."""
     validation: float = 0.0
-    """Fraction of the training images set aside to choose by, by a hash of their content; 0 for none."""
+    """Fraction of the training images held out for validation, chosen by a hash of their content; 0 for none."""
     device_memory: int | None = None
-    """MiB that the training images may take on each device; where they take more, they are brought to it batch by batch
-    while it computes. None for a quarter of what the device has."""
+    """MiB of each device's memory that the training images may use. Larger data sets are streamed to the device batch
+    by batch while it computes. None for a quarter of the device's memory."""
     workers: int = 2
-    """Processes that read and decode the images that do not fit, at most 1024; 0 to do it in the training process."""
+    """Processes that read and decode streamed images, at most 1024; 0 to do it in the training process."""
 
     def __post_init__(self) -> None:
         check_types("data", self)
@@ -49,22 +49,22 @@ class Data:
                 raise ConfigError("a path cannot hold a null byte", where=f"data.{name}", found=getattr(self, name))
 
 
-_TASK_FIELDS = {"regression": ("loss", "huber_delta"), "several": ("heads",)}  # the fields that one task alone uses
+_TASK_FIELDS = {"regression": ("loss", "huber_delta"), "several": ("heads",)}  # the fields that only one task uses
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned from an image."""
+    """What the model learns to predict from an image."""
 
     name: str = "classification"
-    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task. --task
-    is short for it."""
+    """classification, multilabel, regression or several; or your own: FILE.py:NAME of a flaxcnn.tasks.Task.
+    --task is the short form."""
     loss: Literal["squared", "absolute", "huber"] = "squared"
-    """regression: of the standardised targets."""
+    """regression: the loss, computed on standardised targets."""
     huber_delta: float = 1.0
-    """regression: the error, in standard deviations, from which on the Huber loss is a line."""
+    """regression: the error, in standard deviations, above which the Huber loss is linear."""
     heads: tuple[str, ...] = ()
-    """several: the name of each target with its task, and the weight of its loss where that is not 1:
+    """several: each target's name and task, with a loss weight if it is not 1:
     `species=classification area=regression:0.5`."""
 
     def __post_init__(self) -> None:
@@ -75,18 +75,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Model:
-    """What is trained. How many outputs it has follows from the task and the data."""
+    """The model to train. The task and the data determine its number of outputs."""
 
     name: str = "paper_cnn"
-    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX. --model is short for
-    it."""
+    """A model of the library, or your own: FILE.py:NAME of a Flax module, Linen or NNX. --model is the short form."""
     dropout: float | None = None
-    """Rate of dropout; None for the model's own. Any number, 0 too, is a value at run time."""
+    """Dropout rate; None for the model's default. Changing a rate, also to or from 0, does not recompile."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters, outputs and loss are float32 in any case."""
+    """Data type of the layers' computations. Parameters, outputs and loss are always float32."""
     normalization: Literal["unit", "dataset", "imagenet"] = "unit"
-    """Of pixels: divided by 255; or then less the mean and over the deviation of each channel, of the training images
-    or of ImageNet. Both numbers are kept with the weights."""
+    """Pixel normalisation. unit: divide by 255. dataset, imagenet: also standardise each channel with the mean and
+    standard deviation of the training images or of ImageNet, which are saved with the weights."""
 
     def __post_init__(self) -> None:
         check_types("model", self)
@@ -96,32 +95,32 @@ class Model:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of the training images, made on the device; 0 leaves one out.
+    """Random changes of the training images, made on the device. 0 turns one off.
 
-    They act in the order in which they stand here. A strength is a value at run time; whether there is one is not.
+    They are applied in the order listed. Changing a strength does not recompile; turning one on or off does.
     """
 
     crop_padding: int = 0
-    """Pad each image by so many pixels of zeros, at most its longer side, and cut a random window of its own size
-    out of it."""
+    """Random crop: pad each side with this many pixels of zeros, at most the image's longer side, then crop back to
+    the original size at a random position."""
     flip: float = 0.0
-    """Probability of mirroring an image left to right."""
+    """Probability of a left-right flip."""
     shift: float = 0.0
-    """Most pixels by which an image is moved, each way."""
+    """Maximum shift in pixels, in each direction."""
     rotate: float = 0.0
-    """Most degrees by which it is turned, each way."""
+    """Maximum rotation in degrees, in each direction."""
     scale: float = 0.0
-    """Most by which it grows or shrinks, as a fraction of 1."""
+    """Maximum zoom in or out, as a fraction: 0.1 for up to 10 %."""
     shear: float = 0.0
-    """Most degrees by which it is slanted, each way."""
+    """Maximum shear in degrees, in each direction."""
     elastic: float = 0.0
     """Standard deviation of an elastic deformation, in pixels."""
     elastic_smoothness: float = 4.0
     """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels, 0.01 to 1,000,000."""
     cutout: int = 0
-    """Side of a square of zeros at a random place, in pixels; at most the image's longer side."""
+    """Side in pixels of a square of zeros at a random position; at most the image's longer side."""
     mixup: float = 0.0
-    """MixUp's alpha: pairs of images and of labels are averaged in shares drawn from Beta(alpha, alpha)."""
+    """MixUp's alpha: pairs of images and their labels are mixed in proportions drawn from Beta(alpha, alpha)."""
 
     def __post_init__(self) -> None:
         check_types("augmentation", self)
@@ -140,7 +139,7 @@ class Augmentation:
             )
 
 
-# The fields of which each name makes use, besides those that all do.
+# The fields that each name uses, besides the fields that all of them use.
 _OPTIMIZER_FIELDS = {
     "adam": ("b1", "b2", "eps"),
     "adamw": ("b1", "b2", "eps", "weight_decay"),
@@ -158,26 +157,27 @@ _SCHEDULE_FIELDS = {
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The rule of the updates, optax's in every case."""
+    """The optimizer, from optax."""
 
     name: Literal["adam", "adamw", "sgd", "lion"] = "adam"
     """Adam, AdamW, stochastic gradient descent with momentum, or Lion."""
     learning_rate: float = 1e-3
-    """Step size, at the schedule's peak."""
+    """Learning rate at the schedule's peak."""
     weight_decay: float = 0.0
-    """Of kernels, not of biases and normalisations; not for adam. Times the learning rate where it is decoupled."""
+    """adamw, sgd, lion: weight decay of kernels; biases and normalisation parameters do not decay. For adamw and lion
+    it is decoupled and multiplied by the learning rate; for sgd it is L2 regularisation."""
     b1: float = 0.9
-    """adam, adamw, lion: decay of the mean of gradients."""
+    """adam, adamw: decay rate of the first moment; lion: weight of the momentum in the update direction."""
     b2: float = 0.999
-    """adam, adamw: decay of the mean of squared gradients; lion: of the momentum, usually 0.99."""
+    """adam, adamw: decay rate of the second moment; lion: decay rate of the momentum, usually 0.99."""
     eps: float = 1e-8
-    """adam, adamw: added to the root of the second mean."""
+    """adam, adamw: added to the square root of the second moment."""
     momentum: float = 0.9
-    """sgd: decay of the sum of gradients."""
+    """sgd: momentum, the decay rate of the velocity."""
     nesterov: bool = False
-    """sgd: Nesterov's momentum."""
+    """sgd: use Nesterov momentum."""
     clip_norm: float | None = None
-    """Gradients of a larger norm, over all parameters together, are scaled down to it; None for no clipping."""
+    """Maximum global norm of the gradients; larger gradients are scaled down to it. None for no clipping."""
 
     def __post_init__(self) -> None:
         check_types("optimizer", self)
@@ -192,16 +192,16 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate goes from step to step, as a factor of `optimizer.learning_rate`."""
+    """The learning-rate schedule: a factor of `optimizer.learning_rate` for each step."""
 
     name: Literal["constant", "cosine", "one_cycle", "step", "linear"] = "constant"
-    """Constant, down half a cosine, up and down again (Smith, 2018), down by steps, or down a line."""
+    """Constant, cosine decay, one cycle up and down (Smith, 2018), step decay, or linear decay."""
     warmup_epochs: float = 0.0
-    """Epochs, also a part of one, over which it rises along a line first; one_cycle has its own rise."""
+    """Epochs of linear warm-up, fractions allowed; not for one_cycle, which has its own."""
     final: float = 0.0
     """cosine, linear: the factor at the end."""
     decay_epochs: float = 30.0
-    """step: epochs from one drop to the next; fewer than all, or there would be no drop."""
+    """step: epochs between drops; fewer than the run's epochs, or there is no drop."""
     decay_rate: float = 0.1
     """step: the factor of each drop."""
 
@@ -217,27 +217,27 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training:
-    """How long, in what order, and towards what."""
+    """Seed, length, batch size, loss options and early stopping."""
 
     seed: int = 0
-    """Seed of the weights and of the order of examples; the same seed gives the same bits."""
+    """Random seed. The same seed reproduces a run bit for bit."""
     epochs: int = 1
     """Passes over the training images."""
     steps: int | None = None
-    """Stop after so many steps; None for all of the epochs."""
+    """Stop after this many steps; None to train for all epochs."""
     batch_size: int = 50
-    """Images a step; what is left of an epoch after the last whole batch is not seen in it."""
+    """Images per step. An epoch skips the images left over after its last full batch."""
     accumulate: int = 1
-    """Parts into which a batch is cut to save memory; their gradients are added before the one update."""
+    """Gradient accumulation: split each batch into this many equal parts to save memory, and update once per batch."""
     label_smoothing: float = 0.0
-    """Share of a label's weight that is spread evenly over all classes."""
+    """Fraction of each label's weight that is spread evenly over all classes."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
-    """Factor of each class's loss: numbers, or "balanced": images / (classes x images of the class)."""
+    """Weight of each class's loss: numbers, or "balanced": images / (classes x images of the class)."""
     ema_decay: float | None = None
-    """Decay of an exponential moving average of the weights, which is then what is evaluated; None for none."""
+    """Decay of an exponential moving average of the weights; evaluation then uses the average. None for none."""
     patience: int | None = None
-    """Stop when so many logged rows in a row brought no better validation metric: `checkpoint.keep_best`, or the
-    loss; None to go on to the end."""
+    """Early stopping: stop after this many logged rows without improvement of `checkpoint.keep_best`, or else of the
+    validation loss. None to never stop early."""
 
     def __post_init__(self) -> None:
         check_types("training", self)
@@ -245,7 +245,7 @@ class Training:
         for name in ("epochs", "steps"):
             if (value := getattr(self, name)) is not None:
                 require(value >= 1, f"training.{name}", "at least 1", value)
-                require(value <= _MOST, f"training.{name}", f"at most {_MOST:,}, the steps that are counted", value)
+                require(value <= _MOST, f"training.{name}", f"at most {_MOST:,}, the largest step count", value)
         require(self.batch_size >= 1, "training.batch_size", "at least 1", self.batch_size)
         require(self.accumulate >= 1, "training.accumulate", "at least 1", self.accumulate)
         if self.batch_size % self.accumulate:
@@ -265,14 +265,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Logging:
-    """What is measured and written while training."""
+    """What is measured and logged during training."""
 
     every: int = 50
-    """Steps from one logged row to the next; the first row is the first step's."""
+    """Steps between logged rows. Step 1 is always logged."""
     test_examples: int = 2000
-    """The first so many test images are evaluated at each logged row, 0 for none; all of them at the end."""
+    """Number of test images, from the first, to evaluate at each logged row; 0 for none. The end evaluates all."""
     tensorboard: bool = False
-    """Write TensorBoard event files too (needs the extra `tensorboard`)."""
+    """Also write TensorBoard event files (needs the extra `tensorboard`)."""
 
     def __post_init__(self) -> None:
         check_types("logging", self)
@@ -282,12 +282,12 @@ class Logging:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The devices that train together. None of it changes what is computed, beyond rounding."""
+    """The devices that train together. The mesh changes results by rounding only."""
 
     data: int | None = None
-    """Devices among which each batch is divided; None for as many as there are and divide it evenly."""
+    """Data parallelism: devices that share each batch. None for as many as are available and divide it evenly."""
     model: int = 1
-    """Devices among which the output features of wide layers are divided."""
+    """Model parallelism: devices that share the output features of wide layers."""
 
     def __post_init__(self) -> None:
         check_types("mesh", self)
@@ -297,17 +297,17 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When the whole state is saved, besides at the end and when a signal stops the run."""
+    """When to save the full training state. A run also saves at its end and when a signal stops it."""
 
     every: int = 1000
-    """Steps from one checkpoint to the next."""
+    """Steps between checkpoints."""
     keep: int = 2
-    """How many of the newest are kept."""
+    """Number of newest checkpoints to keep."""
     keep_best: str | None = None
-    """Save at each logged row that is better than all before by this, and keep the best one too: train_loss,
-    validation_loss, or validation_ and a metric that the task logs, as validation_accuracy."""
+    """Also save at each logged row that improves this metric, and keep the best checkpoint: train_loss,
+    validation_loss, or validation_ plus a metric that the task logs, such as validation_accuracy."""
     final: Literal["last", "best"] = "last"
-    """Which weights a run ends with: the last step's, or those of the best checkpoint."""
+    """The run's final weights: of the last step, or of the best checkpoint."""
 
     def __post_init__(self) -> None:
         check_types("checkpoint", self)
@@ -317,4 +317,4 @@ class Checkpoint:
         known = best is None or best == "train_loss" or best.startswith("validation_")
         require(known, "checkpoint.keep_best", "train_loss, or validation_ and the name of a logged metric", best)
         if self.final == "best" and self.keep_best is None:
-            raise ConfigError("best by what?", where="checkpoint.keep_best", expected="a metric, since final is 'best'")
+            raise ConfigError("missing", where="checkpoint.keep_best", expected="a metric, because final is 'best'")

@@ -1,7 +1,7 @@
 """Per-layer shape contracts: declare, derive, check, print.
 
-A contract is a text file beside a model, one line for each call of a layer. It is derived from the module without
-arithmetic, compared before training, before a checkpoint's weights are accepted and in a user's own tests.
+A contract is a text file beside a model with one line per call of a layer. It is derived from the module without
+computing anything. It is checked before training, before the weights of a checkpoint are used, and in a user's tests.
 """
 
 from flaxcnn.contracts.check import assert_contract, check_contract, check_shapes, check_variables

@@ -1,4 +1,4 @@
-"""Hold a module, or variables that were loaded, against a contract; the error names the layer, declared and found."""
+"""Check a module, or loaded variables, against a contract. The error names the layer and both shapes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What `flaxcnn contract` does: find a module, print its contract, write the file, rewrite it and say what moved."""
+"""The command `flaxcnn contract`: find a module, and print, write, update or check its contract."""
 
 import importlib
 import os

@@ -118,7 +118,7 @@ class Contract:
             for label in (layer.path, *labels):
                 if re.search(r"[\s(),]|->", label) or not label.isprintable() or not label or label.startswith("#"):
                     raise ContractError(
-                        "name cannot stand in a contract",
+                        "name not allowed in a contract",
                         where=place,
                         expected="printable characters, no white space, bracket, comma or arrow, no # at its beginning",
                         found=repr(label),

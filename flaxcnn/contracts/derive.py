@@ -1,7 +1,7 @@
-"""Derive a contract from a module: no arithmetic, no memory, any image size.
+"""Derive a contract from a module, for any image size, without computing anything or allocating memory.
 
-The module is traced with several batch sizes and, if it has a field `classes`, several numbers of classes; how the
-lengths of its axes follow them gives their B and K.
+The module is traced with several batch sizes and, if it has a field `classes`, several numbers of classes. How the
+lengths of its axes change with these gives their B and K.
 """
 
 from collections.abc import Iterable, Sequence

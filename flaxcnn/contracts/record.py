@@ -1,6 +1,6 @@
-"""Trace a module with abstract arrays and record what its layers take, return and own.
+"""Trace a module with abstract arrays and record the inputs, outputs and variables of its layers.
 
-Nothing is computed and no memory is taken, whatever the size of the images.
+Tracing computes nothing and allocates no memory, for any image size.
 """
 
 import inspect

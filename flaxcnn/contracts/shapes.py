@@ -1,4 +1,4 @@
-"""Shapes whose axes may follow the batch size B and the number of classes K, and their text: `(B, 14, 14, 3*K+15)`."""
+"""Shapes whose axes can depend on batch size B and number of classes K, and their text: `(B, 14, 14, 3*K+15)`."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Sources of images as uint8 arrays and labels, and the order in which an epoch visits them."""
+"""Data sets: loading and checking images with their targets, and reading them in batches."""
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest, split_digests
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages, channel_moments, choose

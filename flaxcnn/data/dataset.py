@@ -1,6 +1,6 @@
-"""What every source of images ends in: uint8 images and their targets in two splits, checked once, never written to.
+"""The data set that every source produces: uint8 images with targets in two splits, checked once and read-only.
 
-Floats are made on the device, from these bytes; nothing here knows where the images came from.
+The device converts the bytes to floats. Nothing here depends on the source of the images.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ _MOST_EXAMPLES = 2**31 - 1  # positions are int32
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and what is to be learned from them, in a fixed order. Arrays are kept as read-only views.
+    """Images with their targets, in a fixed order. Arrays are stored as read-only views.
 
-    Creating one checks all that can be checked without knowing the task or the classes.
+    The constructor checks everything that does not depend on the task or the classes.
 
     Attributes:
-        images: uint8 (N, H, W, C), an array or, of a large data set, `StoredImages`; N at most 2**31 - 1.
+        images: uint8 (N, H, W, C), an array or, for a large data set, `StoredImages`; N is at most 2**31 - 1.
         targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these. In a
-            dictionary, an example may lack a target: -1 in place of a class number, NaN in place of a number.
-        groups: int32 (N,): examples of one group (a person, a plant, a session) are never divided between splits, and
-            intervals resample groups; None where each example stands for itself.
-        names: of the examples, such as their files' paths; None where they have none.
-        origins: what to call "images" and "labels" in an error, such as a file's path; not kept.
+            dictionary, an example may lack a target: -1 for a class number, NaN for a number.
+        groups: group numbers, int32 (N,); None for no groups. Examples of one group (a person, a plant, a session) are
+            never divided between splits, and confidence intervals resample whole groups.
+        names: names of the examples, such as file paths; None for no names.
+        origins: names for "images" and "labels" in errors, such as file paths; not stored.
 
     Raises:
-        DataError: targets of another type, class numbers below 0, numbers that are not finite, or another number of
-            anything than of images.
+        DataError: targets of another type, class numbers below 0, numbers that are not finite, or counts that differ
+            from the number of images.
     """
 
     images: Images
@@ -66,13 +66,13 @@ class Split:
                 raise DataError("groups of the wrong kind", where="groups", expected="int32 (N,)", found=found)
         if self.names is not None and len(self.names) != len(self.images):
             expected = f"{len(self.images)}, as {called['images']} has images"
-            raise DataError("not one name for each image", where="names", expected=expected, found=len(self.names))
+            raise DataError("image and name counts differ", where="names", expected=expected, found=len(self.names))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def choose(self, positions: npt.NDArray[np.integer[Any]]) -> "Split":
-        """Return some examples: of arrays a copy, of images on disk the places where they are."""
+        """Return some of the examples. Arrays are copied; images on disk stay on disk."""
         return Split(
             choose(self.images, positions),
             choose_targets(self.targets, positions),
@@ -83,25 +83,25 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test split of one problem.
+    """A data set with a training and a test split.
 
-    Creating one checks what its splits have not: the images' dtypes and ranks, that no split is empty, class numbers
-    within the classes, a name for each column, images of one size and targets of one kind in both splits, and that
-    the splits share no group. Whether the targets fit a task is the task's matter.
+    The constructor checks what `Split` does not: the images' dtype and rank, that no split is empty, that class numbers
+    are within the classes, that each column has a name, that both splits have the same image size and kind of targets,
+    and that they share no group. The task checks whether the targets fit it.
 
     Attributes:
-        source: what `load` was asked for, such as "mnist" or "idx:/data/fashion".
-        train: the examples to learn from.
-        test: the examples to measure on.
-        target_names: what the targets' values are called: a name for each class, of which a label is the index; for
-            each label of several; or for each number. For a dictionary of targets, a dictionary of these.
-        digests: SHA-256 in hex by name: of each uncompressed file, or of each array's content (`split_digests`, which
-            is what stands here where none are given). A run records them, and is resumed with the same data only.
-        origins: what to call "train/images", "train/labels", "test/images" and "test/labels" in an error, such as a
-            file's path; not kept.
+        source: the argument of `load`, such as "mnist" or "idx:/data/fashion".
+        train: the training examples.
+        test: the test examples.
+        target_names: a name for each class (indexed by class number), for each of several labels, or for each number.
+            For a dictionary of targets, a dictionary of these.
+        digests: SHA-256 digests in hex, by name, of each uncompressed file or of each array's content. Default:
+            `split_digests` of both splits. A run records them and resumes only with the same data.
+        origins: names for "train/images", "train/labels", "test/images" and "test/labels" in errors, such as file
+            paths; not stored.
 
     Raises:
-        DataError: at the first thing that does not fit.
+        DataError: a check fails.
     """
 
     source: str
@@ -143,35 +143,35 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """How many names the targets have: of one label an image, the number of classes."""
+        """The number of target names; for one label per image, the number of classes."""
         return len(self.target_names)
 
     @property
     def has_classes(self) -> bool:
-        """Whether the targets are one class number for each image."""
+        """Whether the targets are one class number per image."""
         return holds_classes(self.train.targets)
 
 
 def holds_classes(targets: Any) -> bool:
-    """Return whether targets are one class number for each example, int32 (N,)."""
+    """Return whether targets are one class number per example, int32 (N,)."""
     return isinstance(targets, np.ndarray) and is_classes(targets)
 
 
 def split_digests(name: str, split: Split) -> dict[str, str]:
-    """Return `array_digest` of everything in a split that a result depends on, by name.
+    """Return the `array_digest` of everything in a split that affects results, by name.
 
-    The names are "NAME/images", "NAME/targets" or, of a dictionary, "NAME/targets/KEY", and, where there are groups,
-    "NAME/groups". Names of examples are for people and have no digest.
+    The names are "NAME/images", "NAME/targets" (for a dictionary of targets "NAME/targets/KEY"), and "NAME/groups" if
+    there are groups. Example names do not affect results and have no digest.
 
     Args:
-        name: of the split, "train" or "test".
+        name: the name of the split, "train" or "test".
         split: the split.
     """
     return {f"{name}/images": array_digest(split.images), **target_digests(name, split)}
 
 
 def target_digests(name: str, split: Split) -> dict[str, str]:
-    """Return the digests of `split_digests` but for the images'."""
+    """Return `split_digests` without the images' digest."""
     arrays = {f"{name}/targets/{key}".rstrip("/"): array for key, array in leaves(split.targets)}
     if split.groups is not None:
         arrays[f"{name}/groups"] = split.groups
@@ -179,14 +179,14 @@ def target_digests(name: str, split: Split) -> dict[str, str]:
 
 
 def check_class_range(labels: npt.NDArray[np.int32], classes: int, where: str) -> None:
-    """Raise DataError at the first class number that is not one of 0 to `classes` - 1."""
+    """Raise DataError at the first class number outside 0 to `classes` - 1."""
     _check_range(labels, (labels < 0) | (labels >= classes), f"0 to {classes - 1}", where)
 
 
 def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:
-    """Return the SHA-256 of an array's dtype, shape and elements in C order, in hex; the same on every machine.
+    """Return the SHA-256 digest in hex of an array's dtype, shape and elements in C order, equal on every machine.
 
-    Images on disk are read in pieces; theirs is that of the same images in an array.
+    Images on disk are read in pieces; their digest equals that of the same images in an array.
 
     >>> array_digest(np.zeros((2, 3), np.uint8)) == array_digest(np.zeros((3, 2), np.uint8))
     False
@@ -199,7 +199,7 @@ def array_digest(array: npt.NDArray[np.generic] | StoredImages) -> str:
 
 
 def start_digest(dtype: np.dtype[Any], shape: tuple[int, ...]) -> "hashlib._Hash":
-    """Return what is `array_digest` once it is updated with an array's elements, little-endian, in C order."""
+    """Start an `array_digest`; update it with the array's elements, little-endian, in C order."""
     return hashlib.sha256(f"{dtype.name} {shape}\n".encode())
 
 
@@ -216,7 +216,7 @@ def _check_images(images: Images, where: str) -> None:
 
 
 def _check_values(targets: Any, where: str) -> None:
-    """Raise DataError at the first class number or number that no task learns."""
+    """Raise DataError at the first class number or number that no task accepts."""
     may_lack = isinstance(targets, Mapping)
     for name, array in leaves(targets):
         place = f"{where}/{name}" if name else where
@@ -239,12 +239,12 @@ def _check_range(labels: npt.NDArray[Any], outside: npt.NDArray[np.bool_], expec
 
 
 def _check_names(targets: Any, names: Any, where: str) -> None:
-    """Raise DataError where the targets' values have not each a name."""
+    """Raise DataError if the names do not fit the targets."""
     if isinstance(targets, Mapping) != isinstance(names, Mapping) or (
         isinstance(names, Mapping) and names.keys() != targets.keys()
     ):
         raise DataError(
-            "target_names do not go with the targets",
+            "target_names do not match the targets",
             where=where,
             expected=f"a dictionary with {_keys(targets)}" if isinstance(targets, Mapping) else "a tuple of names",
             found=f"a dictionary with {_keys(names)}" if isinstance(names, Mapping) else type(names).__name__,
@@ -258,12 +258,12 @@ def _check_names(targets: Any, names: Any, where: str) -> None:
         columns = targets.shape[1] if targets.ndim == 2 else 1
         if len(names) != columns:
             raise DataError(
-                "not one name for each column", where=where, expected=f"{columns} target_names", found=len(names)
+                "column and name counts differ", where=where, expected=f"{columns} target_names", found=len(names)
             )
 
 
 def _check_same_kind(train: Any, test: Any, train_where: str, test_where: str) -> None:
-    """Raise DataError where the targets of the two splits are not the same arrays but for their lengths."""
+    """Raise DataError if the targets of the two splits differ in anything but their lengths."""
     kinds = [
         {name: f"{array.dtype} {('N', *array.shape[1:])}".replace("'", "") for name, array in leaves(targets)}
         for targets in (train, test)
@@ -275,7 +275,7 @@ def _check_same_kind(train: Any, test: Any, train_where: str, test_where: str) -
 
 
 def _check_groups(train: npt.NDArray[np.int32] | None, test: npt.NDArray[np.int32] | None, where: str) -> None:
-    """Raise DataError where the splits share a group: a result on it would measure memory, and no warning is read."""
+    """Raise DataError if the splits share a group: test results would then reward memorised groups."""
     if train is None or test is None:
         return
     both = np.intersect1d(train, test)

@@ -1,7 +1,7 @@
-"""Images that stay on disk and are read when asked for, and what treats them and plain arrays alike.
+"""Images that stay on disk and are read on demand, and functions that accept both these and plain arrays.
 
-A data set that is too large for memory has its images as one of these; a smaller one has an array. Both answer to
-`shape`, `dtype`, `len` and to an index along the first axis with an array in memory, so that few readers need to know.
+A data set too large for memory uses `StoredImages`; a smaller one uses an array. Both support `shape`, `dtype`, `len`
+and indexing along the first axis, which returns an array in memory.
 """
 
 import math
@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 IN_MEMORY = 256 << 20
-"""Images of a split that take more bytes than this, decoded, stay on disk: 256 MiB, five times MNIST."""
+"""A split's images stay on disk if they take more decoded bytes than this: 256 MiB, five times MNIST."""
 
-_PIECE = 16 << 20  # bytes that a pass over all images holds at a time
+_PIECE = 16 << 20  # bytes in memory at a time during a pass over all images
 
 
 class StoredImages(ABC):
-    """Images on disk, uint8 (N, H, W, C). Pickled, they are the place where they are, never the pixels.
+    """Images on disk, uint8 (N, H, W, C). A pickle holds their location, never the pixels.
 
     `images[key]` reads a new array: (H, W, C) for an integer, (K, H, W, C) for a slice, a one-dimensional array of
-    integers or a mask of N booleans, with NumPy's rules and its IndexError. `np.asarray(images)` reads all of them.
+    integers or a mask of N booleans, with NumPy's rules and its IndexError. `np.asarray(images)` reads all images.
 
     Attributes:
         shape: (N, H, W, C).
-        in_workers: whether other processes can read them too, that is whether they can be pickled.
+        in_workers: whether other processes can read the images too, that is, whether they can be pickled.
     """
 
     in_workers = True
@@ -41,16 +41,16 @@ class StoredImages(ABC):
         """Read images into an array.
 
         Args:
-            positions_K: which, each from 0 to N - 1, in any order and as often as wanted.
-            out_KHWC: where to, contiguous.
+            positions_K: positions of the images, each from 0 to N - 1, in any order, repeats allowed.
+            out_KHWC: the output array, contiguous.
 
         Raises:
-            DataError: they cannot be read, or are no longer what they were when the data set was loaded.
+            DataError: the images cannot be read, or changed since the data set was loaded.
         """
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all of them take in memory."""
+        """Size of all images in memory, in bytes."""
         return math.prod(self.shape)
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class StoredImages(ABC):
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def _positions(self, key: SupportsIndex | slice | npt.ArrayLike) -> npt.NDArray[np.integer[Any]]:
-        """Return which images an index means: no dimension for an integer, else one."""
+        """Return the positions that an index selects: zero-dimensional for an integer, else one-dimensional."""
         if isinstance(key, slice):
             return np.arange(*key.indices(len(self)))
         if isinstance(key, tuple):
@@ -88,15 +88,15 @@ class StoredImages(ABC):
 
 
 Images = npt.NDArray[np.uint8] | StoredImages
-"""What a split has: all in memory, or read when asked for."""
+"""A split's images: all in memory, or read on demand."""
 
 
 class Rows(StoredImages):
-    """Some of other images on disk, in an order of their own.
+    """A selection of images on disk, in any order.
 
     Args:
-        base: the images to choose from.
-        positions: which of them, (K,), each from 0 to N - 1.
+        base: the images to select from.
+        positions: their positions, (K,), each from 0 to N - 1.
     """
 
     def __init__(self, base: StoredImages, positions: npt.NDArray[np.integer[Any]]):
@@ -111,16 +111,16 @@ class Rows(StoredImages):
 
 
 def choose(images: Images, positions: npt.NDArray[np.integer[Any]]) -> Images:
-    """Return some images, (K, H, W, C): of an array a copy, of images on disk the places where they are."""
+    """Return some images, (K, H, W, C): a copy of an array's rows, or a selection of images on disk."""
     return Rows(images, positions) if isinstance(images, StoredImages) else images[positions]
 
 
 def in_pieces(images: Images, most: int | None = None) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield all images in their order, as arrays (K, H, W, C) of some 16 MiB at most and of at least one image.
+    """Yield all images in order, as arrays (K, H, W, C) of up to about 16 MiB and at least one image.
 
     Args:
-        images: any; of an array the pieces are views.
-        most: images in a piece at most, where that matters.
+        images: the images; pieces of an array are views.
+        most: maximum number of images in a piece; None for no limit.
     """
     count = max(1, _PIECE // max(1, math.prod(images.shape[1:])))
     count = min(count, most or count)
@@ -129,10 +129,9 @@ def in_pieces(images: Images, most: int | None = None) -> Iterator[npt.NDArray[n
 
 
 def channel_moments(images: Images) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the mean and the standard deviation of each channel of all pixels, of pixels in [0, 1]; float64 (C,).
+    """Return each channel's mean and standard deviation over all pixels, scaled to [0, 1]; float64 (C,).
 
-    They are exact, from whole numbers, so that they do not depend on pieces. A channel that is all alike has the
-    deviation 1.
+    The sums are exact integers, so the result does not depend on the pieces. A constant channel has the deviation 1.
     """
     total = np.zeros(images.shape[-1], np.uint64)
     squares = np.zeros(images.shape[-1], np.uint64)

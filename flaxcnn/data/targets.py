@@ -1,6 +1,6 @@
-"""What is learned from the images: one array with a row for each example, or a dictionary of such arrays.
+"""Targets of images: an array with one row per example, or a dictionary of such arrays.
 
-Which arrays fit is the task's matter (`flaxcnn.tasks`); here they are kept, chosen from and checked for their lengths.
+This module stores, selects and checks them for length. The task (`flaxcnn.tasks`) checks whether they fit it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ _DTYPES = tuple(map(np.dtype, (np.int32, np.float32, np.bool_)))
 
 
 def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Yield each array with its name, "species" or "species/genus"; the name of a single array is ""."""
+    """Yield each array with its name, such as "species" or "species/genus"; a single array has the name ""."""
     if isinstance(targets, Mapping):
         for key in sorted(targets):
             yield from leaves(targets[key], f"{name}/{key}" if name else key)
@@ -27,33 +27,32 @@ def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[
 
 
 def is_classes(array: npt.NDArray[Any]) -> bool:
-    """Return whether an array is one class number for each example, int32 (N,)."""
+    """Return whether an array holds one class number per example, int32 (N,)."""
     return array.dtype == np.int32 and array.ndim == 1
 
 
 def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:
-    """Return a tree of what a function makes of each array."""
+    """Apply a function to each array and return the results in the same tree."""
     if isinstance(targets, Mapping):
         return {key: map_targets(change, targets[key]) for key in sorted(targets)}
     return change(targets)
 
 
 def choose_targets(targets: Targets, positions: Any) -> Any:
-    """Return the rows of some examples, by an index along the first axis."""
+    """Return the targets of some examples, by an index along the first axis."""
     return map_targets(lambda array: array[positions], targets)
 
 
 def name_leaves(targets: Targets, names: Any) -> list[tuple[str, npt.NDArray[Any], Any]]:
-    """Return each array with its name, as `leaves`, and with what its values are called."""
+    """Return each array with its name, as `leaves` does, and with the names of its values."""
     named = dict(leaves(names))
     return [(name, array, named[name]) for name, array in leaves(targets)]
 
 
 def target_rows(targets: Targets) -> list[Any]:
-    """Return each example's target as Python values that can be compared; None for one that it lacks.
+    """Return each example's target as comparable Python values; None for a target that it lacks.
 
-    Of class numbers an integer, of labels a list of booleans, of numbers a number or a list of them, of a dictionary a
-    dictionary.
+    A class number becomes an integer, labels a list of booleans, numbers a number or a list, a dictionary a dictionary.
     """
     if isinstance(targets, Mapping):
         columns = {key: target_rows(targets[key]) for key in sorted(targets)}
@@ -64,7 +63,7 @@ def target_rows(targets: Targets) -> list[Any]:
 
 
 def row_text(row: Any, names: Any) -> str:
-    """Return an example's target, one of `target_rows`, for people.
+    """Return an example's target, one of `target_rows`, as readable text.
 
     >>> row_text({"species": 1, "weight": 2.5, "marks": [True, False]}, {
     ...     "species": ("ant", "bee"), "weight": ("mg",), "marks": ("spots", "wings")})
@@ -95,14 +94,14 @@ def _without_nan(row: Any) -> Any:
 
 
 def described_targets(targets: Targets) -> str:
-    """Return what targets are, for an error: "int32 (100,)", or the names of several."""
+    """Describe targets for an error: "int32 (100,)", or the names in a dictionary."""
     if isinstance(targets, Mapping):
         return f"a dictionary of {', '.join(sorted(targets))}"
     return f"{targets.dtype} {targets.shape}"
 
 
 def read_only(targets: Any) -> Any:
-    """Return the arrays as read-only views, so that a data set cannot change under a training."""
+    """Return the arrays as read-only views, so that a data set cannot change during training."""
 
     def view(array: Any) -> npt.NDArray[Any]:
         seen = np.asarray(array).view()
@@ -113,7 +112,7 @@ def read_only(targets: Any) -> Any:
 
 
 def check_targets(targets: Targets, examples: int, where: str, images_where: str) -> None:
-    """Raise DataError where an array is of a type that no task learns, or has not one row for each image."""
+    """Raise DataError if an array has a dtype that no task accepts, or does not have one row per image."""
     found = list(leaves(targets))
     if not found:
         raise DataError("no targets", where=where, expected="an array, or a dictionary of arrays", found="none")

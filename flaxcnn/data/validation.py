@@ -1,13 +1,12 @@
-"""Which images are held out, for validation or as a test split: decided by a hash of their pixels alone.
+"""Choose the images to hold out, for validation or as a test split, by a hash of their pixels.
 
-So an image never changes sides: not on another machine, in another order, or when others are added or relabelled; and
-copies of an image are all on one side, so that nothing is validated on what it was trained on.
+An image therefore stays on the same side on every machine, in any order, and when other images are added or relabelled.
+Copies of an image are on the same side, so validation never uses a training image.
 
-Where examples have groups, a whole group goes to one side, by a hash of the smallest hash of its images. So the numbers
-of the groups do not matter, nor the order of the examples, nor what other groups there are; a large group is as likely
-to be held out as a small one; and a group to which images are added stays where it is, unless one of them has the
-smallest hash. Copies of an image that are in two groups may then be on two sides: it is the groups that say what
-belongs together.
+If examples have groups, each group goes to one side as a whole, by a hash of the smallest hash of its images. The
+result does not depend on group numbers, the order of examples, or other groups. Large and small groups are equally
+likely to be held out. A group stays on its side when images are added to it, unless one of them has the smallest hash.
+Copies of an image in two groups may be on different sides, because the groups define which images belong together.
 """
 
 import hashlib

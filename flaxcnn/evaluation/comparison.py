@@ -1,6 +1,6 @@
-"""Whether one model is better than another on the same test examples, or only luckier.
+"""Compare two models on the same test examples: is one better, or only luckier?
 
-Differences are paired: each example is drawn for both models at once, or each group of examples where there are groups.
+Differences are paired: each example, or each group if there are groups, is drawn for both models at once.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     """Two models on the same examples.
 
     Attributes:
-        examples: how many both were tested on.
+        examples: the number of test examples.
         metrics: the task's compared metrics by name.
     """
 
@@ -42,17 +42,17 @@ class Comparison(NamedTuple):
 
 
 def compare(task: Task, a: Predictions, b: Predictions, resamples: int = 10_000, seed: int = 0) -> Comparison:
-    """Compare two models' predictions of the same examples in the same order.
+    """Compare two models' predictions for the same examples in the same order.
 
     Args:
-        task: of both.
+        task: the task of both models.
         a: the first model's predictions.
-        b: the second model's.
-        resamples: of the bootstrap; at least 1.
-        seed: of the bootstrap's draws; 0 or more.
+        b: the second model's predictions.
+        resamples: number of bootstrap resamples; at least 1.
+        seed: seed of the bootstrap; 0 or more.
 
     Raises:
-        DataError: the two have other examples or targets, or predictions that are not finite.
+        DataError: the examples or targets differ, or predictions are not finite.
         ConfigError: resamples or seed out of range.
     """
     _require_same_examples(a, b)
@@ -72,7 +72,7 @@ def compare(task: Task, a: Predictions, b: Predictions, resamples: int = 10_000,
 
 
 def describe(task: Task, comparison: Comparison, a: Predictions, b: Predictions, called: tuple[str, str]) -> list[str]:
-    """Return lines that say which of two models, called by these names, is better, and how sure that is."""
+    """Return lines of text that say which of the two named models is better, and how certain that is."""
     width = max(*map(len, called), len("difference"))
     kinds = {name: task.metrics[name] for name in comparison.metrics}
 
@@ -138,7 +138,7 @@ def _require_same_examples(a: Predictions, b: Predictions) -> None:
 
 
 def _both_missing(of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
-    """Return where both are NaN: a target that an example lacks."""
+    """Return a mask of the examples where both are NaN: a missing target."""
     if of_a.dtype.kind != "f":
         return np.zeros(of_a.shape, bool)
     return np.isnan(of_a) & np.isnan(of_b)

@@ -1,7 +1,7 @@
-"""How far a figure can be trusted: over the test examples (bootstrap) and over the seeds of training (Student's t).
+"""Confidence intervals of results: over test examples (bootstrap) and over training seeds (Student's t).
 
-The bootstrap's intervals say what other test examples from the same source would have given this one model; the
-t-intervals say what training again would give. Neither contains the other.
+A bootstrap interval describes this model on other test examples from the same source. A t interval describes a new
+training. Neither includes the other.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +16,7 @@ _BLOCK = 2**19  # numbers in an array of counts: 2 MB of int32
 
 
 class MeanInterval(NamedTuple):
-    """The mean of independent values and what they say of the mean that infinitely many would have."""
+    """The mean of independent values, with a confidence interval of the true mean."""
 
     mean: float
     standard_deviation: float  # of the values, with n - 1 in the denominator; NaN of one value
@@ -36,30 +36,30 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return a percentile bootstrap interval over the examples, or over groups of them, for each metric.
 
-    Every metric is made anew from the predictions of each resample, so that those that are no sums, such as areas under
-    curves, have true intervals too. A resample for which a metric is not defined does not count for it. Of one example,
-    every interval is a point. With groups, whole groups are drawn with replacement, as many as there are: what the
-    examples of one person, plant or session share is drawn with them.
+    Every metric is recomputed from each resample's predictions, so metrics that are not sums, such as areas under
+    curves, also have correct intervals. A metric ignores resamples for which it is undefined. For a single example,
+    every interval is a point. With groups, whole groups are drawn with replacement, as many as there are, because
+    examples of one person, plant or session are not independent.
 
-    Of a classifier, macro averages of a resample are over the classes that occur in it, and the calibration error of a
-    resample is on average larger than that of the examples themselves, so that its interval lies high, and may lie
-    wholly above the figure. 10,000 examples of 10 classes take 1 to 2 seconds; time grows with examples × classes ×
+    For a classifier, macro averages of a resample cover the classes that occur in it. The calibration error of a
+    resample is on average larger than that of the original examples, so its interval is biased upwards and may lie
+    entirely above the value. 10,000 examples of 10 classes take 1 to 2 seconds; time grows with examples × classes ×
     resamples, memory with examples × classes.
 
     Args:
         scores: the metrics of predictions (`Task.scores`).
-        names: of the metrics that are wanted.
-        examples: N, how many predictions there are; at least 1.
-        groups_N: the group of each example, integers (N,); None where each stands for itself.
-        resamples: how often N examples are drawn with replacement; at least 1.
+        names: names of the metrics to compute.
+        examples: N, the number of predictions; at least 1.
+        groups_N: the group of each example, integers (N,); None for no groups.
+        resamples: number of resamples, each of N examples drawn with replacement; at least 1.
         confidence: the fraction of the resamples within the interval; more than 0 and less than 1.
-        seed: of the draws; 0 or more. The same seed and NumPy give the same intervals.
+        seed: seed of the draws; 0 or more. The same seed and NumPy version reproduce the intervals.
 
     Returns:
-        (low, high) by name; both NaN where the metric is defined for no resample.
+        (low, high) by name; both NaN if the metric is undefined for all resamples.
 
     Raises:
-        ConfigError: an argument out of its range.
+        ConfigError: an argument out of range.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
     """
@@ -69,16 +69,16 @@ def bootstrap_intervals(
 
 
 def percentile_interval(values_R: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return the two percentiles that leave equal tails outside; raises ConfigError as `bootstrap_intervals`."""
+    """Return the two percentiles with equal tails outside; raises ConfigError as `bootstrap_intervals`."""
     return _between(values_R, _tails(confidence))
 
 
 def resampled_counts(
     examples: int, resamples: int, seed: int, groups_N: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield, in blocks of resamples, how often each example was drawn: int32 (resamples of the block, examples).
+    """Yield, in blocks of resamples, the count of each example: int32 (resamples of the block, examples).
 
-    With groups, whole groups are drawn: an example was drawn as often as its group.
+    With groups, whole groups are drawn: an example's count is its group's.
 
     Raises:
         ConfigError: resamples is less than 1, or the seed is less than 0.
@@ -92,7 +92,7 @@ def resampled_counts(
     units = len(found)
     for start in range(0, resamples, rows):
         counts = np.empty((min(rows, resamples - start), examples), np.int32)
-        for row in counts:  # one after the other, so that the size of a block changes nothing
+        for row in counts:  # one by one, so that the result does not depend on the block size
             drawn = np.bincount(generator.integers(0, units, units), minlength=units)
             row[:] = drawn[members_N]
         yield counts
@@ -104,11 +104,11 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
     Args:
         successes: 0 to `trials`.
         trials: at least 1.
-        confidence: how often such intervals hold the true fraction, at least; more than 0 and less than 1.
+        confidence: minimum probability that such an interval contains the true fraction; more than 0 and less than 1.
 
     Raises:
         DataError: less than one trial, or successes that are less than 0 or more than the trials.
-        ConfigError: confidence is out of its range.
+        ConfigError: confidence is out of range.
 
     Source: C. Clopper and E. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
     """
@@ -124,18 +124,18 @@ def binomial_interval(successes: int, trials: int, confidence: float = 0.95) -> 
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInterval:
-    """Return the mean of independent, roughly normal values with Student's t interval for it: what seeds give.
+    """Return the mean and Student's t interval of independent, roughly normal values, such as results of several seeds.
 
     Args:
         values: one or more finite numbers, such as the accuracies of the same training with several seeds.
-        confidence: how often such intervals hold the true mean; more than 0 and less than 1.
+        confidence: probability that such an interval contains the true mean; more than 0 and less than 1.
 
     Returns:
-        The mean, standard deviation and interval; all but the mean NaN of one value.
+        The mean, standard deviation and interval; for one value, all except the mean are NaN.
 
     Raises:
         DataError: no values, or one that is not finite.
-        ConfigError: confidence is out of its range.
+        ConfigError: confidence is out of range.
     """
     mean, deviation, factor = _t_statistics(values, confidence)
     half = factor * deviation / np.sqrt(len(values))
@@ -143,20 +143,20 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95, *, log: bool = False) -> tuple[float, float]:
-    """Return the interval for one further value, mean ± t·s·√(1 + 1/n): what a run with another seed would give.
+    """Return the prediction interval for one more value, such as a run with another seed: mean ± t·s·√(1 + 1/n).
 
     Args:
-        values: as `mean_interval`.
-        confidence: how often such intervals hold the further value.
-        log: whether the logarithms of the values are roughly normal, not the values themselves; those are positive
-            then. The interval is that of the logarithms, taken back.
+        values: as for `mean_interval`.
+        confidence: probability that such an interval contains the new value.
+        log: whether the logarithms of the values are roughly normal, instead of the values. The values must then be
+            positive, and the interval is computed on logarithms and transformed back.
 
     Returns:
-        The two ends; both NaN of one value.
+        The two ends; both NaN for one value.
 
     Raises:
-        DataError: as `mean_interval`, or `log` is asked for of a value that is not positive.
-        ConfigError: confidence is out of its range.
+        DataError: as `mean_interval`, or a value is not positive with `log`.
+        ConfigError: confidence is out of range.
 
     >>> low, high = prediction_interval([0.97, 0.98, 0.99])
     >>> f"{low:.4f} {high:.4f}"
@@ -175,7 +175,7 @@ def prediction_interval(values: Sequence[float], confidence: float = 0.95, *, lo
 
 
 def _t_statistics(values: Sequence[float] | np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """Return the mean, the standard deviation and the t quantile; the last two NaN of one value."""
+    """Return the mean, the standard deviation and the t quantile; the last two are NaN for one value."""
     from scipy.special import stdtrit  # takes most of a second to import
 
     numbers = np.asarray(values, np.float64)

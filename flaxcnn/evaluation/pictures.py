@@ -1,6 +1,6 @@
-"""The pictures of a run that every task has: augmented images and learning curves; and range tests.
+"""The pictures of a run for every task: augmented images and learning curves; and the learning-rate range test.
 
-Each is drawn under the settings of `flaxcnn.pictures.drawn`, which gives the file.
+Each is drawn with the settings of `flaxcnn.pictures.drawn`, which provides the file.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""What a model said of each example of a test set, as one `.npz` file that NumPy alone can read.
+"""A model's predictions for each example of a test set, as an `.npz` file that NumPy alone can read.
 
-From it every metric can be computed again, and two models compared on the same examples. The same predictions give the
-same bytes, so that a digest of the file is one of the predictions.
+Every metric can be recomputed from it, and two models can be compared on the same examples. Equal predictions give
+equal bytes, so the file's digest identifies them.
 """
 
 import io
@@ -22,14 +22,14 @@ _TARGET, _CONSTANT = "target", "constant"
 
 
 class Predictions(NamedTuple):
-    """The predictions of N examples, in the data set's order.
+    """The predictions for N examples, in the data set's order.
 
     Attributes:
-        index_N: int64, each example's place in its split.
-        targets: what was to be predicted, arrays with N rows.
-        predictions: arrays with N rows by name, as the task gives them: "logits" of a classifier, (N, K).
-        constants: the model's, by name.
-        groups_N: int32, the group of each example; None where there are none.
+        index_N: int64, each example's position in its split.
+        targets: the examples' targets, arrays with N rows.
+        predictions: the task's predictions by name, arrays with N rows; for a classifier "logits", (N, K).
+        constants: the model's constants by name.
+        groups_N: int32, the group of each example; None without groups.
     """
 
     index_N: np.ndarray  # noqa: N815
@@ -39,31 +39,31 @@ class Predictions(NamedTuple):
     groups_N: np.ndarray | None = None  # noqa: N815
 
     def predicted(self) -> Predicted:
-        """Return them as a task takes them."""
+        """Return the predictions in the form that a task takes."""
         return Predicted(self.targets, self.predictions, self.constants)
 
     def target_arrays(self) -> dict[str, np.ndarray]:
-        """Return the targets as they are called in the file: "target", or "target/NAME" of several."""
+        """Return the targets by their names in the file: "target", or "target/NAME" for several."""
         return {f"{_TARGET}/{name}" if name else _TARGET: array for name, array in leaves(self.targets)}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return every array as it is called in the file."""
+        """Return every array by its name in the file."""
         groups = {} if self.groups_N is None else {"group": self.groups_N}
         constants = {f"{_CONSTANT}/{name}": np.asarray(array) for name, array in self.constants.items()}
         return {"index": self.index_N, **groups, **self.target_arrays(), **self.predictions, **constants}
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions, not compressed, with the same bytes whenever they are the same.
+    """Write predictions uncompressed; equal predictions give equal bytes.
 
-    A file that is there is overwritten; to write whole or not at all is `RunFolder.write`'s work.
+    An existing file is overwritten, not atomically; `RunFolder.write` writes atomically.
 
     Args:
         path: the file, which ends with `.npz`.
         predictions: arrays of int64, int32, float32 or bool.
 
     Raises:
-        OSError: the system would not write it.
+        OSError: the file cannot be written.
     """
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in predictions.arrays().items():
@@ -76,9 +76,9 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read what `save_predictions` wrote; no array is read before the types and lengths of all of them are known.
+    """Read a file from `save_predictions`. The types and lengths of all arrays are checked before any is read.
 
-    Whether they are those of a task is for the task to say.
+    The task checks whether the predictions fit it.
 
     Raises:
         RunFolderError: the file is missing, cannot be read, is damaged, or holds something else.
@@ -92,7 +92,7 @@ def load_predictions(path: Path) -> Predictions:
         )
     except FileNotFoundError as error:
         raise RunFolderError(
-            "no predictions", where=path, fix="name the folder of a run that ended; go on with one that did not"
+            "no predictions", where=path, fix="name the folder of a finished run, or resume an unfinished one"
         ) from error
     index, groups, targets, constants = arrays.pop("index"), arrays.pop("group", None), arrays.pop(_TARGET, None), {}
     for name in list(arrays):
@@ -105,16 +105,16 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def _put(tree: Any, name: str, array: np.ndarray, path: Path) -> Any:
-    """Return a tree of dictionaries with an array at its place; raises RunFolderError where another one is there."""
+    """Return a tree of dictionaries with an array added; raises RunFolderError if its name is taken."""
     key, slash, rest = name.partition("/")
     if not isinstance(tree, dict) or (slash and not isinstance(tree.get(key, {}), dict)) or (not slash and key in tree):
-        raise RunFolderError("damaged: two targets at one place", where=path, found=name)
+        raise RunFolderError("damaged: two targets with the same name", where=path, found=name)
     tree[key] = _put(tree.get(key, {}), rest, array, path) if slash else array
     return tree
 
 
 def _require_forms(forms: Mapping[str, Form], path: Path) -> None:
-    """Raise RunFolderError where an archive's headers are not those of predictions."""
+    """Raise RunFolderError if an archive's headers are not those of predictions."""
     index = forms.get("index")
     kinds = [name.partition("/")[0] for name in forms]
     predictions = set(kinds) - {"index", "group", _TARGET, _CONSTANT}
@@ -133,7 +133,7 @@ def _require_forms(forms: Mapping[str, Form], path: Path) -> None:
     for name, form in forms.items():
         if not name.startswith(f"{_CONSTANT}/") and form.shape[:1] != index.shape:
             raise RunFolderError(
-                "damaged: arrays of several lengths",
+                "damaged: arrays of different lengths",
                 where=f"{path}: {name}",
                 expected=f"a row for each of {index.shape[0]} examples",
                 found=form.shape,

@@ -1,8 +1,8 @@
-"""What several seeds of one experiment say together: each number with its spread, beside what was expected of it.
+"""Summarise several seeds of one experiment: each result with its spread, compared with the expected values.
 
-A number that a paper printed for a logged row is of one run. It is held against the spread of single runs, the
-interval in which one further seed's would lie, not against the much narrower interval of their mean. Losses of batches
-are positive and lie skewed, with a long tail above; their logarithms are nearly normal, so the interval is theirs.
+A paper's value for a logged row comes from one run. It is compared with the spread of single runs, the prediction
+interval for one further seed, not with the much narrower interval of their mean. Batch losses are positive and skewed,
+with a long upper tail; their logarithms are nearly normal, so the interval is computed on logarithms.
 """
 
 import math

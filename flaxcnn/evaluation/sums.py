@@ -1,4 +1,4 @@
-"""A model's predictions and sums over a data set in one program, every example exactly once."""
+"""Evaluation of a model on a data set in one compiled program, counting every example exactly once."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,13 +23,13 @@ _ACCELERATOR_BATCH = 500  # not measured
 
 @flax.struct.dataclass
 class Sums:
-    """Sums over examples, divided once, at the end; of several parts of a data set they add up.
+    """Sums over examples. Sums of several parts of a data set can be added; the division comes last.
 
     Attributes:
         loss: sum of the plain losses, float32.
-        statistics: sums of the task's statistics by name: int32 of booleans and whole numbers, else float32.
-        examples: how many, int32.
-        task: says what the statistics mean; static.
+        statistics: sums of the task's statistics by name: int32 for booleans and integers, else float32.
+        examples: number of examples, int32.
+        task: the task that defines the statistics; static.
     """
 
     loss: jax.Array
@@ -48,21 +48,21 @@ class Sums:
 
     @property
     def mean_loss(self) -> float:
-        """The mean of the plain losses; raises DataError where no example was counted."""
+        """The mean of the plain losses; raises DataError if no example was counted."""
         return float(self.loss) / self._counted
 
     @property
     def _counted(self) -> int:
         examples = int(self.examples)
         if examples < 1:
-            raise DataError("no images to average over", expected="at least one that was evaluated", found=examples)
+            raise DataError("no images to average over", expected="at least one evaluated image", found=examples)
         return examples
 
 
 def sums_of(
     task: Task, constants: Mapping[str, jax.Array], outputs_NxO: jax.Array, targets: Any, counted_N: jax.Array
 ) -> Sums:
-    """Return the sums over the examples that `counted_N`, a boolean mask, lets through."""
+    """Return the sums over the examples that the boolean mask `counted_N` selects."""
     losses = task.losses(None, constants, outputs_NxO, targets)
 
     def total(values: jax.Array) -> jax.Array:
@@ -92,27 +92,28 @@ def evaluate(
     sharding: NamedSharding | None = None,
     check_targets: bool = False,
 ) -> tuple[Sums, dict[str, jax.Array]]:
-    """Evaluate a model on the first `examples` images, each exactly once, whatever the batch size.
+    """Evaluate a model on the first `examples` images, each exactly once for any batch size.
 
     Args:
         model: a module whose `apply(variables, images, train=False)` returns (outputs, endpoints).
-        variables: its variables, `state.variables` of a training state.
+        variables: its variables, such as `state.variables` of a training state.
         images_NHWC: uint8 or floating-point images, (N, H, W, C), on the device.
-        targets: what is to be predicted, arrays with N rows: of a classifier integers in [0, classes), of which one out
-            of this range counts as wrong and makes the loss NaN.
-        examples: how many from the first on; a value, so that other numbers compile nothing new. None for all.
-        task: says what the outputs mean; static. None for classification.
-        batch_size: images that are computed at once; static. None for what suits the devices.
-        sharding: how a batch lies on several devices, its first axis divided; static. None for one device.
-        check_targets: whether the program checks the range of all targets, for `chex.chexify` or `checkify.checkify`,
-            as `flaxcnn.train_step` does; static.
+        targets: the images' targets, arrays with N rows; for a classifier integers in [0, classes). A label out of
+            range counts as wrong and makes the loss NaN.
+        examples: the number of images to evaluate, from the first; a runtime value, so a change does not recompile.
+            None for all.
+        task: the task; static. None for classification.
+        batch_size: number of images computed at once; static. None for a default that suits the devices.
+        sharding: sharding of a batch over several devices along its first axis; static. None for one device.
+        check_targets: whether the program checks the targets' range, for `chex.chexify` or `checkify.checkify`, as in
+            `flaxcnn.train_step`; static.
 
     Returns:
-        The sums, and the predictions by name, arrays with N rows, zero after the last example that was asked for: of a
-        classifier "logits", (N, classes) float32.
+        The sums, and the predictions by name, arrays with N rows, zero past the evaluated images; for a classifier
+        "logits", float32 (N, classes).
 
     Raises:
-        DataError: images that are not (N, H, W, C) or of which there is none, or targets that do not fit.
+        DataError: images that are not (N, H, W, C), no images, or targets that do not fit.
         ConfigError: `batch_size` is less than 1. All are raised when the function is traced.
         TypeError: images that are neither uint8 nor floating-point.
     """
@@ -149,7 +150,7 @@ def predict(
     task: Task | None = None,
     batch_size: int | None = None,
 ) -> dict[str, jax.Array]:
-    """Return a model's predictions for images, arrays with N rows by name; arguments and errors as `evaluate`."""
+    """Return a model's predictions for images, arrays with N rows by name. Arguments and errors: see `evaluate`."""
     task = default_task() if task is None else task
     check_images(images_NHWC)
     total = images_NHWC.shape[0]
@@ -158,7 +159,7 @@ def predict(
 
 
 def _batch(sharding: NamedSharding | None) -> int:
-    """Return how many images to compute at once."""
+    """Return the default batch size."""
     batch_size = _CPU_BATCH if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
     return batch_size * (1 if sharding is None else sharding.mesh.shape["data"])
 
@@ -171,7 +172,7 @@ def _outputs(
     batch_size: int,
     sharding: NamedSharding | None,
 ) -> Any:
-    """Return the outputs for the first images, batch by batch; for the others they are not to be used."""
+    """Return the outputs for the first `examples` images, batch by batch; do not use the other outputs."""
     total = images_NHWC.shape[0]
     learned, constants = split_constants(variables)
 

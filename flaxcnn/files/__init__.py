@@ -1,6 +1,6 @@
-"""Files: written so that they are on the disk once a call returns, and read as what anybody may have made.
+"""Files: durable writes, and reads that treat every file as untrusted.
 
-Archives of arrays are read by `flaxcnn.files.npz`, which brings NumPy with it.
+`flaxcnn.files.npz`, which imports NumPy, reads archives of arrays.
 """
 
 from flaxcnn.files.deleting import refuse_links, remove

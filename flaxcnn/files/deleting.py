@@ -1,4 +1,4 @@
-"""Deleting what is in a folder, and nothing that a link in it leads to: a folder may come from a stranger."""
+"""Delete the contents of a folder without following links, because the folder is untrusted."""
 
 import os
 import shutil

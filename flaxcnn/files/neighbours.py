@@ -1,7 +1,7 @@
-"""What stands beside a user's file can be imported by it, as beside a program that `python FILE` runs.
+"""Let a user's file import the modules beside it, as `python FILE` does.
 
-Nothing of it stays: Python's path is never changed, and the modules are forgotten once the file has run, so that files
-of two folders may each have a neighbour of the same name.
+Nothing remains afterwards: Python's path does not change, and the modules are forgotten once the file has run, so files
+in two folders can each have a neighbour with the same name.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Archives of NumPy arrays (`.npz`), of which no array is read before its name, type and shape were looked at.
+"""A reader of NumPy archives (`.npz`) that checks names, types and shapes before it reads an array.
 
-A member's header says how large its array is, and a megabyte that is compressed may hold a gigabyte; so the headers are
-read first, and the caller says whether those are the arrays that it wants.
+A compressed megabyte can hold a gigabyte. A member's header gives the size of its array, so the headers are read first,
+and the caller decides whether to read the arrays.
 """
 
 import math
@@ -104,7 +104,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in members:
-            raise zipfile.BadZipFile(f"a member that is no array, or stands there twice: {member.filename[:80]!r}")
+            raise zipfile.BadZipFile(f"a member that is not an array, or a duplicate: {member.filename[:80]!r}")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # LZMA says itself what it takes
             raise zipfile.BadZipFile(f"a member that is compressed as NumPy never does: {member.filename[:80]!r}")
         members[name] = member

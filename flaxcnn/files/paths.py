@@ -1,4 +1,4 @@
-"""Paths as a user or a file names them: text that the system takes for a path, with `~` for a user's home folder."""
+"""Paths from a user or a file: text that is valid as a path, with `~` for the user's home folder."""
 
 import os
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Files that anybody may have made, read within limits: regular files only, of so many bytes at most, of known values.
+"""Safe readers of untrusted files: regular files only, up to a size limit, with known values.
 
-A run's folder, a data set or a study may come from a stranger. Each reader here takes the error to raise, so that what
-is wrong with a file is one line in the words of whoever reads it; only that a file is missing is left to the caller,
-as FileNotFoundError, since what to do about it differs.
+A run's folder, a data set or a study may come from a stranger. Each reader takes the error class to raise, so that
+every fault is one line in the caller's terms. A missing file raises FileNotFoundError, because the fix depends on the
+caller.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Values from JSON held against type annotations: what a file has to hold is declared once, as a type.
+"""Check JSON values against type annotations, so that a file's content is declared once, as a type.
 
-`int`, `float`, `str`, `bool`, `None`, `Any`, unions, `Literal`, an `Enum`, `list[X]`, `tuple[X, ...]`, `tuple[X, Y]`,
-`dict[str, X]`, a dataclass, a `NamedTuple` and a `TypedDict` are understood.
+Supported are `int`, `float`, `str`, `bool`, `None`, `Any`, unions, `Literal`, an `Enum`, `list[X]`, `tuple[X, ...]`,
+`tuple[X, Y]`, `dict[str, X]`, a dataclass, a `NamedTuple` and a `TypedDict`.
 """
 
 import dataclasses

@@ -1,7 +1,6 @@
-"""A user's own code, named as `FILE.py:NAME` on a command line or in a config: loaded, and known by its digest.
+"""Load a user's own code, named as `FILE.py:NAME` on a command line or in a config, and compute its digest.
 
-Only a name that a user gave reaches this module. A name that a run's folder recorded does not: see
-`flaxcnn.runs.folder.named`.
+Only names from the user reach this module. Names that a run's folder recorded do not: see `flaxcnn.runs.folder.named`.
 """
 
 import functools

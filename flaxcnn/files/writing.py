@@ -1,4 +1,4 @@
-"""Files that are on the disk once a call returns, and the error for those that the system would not write."""
+"""Durable writes: files are on disk when a call returns. Failed writes become one error."""
 
 import errno
 import os
@@ -15,9 +15,9 @@ _OTHER_DISK, _WRITABLE = "a folder on another disk", "a folder that you may writ
 _ADVICE = {  # what to do in the same folder, and which other folder would do
     errno.ENOSPC: ("make space", _OTHER_DISK),
     errno.EDQUOT: ("make space", _OTHER_DISK),
-    errno.EFBIG: ("raise the limit on the size of files", _OTHER_DISK),
-    errno.ELOOP: ("remove what stands there", ""),
-    errno.ENXIO: ("remove what stands there", ""),
+    errno.EFBIG: ("raise the file size limit", _OTHER_DISK),
+    errno.ELOOP: ("remove it", ""),
+    errno.ENXIO: ("remove it", ""),
     errno.EACCES: ("", _WRITABLE),
     errno.EPERM: ("", _WRITABLE),
     errno.EROFS: ("", _WRITABLE),
@@ -25,18 +25,18 @@ _ADVICE = {  # what to do in the same folder, and which other folder would do
 
 
 def cannot_write(path: Path, error: OSError) -> RunFolderError:
-    """Return the error for a file or folder that the system would not write, with what to do about it."""
+    """Return the error for a failed write of a file or folder, with its fix."""
     fix, elsewhere = _ADVICE.get(error.errno or 0, ("", "another folder"))
     return RunFolderError(f"cannot write: {error.strerror or error}", where=path, fix=fix, elsewhere=elsewhere)
 
 
 def open_own(path: Path) -> BinaryIO:
-    """Open a file to read it and to append to it; made where there is none.
+    """Open a file for reading and appending; create it if it does not exist.
 
-    A link is not followed: in a folder that came from elsewhere it may lead to any file of the user's.
+    Links are not followed: in an untrusted folder, a link may point to any of the user's files.
 
     Raises:
-        OSError: something else than a regular file stands there, or the system would not open it.
+        OSError: the path is not a regular file, or cannot be opened.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -44,7 +44,7 @@ def open_own(path: Path) -> BinaryIO:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise OSError(errno.ELOOP, "a link stands there, not a file") from error
+        raise OSError(errno.ELOOP, "a symbolic link, not a file") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.ENXIO, "not a regular file")

@@ -1,4 +1,4 @@
-"""The blocks that models share."""
+"""Layers and functions that the models share."""
 
 from flaxcnn.layers.convolution import convolution
 from flaxcnn.layers.pixels import to_float

@@ -1,9 +1,9 @@
 """A two-dimensional convolution whose gradient stays fast on CPU inside `lax.scan` and `lax.fori_loop`.
 
-XLA:CPU has a fast convolution only for the canonical dimensions, images (B, H, W, C) and kernels (H, W, C, F), and the
-kernel gradient that autodiff writes has others; inside control flow it then runs a naive loop, 20 times slower
-(https://github.com/jax-ml/jax/issues/12868). Here the gradients are written as canonical convolutions of transposed
-arrays. On other platforms than CPU the plain convolution and its own gradient are what is compiled.
+XLA:CPU has a fast convolution only for the canonical dimensions, images (B, H, W, C) and kernels (H, W, C, F), but
+autodiff's kernel gradient has other dimensions. Inside control flow, XLA then runs a naive loop, 20 times slower
+(https://github.com/jax-ml/jax/issues/12868). This module computes the gradients as canonical convolutions of transposed
+arrays. On other platforms, it compiles the plain convolution with its own gradient.
 """
 
 import math
@@ -31,7 +31,7 @@ _Pair = tuple[int, int]
 
 
 class _Window(NamedTuple):
-    """What a two-dimensional convolution does besides its arrays: hashable, so that it can be a static argument."""
+    """The parameters of a two-dimensional convolution; hashable, so usable as a static argument."""
 
     strides: _Pair
     padding: tuple[_Pair, _Pair]  # (low, high) of height and of width
@@ -54,31 +54,30 @@ def convolution(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Convolve as `jax.lax.conv_general_dilated` does, with a gradient that is fast in control flow on CPU too.
+    """A replacement of `jax.lax.conv_general_dilated` with a gradient that is also fast in control flow on CPU.
 
-    It takes that function's place in a Flax layer: `nn.Conv(16, (5, 5), conv_general_dilated=convolution)`. Values and
-    gradients are those of the plain function up to float rounding, and the same bits from run to run, whether a step
-    stands alone, in a loop or in a scan.
+    Use it in a Flax layer: `nn.Conv(16, (5, 5), conv_general_dilated=convolution)`. Values and gradients equal those of
+    the plain function up to rounding. They are reproducible bit for bit, for a step alone, in a loop or in a scan.
 
-    Floating-point images (B, H, W, C) with kernels (H, W, C / groups, F) are handled here, with any strides, padding,
-    kernel dilation and feature groups. Everything else (other dimension numbers, one or three dimensions, a dilated
-    input, batch groups, other types) is passed to `jax.lax.conv_general_dilated` as it is.
+    The function handles floating-point images (B, H, W, C) with kernels (H, W, C / groups, F) and any strides, padding,
+    kernel dilation and feature groups. It passes everything else (other dimension numbers, one or three dimensions, a
+    dilated input, batch groups, other types) to `jax.lax.conv_general_dilated`.
 
-    Reverse mode, reverse over reverse and forward over reverse (Hessian-vector products) work; `jax.jvp` of the
-    convolution itself does not, as of any function with a custom reverse rule.
+    Reverse mode, reverse over reverse and forward over reverse (Hessian-vector products) work. `jax.jvp` of the
+    convolution itself does not, as for any function with a custom reverse rule.
 
     Args:
         lhs: images, (B, H, W, C).
         rhs: kernel, (kernel height, kernel width, C / feature_group_count, F).
         window_strides: strides in height and width.
-        padding: "SAME", "VALID", "SAME_LOWER", or (low, high) of height and width; negative ones crop.
-        lhs_dilation: dilation of the images; passed on where it is not 1.
+        padding: "SAME", "VALID", "SAME_LOWER", or (low, high) of height and width; negative values crop.
+        lhs_dilation: dilation of the images; passed on if not 1.
         rhs_dilation: dilation of the kernel in height and width.
-        dimension_numbers: as `jax.lax.conv_general_dilated` takes them.
-        feature_group_count: groups of channels that are convolved apart from each other.
-        batch_group_count: passed on where it is not 1.
-        precision: as `jax.lax.conv_general_dilated` takes it.
-        preferred_element_type: type of the result; the operands' own where it is None.
+        dimension_numbers: as for `jax.lax.conv_general_dilated`.
+        feature_group_count: number of channel groups that are convolved separately.
+        batch_group_count: passed on if not 1.
+        precision: as for `jax.lax.conv_general_dilated`.
+        preferred_element_type: dtype of the result; None for the operands' dtype.
 
     Returns:
         Images (B, output height, output width, F).
@@ -184,9 +183,9 @@ _convolution.defvjp(_forward, _backward)
 def _padded_where_cropped(
     images_BHWC: jax.Array, padding: Sequence[Sequence[int]], dilation: _Pair
 ) -> tuple[jax.Array, tuple[_Pair, _Pair], _Pair]:
-    """Return images, padding and dilation of the images for a convolution; where padding crops, it is done already.
+    """Return the images, padding and image dilation for a convolution; apply the padding here if it crops.
 
-    XLA:CPU of jax 0.10 convolves wrongly where padding is negative before and positive after.
+    XLA:CPU of jax 0.10 gives wrong results if padding is negative before and positive after.
     """
     (top, bottom), (left, right) = padding
     pairs = (int(top), int(bottom)), (int(left), int(right))
@@ -221,7 +220,7 @@ def _patches_pay(images: jax.Array, kernel: jax.Array, window: _Window) -> bool:
 
 
 def _product_of_patches(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
-    """Convolve parts of the batch whose patches stay in the cache, one after the other."""
+    """Convolve parts of the batch one after the other, so that their patches stay in the cache."""
     batch, (height, width) = images_BHWC.shape[0], _output_size(images_BHWC.shape, kernel_HWIF.shape, window)
     size = batch * height * width * math.prod(kernel_HWIF.shape[:3]) * images_BHWC.dtype.itemsize
     if size <= _PATCH_BYTES:
@@ -238,8 +237,7 @@ def _product_of_patches(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: 
 def _product_of_patches_at_once(images_BHWC: jax.Array, kernel_HWIF: jax.Array, window: _Window) -> jax.Array:
     """Convolve as one matrix product: (B·H·W, kernel height · kernel width · C) × (the same, F).
 
-    The fast convolution of XLA:CPU packs its patches channel by channel and is slow where those are few, as they are in
-    an image.
+    XLA:CPU's fast convolution packs patches channel by channel, which is slow for few channels, as in an image.
     """
     rows, columns, channels, features = kernel_HWIF.shape
     batch = images_BHWC.shape[0]
@@ -266,7 +264,7 @@ def _product_of_patches_at_once(images_BHWC: jax.Array, kernel_HWIF: jax.Array, 
 def _canonical_images_gradient(
     images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
 ) -> jax.Array:
-    """The output's gradient, spread by the strides, convolved with the kernel turned around, channels swapped."""
+    """Return the images' gradient: the output's gradient, dilated by the strides, convolved with the flipped kernel."""
     rows, columns, group_channels, features = kernel_HWIF.shape
     channels = images_BHWC.shape[3]
     grouped = kernel_HWIF.reshape(rows, columns, group_channels, window.groups, features // window.groups)
@@ -312,7 +310,7 @@ def _canonical_kernel_gradient(
     ]
 
     def add(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
-        # Every so-manieth image, and not neighbours: a batch that is divided among devices stays where it is.
+        # Every n-th image instead of neighbours, so that a batch that is divided among devices stays in place.
         images, gradient = (lax.dynamic_index_in_dim(array, number, 1, keepdims=False) for array in split)
         return total + _kernel_gradient_at_once(images, kernel_HWIF, gradient, window).astype(total.dtype), None
 
@@ -321,9 +319,9 @@ def _canonical_kernel_gradient(
 
 
 def _part(batch: int, most: int) -> int:
-    """Return how many images of a batch to take at once: a divisor of it, a multiple of 4 or at least even.
+    """Return how many images of a batch to process at once: a divisor that is a multiple of 4, or else even.
 
-    Where there is none, a multiple of 4: the last part is filled up.
+    If there is none, return a multiple of 4; the caller pads the last part.
     """
     for multiple in (4, 2):
         whole = [part for part in range(8, most + 1, multiple) if batch % part == 0]
@@ -335,9 +333,9 @@ def _part(batch: int, most: int) -> int:
 def _kernel_gradient_at_once(
     images_BHWC: jax.Array, kernel_HWIF: jax.Array, gradient_BHWF: jax.Array, window: _Window
 ) -> jax.Array:
-    """The images, their channels as the batch, convolved with the output's gradient as a kernel over the batch.
+    """Return the kernel's gradient: the images, with channels as the batch, convolved with the output's gradient.
 
-    Groups stay groups: the channels of a group are the batch, and the images of each group a group of channels.
+    Groups are kept: the channels of a group become the batch, and the images of each group a group of channels.
     """
     batch, height, width, channels = images_BHWC.shape
     group_channels = channels // window.groups

@@ -1,4 +1,4 @@
-"""Dropout whose rate is a value at run time, so that one compiled program serves every rate."""
+"""Dropout with a runtime rate, so one compiled program serves every rate."""
 
 import flax.linen as nn
 import jax
@@ -6,12 +6,13 @@ import jax.numpy as jnp
 
 
 class Dropout(nn.Module):
-    """Sets each activation to zero with a given probability and scales the others up, so that the mean stays.
+    """Sets each activation to zero with a given probability and scales up the others to keep the mean.
 
-    `flax.linen.Dropout` takes its rate as a constant of the program. Draws from the random stream "dropout".
+    The rate of `flax.linen.Dropout` is a constant of the compiled program; here it is a runtime value. Uses the random
+    stream "dropout".
 
-    Source: N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014; scaled
-    while training ("inverted"), so that nothing is left to do afterwards.
+    Source: N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, in the
+    "inverted" form, which scales in training and not in evaluation.
     """
 
     @nn.compact

@@ -1,7 +1,7 @@
-"""What images and labels have to be where arrays enter a compiled function: shapes and dtypes, and the labels' range.
+"""Checks of images and labels at the entry of a compiled function: shapes, dtypes and the range of labels.
 
-Shapes and dtypes are checked when a function is traced, so that they cost a step nothing. The range of labels is a
-matter of values: `label_in_range_check` puts it into the program for those who ask for it.
+Shapes and dtypes are checked when a function is traced, so the checks cost no time in a step. The range of labels
+depends on values; `label_in_range_check` adds that check to the program on request.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from flaxcnn.errors import DataError
 
 
 def check_examples(images_BHWC: jax.Array, targets: Any) -> None:
-    """Check the shapes of images, and that there is a row of targets for each; also of tracers.
+    """Check the shape of images, and that there is one row of targets per image. Accepts tracers.
 
-    What else targets have to be is the task's matter.
+    The task checks the targets further, and `to_float` checks the images' dtype.
 
     Args:
-        images_BHWC: (B, H, W, C), no dimension of them 0. Their dtype is `to_float`'s matter.
+        images_BHWC: (B, H, W, C), no dimension 0.
         targets: arrays (B, ...).
 
     Raises:
-        DataError: at the first thing that does not fit.
+        DataError: a check fails.
     """
     shape = check_images(images_BHWC)
     for path, array in jax.tree_util.tree_leaves_with_path(targets):
@@ -49,7 +49,7 @@ def check_images(images_BHWC: jax.Array) -> tuple[int, ...]:
 
 
 def check_labels(labels_B: jax.Array, examples: int) -> None:
-    """Check that there is one class number for each example; raises as `check_examples`."""
+    """Check that there is one class number per example; raises as `check_examples`."""
     shape, dtype = jnp.shape(labels_B), jnp.result_type(labels_B)
     if shape != (examples,):
         column = len(shape) == 2 and shape[0] == examples
@@ -60,16 +60,16 @@ def check_labels(labels_B: jax.Array, examples: int) -> None:
 
 
 def with_none_negative(labels_B: jax.Array, classes: int) -> jax.Array:
-    """Return class numbers as int32, with `classes` in place of a negative one.
+    """Return class numbers as int32, with negative ones replaced by `classes`.
 
-    JAX counts a negative index from the end, so that -1 would be the last class; past the end it finds NaN.
+    In JAX, a negative index counts from the end, so -1 would select the last class; an index past the end gives NaN.
     """
     labels_B = jnp.asarray(labels_B, jnp.int32)
     return jnp.where(labels_B < 0, classes, labels_B)
 
 
 def label_in_range_check(labels_B: jax.Array, classes: int) -> None:
-    """Check values of labels: eagerly, they raise here; within a program, what `chex.chexify` or checkify makes of it.
+    """Check the values of labels: outside a program it raises here, within one through `chex.chexify` or checkify.
 
     Raises:
         checkify.JaxRuntimeError: a label is less than 0, or `classes` or more; a ValueError.

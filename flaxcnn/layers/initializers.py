@@ -1,4 +1,4 @@
-"""Initializers that draw kernels and biases as PyTorch's layers do by default: uniform in ±1/√fan_in.
+"""Initializers with the defaults of PyTorch's layers: kernels and biases uniform in ±1/√fan_in.
 
 PyTorch's `Conv2d` and `Linear` call `kaiming_uniform_(a=√5)` for the kernel, whose bound is √(6 / ((1 + 5) fan_in)),
 and use the same bound for the bias (`torch/nn/modules/conv.py`, `reset_parameters`).
@@ -13,18 +13,18 @@ from jax.nn.initializers import Initializer, variance_scaling
 
 
 def fan_in_uniform() -> Initializer:
-    """Return a kernel initializer: uniform in ±1/√fan_in, fan_in the product of all axes of the kernel but the last.
+    """Return a kernel initializer: uniform in ±1/√fan_in, where fan_in is the product of all kernel axes but the last.
 
-    A variance of 1/(3 fan_in) is that of a uniform distribution in ±1/√fan_in.
+    A uniform distribution in ±1/√fan_in has the variance 1/(3 fan_in).
     """
     return variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def fan_in_uniform_bias(fan_in: int) -> Initializer:
-    """Return a bias initializer: uniform in ±1/√fan_in of the kernel that the bias belongs to.
+    """Return a bias initializer: uniform in ±1/√fan_in, with the fan_in of the bias's kernel.
 
     Args:
-        fan_in: inputs of one output: kernel height × kernel width × input channels, or a dense layer's inputs.
+        fan_in: number of inputs per output: kernel height × kernel width × input channels, or a dense layer's inputs.
     """
     bound = 1 / math.sqrt(fan_in)
 

@@ -1,4 +1,4 @@
-"""Pixels as models take them: floats in [0, 1], made on the device from the bytes that data sets store."""
+"""Conversion of pixels from stored bytes to the floats that models take, on the device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from flaxcnn.errors import DataError
 
-CONSTANTS = "constants"  # the collection of variables that training data fix and training does not change
+CONSTANTS = "constants"  # the collection of values computed from training data, which training does not change
 
 
 def to_float(images_BHWC: jax.Array) -> jax.Array:
-    """Return uint8 images divided by 255, as float32; floating-point images as they are.
+    """Return uint8 images divided by 255, as float32, and floating-point images unchanged.
 
     Raises:
-        TypeError: the images are neither uint8 nor floating-point, so that their range is not known.
+        TypeError: the images are neither uint8 nor floating-point, so their range is unknown.
 
     >>> to_float(jnp.asarray([0, 255], jnp.uint8))
     Array([0., 1.], dtype=float32)
@@ -28,10 +28,10 @@ def to_float(images_BHWC: jax.Array) -> jax.Array:
 
 
 def require_images(images_BHWC: jax.Array, *, where: str) -> None:
-    """Raise DataError if an array is no batch of images, which has four axes.
+    """Raise DataError if an array is not a batch of images, with four axes.
 
     Args:
-        images_BHWC: what should be (B, H, W, C).
+        images_BHWC: an array that should be (B, H, W, C).
         where: the model's name, for the error.
     """
     if images_BHWC.ndim != 4:
@@ -39,15 +39,15 @@ def require_images(images_BHWC: jax.Array, *, where: str) -> None:
 
 
 def split_constants(variables: Any) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-    """Return a model's variables without what is not learned, and that: the collection "constants", {} where none is.
+    """Split a model's variables into the learned ones and the collection "constants", {} if there is none.
 
-    The constants travel with the weights: pixel means, the scale of a regression's targets, a label's threshold.
+    Constants are saved with the weights: pixel means, the scale of a regression's targets, a label's threshold.
     """
     return {name: tree for name, tree in variables.items() if name != CONSTANTS}, dict(variables.get(CONSTANTS, {}))
 
 
 def normalised(constants: Mapping[str, jax.Array], images_BHWC: jax.Array) -> jax.Array:
-    """Return float images less the mean and over the deviation of each channel, where the constants have them."""
+    """Standardise each channel of float images by the constants' mean and standard deviation, if there are any."""
     if "pixel_mean" not in constants:
         return images_BHWC
     return (images_BHWC - constants["pixel_mean"]) / constants["pixel_deviation"]

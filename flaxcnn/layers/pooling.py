@@ -1,8 +1,8 @@
 """Max pooling with a gradient made of elementwise operations, several times faster on CPU than XLA's own.
 
-XLA pools with `reduce_window`, whose gradient is a `select_and_scatter`; both visit windows one by one on CPU. Windows
-that do not overlap are a reshape away from elementwise operations, which is what this module writes; other windows are
-left to `flax.linen.max_pool`.
+XLA pools with `reduce_window`, whose gradient is a `select_and_scatter`; on CPU both visit windows one by one. For
+windows that do not overlap, this module uses a reshape and elementwise operations. Other windows use
+`flax.linen.max_pool`.
 """
 
 from functools import partial, reduce
@@ -26,13 +26,13 @@ def max_pool(
 ) -> jax.Array:
     """Return the maximum of each window, with the values and the gradient of `flax.linen.max_pool`.
 
-    The gradient of a window goes whole to its first maximum in row-major order; a window with a NaN has the value NaN.
+    A window's whole gradient goes to its first maximum in row-major order. A window with a NaN has the value NaN.
 
     Args:
         x_BHWC: images or activations, (B, H, W, C).
         window: height and width of a window.
-        strides: steps from window to window; None for the window's own size (`flax.linen.max_pool` takes 1).
-        padding: "VALID" drops the rows and columns that fill no window, "SAME" pads them with -inf; or (low, high) of
+        strides: steps between windows; None for the window's size (in `flax.linen.max_pool` the default is 1).
+        padding: "VALID" drops rows and columns that do not fill a window, "SAME" pads them with -inf; or (low, high) of
             height and of width.
 
     Returns:
@@ -55,12 +55,12 @@ def max_pool(
 
 
 class MaxPool(nn.Module):
-    """`max_pool` as a layer, so that its output has a place among a model's named activations.
+    """`max_pool` as a layer, so that its output is one of a model's named activations.
 
     Attributes:
         window: height and width of a window.
-        strides: steps from window to window; None for the window's own size.
-        padding: as `max_pool` takes it.
+        strides: steps between windows; None for the window's size.
+        padding: as for `max_pool`.
     """
 
     window: tuple[int, int] = (2, 2)
@@ -82,7 +82,7 @@ def _nothing_padded(size: tuple[int, ...], window: tuple[int, int], padding: _Pa
 
 
 def _windows(x_BHWC: jax.Array, window: tuple[int, int]) -> jax.Array:
-    """Split height and width into windows, (B, H / rows, rows, W / columns, columns, C), dropping what fills none."""
+    """Split height and width into windows, (B, H / rows, rows, W / columns, columns, C), dropping incomplete ones."""
     batch, height, width, channels = x_BHWC.shape
     (rows, columns), (down, across) = window, (height // window[0], width // window[1])
     return x_BHWC[:, : down * rows, : across * columns].reshape(batch, down, rows, across, columns, channels)
@@ -128,11 +128,11 @@ _max_pool.defvjp(_forward, _backward)
 
 
 def require_poolable(images_BHWC: jax.Array, *, times: int, where: str) -> None:
-    """Raise DataError if an array is no batch of images, or they are too small for so many pools of 2×2.
+    """Raise DataError if an array is not a batch of images, or the images are too small for several 2×2 pools.
 
     Args:
         images_BHWC: (B, H, W, C).
-        times: how often.
+        times: the number of pools.
         where: the model's name, for the error.
     """
     require_images(images_BHWC, where=where)

@@ -1,4 +1,4 @@
-"""The library's models by name: the one registry, and where each one's contract stands."""
+"""The registry of models by name, with their contracts."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -30,13 +30,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 class CheckedModel(NamedTuple):
-    """A model that keeps its contract.
+    """A model that passed the check against its contract.
 
     Attributes:
         module: the model.
-        contract: its contract; of a user's model, as it is derived for the images at hand.
-        contract_digest: SHA-256 of the contract's file; of a user's model, of the contract's text.
-        contract_place: the contract's file; of a user's model without one, the model's.
+        contract: its contract; for a user's model, derived for the given image shape.
+        contract_digest: SHA-256 of the contract's file; for a user's model, of the contract's text.
+        contract_place: the contract's file; for a user's model without one, the model's file.
     """
 
     module: FlaxModule
@@ -46,18 +46,18 @@ class CheckedModel(NamedTuple):
 
 
 def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModule:
-    """Return a model of the library, or a user's own.
+    """Create a model of the library, or a user's own.
 
-    Its `init(key, images)` gives its variables and its `apply(variables, images, train=...)` the logits and the
-    endpoints, its named activations. With `train=True` it takes a rate as `dropout=...`, which may be a traced scalar.
+    Its `init(key, images)` returns its variables. Its `apply(variables, images, train=...)` returns the logits and the
+    endpoints, its named activations. With `train=True` it also takes `dropout=...`, a rate that may be a traced scalar.
 
     Args:
         name: a key of `MODELS`, or FILE.py:NAME of a Flax module, Linen or NNX, which is imported.
         classes: number of classes, the last axis of the logits.
-        dtype: what its layers compute in; parameters and logits are float32.
+        dtype: dtype of the layers' computations; parameters and logits are float32.
 
     Raises:
-        ConfigError: there is no such model, or the number of classes is not positive.
+        ConfigError: the model does not exist, or the number of classes is not positive.
     """
     require_model(name)
     if classes < 1:
@@ -70,17 +70,17 @@ def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModul
 def create_checked(
     name: str, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
 ) -> CheckedModel:
-    """Return a model after checking it against its contract.
+    """Create a model and check it against its contract.
 
     Args:
         name: as for `create`.
         classes: as for `create`.
         dtype: as for `create`.
-        image_shape: of one image, (H, W, C), with which a user's model is tried.
+        image_shape: shape of one image, (H, W, C), to test a user's model with.
 
     Raises:
-        ConfigError: as `create`; or a user's model cannot be trained.
-        ContractError: the model drifted from its contract.
+        ConfigError: as `create`, or a user's model cannot be trained.
+        ContractError: the model differs from its contract.
     """
     # Of the float32 model: a contract is about shapes, and what a cast to another dtype adds is no layer of the model.
     model = create(name, classes, dtype)
@@ -97,16 +97,16 @@ def create_checked(
 def check_given(
     given: Any, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
 ) -> CheckedModel:
-    """Return a user's model that is in memory, with the contract that it has for the images at hand.
+    """Check a user's model that was passed as an object, and derive its contract for the given image shape.
 
     Args:
-        given: a Flax module, its class, or a function that makes it (`flaxcnn.adapt`).
-        classes: how many outputs it has.
-        dtype: what its layers compute in, where it says.
-        image_shape: of one image, (H, W, C), with which it is tried.
+        given: a Flax module, its class, or a function that creates it (`flaxcnn.adapt`).
+        classes: its number of outputs.
+        dtype: dtype of its layers' computations, if it takes one.
+        image_shape: shape of one image, (H, W, C), to test it with.
 
     Raises:
-        ConfigError: it cannot be trained.
+        ConfigError: the model cannot be trained.
     """
     name = given_name(given)
     model = adapt(given, name, classes=classes, dtype=jnp.dtype(dtype).name)
@@ -116,17 +116,17 @@ def check_given(
 
 
 def given_name(given: Any) -> str:
-    """Return what to call a user's model that is in memory: its class's name, or its function's."""
+    """Return the name of a user's model that was passed as an object: its class's or its function's name."""
     return str(getattr(given, "__name__", type(given).__name__))
 
 
 def folded(model: FlaxModule) -> FlaxModule:
-    """Return the smaller model that computes the same in evaluation; the model itself where there is none."""
+    """Return the smaller model with the same outputs in evaluation; the model itself if there is none."""
     return model.folded() if isinstance(model, PaperCNN) else model
 
 
 def fold(model: FlaxModule, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trained model's variables as `folded(model)` takes them, with what stands beside them as it is."""
+    """Return a trained model's variables for `folded(model)`; other collections stay unchanged."""
     learned, constants = split_constants(variables)
     if isinstance(model, PaperCNN):
         learned = model.fold(learned)
@@ -134,17 +134,17 @@ def fold(model: FlaxModule, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def contract_path(name: str) -> Path:
-    """Return the file that declares the shapes of a model of the library.
+    """Return the contract file of a library model.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: the model does not exist.
     """
     _require_known(name)
     return Path(__file__).parent / f"{name}.contract"
 
 
 def require_model(name: str) -> None:
-    """Raise ConfigError where a name is neither a model of the library nor the place of a user's own."""
+    """Raise ConfigError if a name is neither a library model nor FILE.py:NAME."""
     refuse_given(name, "model.name")
     if not is_outside(name):
         _require_known(name)

@@ -1,4 +1,4 @@
-"""A user's own model, named as `FILE.py:NAME`: made, checked and described as the library's are."""
+"""A user's own model, `FILE.py:NAME`: created, checked and described like the library's models."""
 
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,19 @@ from flaxcnn.files.user_code import Outside, error_in, load_outside
 
 WHERE = "model.name"
 _COLLECTIONS = ("params", "batch_stats")
-_BATCH = 8  # of the images with which a model is tried; nothing is computed
+_BATCH = 8  # batch size of the abstract images that test a model; nothing is computed
 
 
 def load_own(name: str) -> Outside:
-    """Import the file that a user named and return the model's class in it; raises ConfigError."""
+    """Import the user's file and return the model's class; raises ConfigError."""
     return load_outside(name, WHERE, fits=is_flax_module, expected=MODULE_KINDS)
 
 
 def create_own(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> Adapted:
-    """Return a user's model, made with `classes=` and `dtype=` where it takes them.
+    """Create a user's model with `classes=` and `dtype=`, if it takes them.
 
     Raises:
-        ConfigError: as `load_own`; or it takes no `dtype` and shall compute in another than float32.
+        ConfigError: as `load_own`, or `dtype` is not float32 and the model takes none.
     """
     code = load_own(name)
     if jnp.dtype(dtype) != jnp.float32 and not takes_argument(code.object, "dtype"):
@@ -36,14 +36,14 @@ def create_own(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> Adapt
 
 
 def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> tuple[Contract, Path]:
-    """Return the contract that a user's model keeps, and the file that declares it or, without one, the model's.
+    """Return a user's model's contract, and the contract's file or, without one, the model's file.
 
-    The model is tried first: whether it can be trained, and whether it keeps the contract in `FILE.contract`, beside
-    `FILE.py`, if there is one and it is of this model.
+    This first checks that the model can be trained and that it matches the contract in `FILE.contract` beside
+    `FILE.py`, if that exists and is for this model.
 
     Raises:
         ConfigError: the model cannot be trained.
-        ContractError: the model drifted from its contract.
+        ContractError: the model differs from its contract.
     """
     code, model = load_own(name), create_own(name, classes)
     require_trainable(model, f"{code.path}: {code.name}", image_shape, classes, code)
@@ -59,14 +59,14 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
 def require_trainable(
     model: Adapted, where: str, image_shape: tuple[int, int, int], classes: int, code: Outside | None = None
 ) -> None:
-    """Raise ConfigError where a model's variables or outputs are not what a training takes; nothing is computed.
+    """Raise ConfigError if a model's variables or outputs cannot be trained; computes nothing.
 
     Args:
         model: the model.
-        where: what to call it, for the error.
-        image_shape: of one image, (H, W, C).
-        classes: how many outputs it is to have.
-        code: the file that it is from, whose line an error names; None for one that is in memory.
+        where: the model's name in errors.
+        image_shape: shape of one image, (H, W, C).
+        classes: the required number of outputs.
+        code: the model's file, whose line an error names; None for a model passed as an object.
     """
     images = jax.ShapeDtypeStruct((_BATCH, *image_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -88,9 +88,9 @@ def require_trainable(
     if unknown or "params" not in variables:
         found = ", ".join(sorted(variables)) or "nothing"
         raise ConfigError(
-            "a model whose variables no training takes",
+            "a model with variables that cannot be trained",
             where=where,
-            expected="parameters, the collection params, and perhaps batch_stats",
+            expected="parameters, the collection params, and optionally batch_stats",
             found=found,
         )
     for outputs, _ in (evaluated, trained):
@@ -108,8 +108,8 @@ def require_trainable(
     before, after = (jax.tree.map(jnp.shape, tree.get("batch_stats", {})) for tree in (variables, updated))
     if before != after:
         raise ConfigError(
-            "statistics that come or go while it trains",
+            "batch statistics are added or removed in training",
             where=where,
-            expected="the batch_stats that the model begins with",
+            expected="the model's initial batch_stats",
             found=after,
         )

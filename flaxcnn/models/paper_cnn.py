@@ -1,10 +1,10 @@
 """The founding paper's CNN: two 5×5 convolutions, each with ReLU and a 2×2 max pool, and one dense layer.
 
-28×28×1 → 28×28×16 → 14×14×16 → 14×14×32 → 7×7×32 → 1568 → 10: 28,938 parameters. Its shapes stand in
-`paper_cnn.contract` beside this file.
+28×28×1 → 28×28×16 → 14×14×16 → 14×14×32 → 7×7×32 → 1568 → 10: 28,938 parameters. `paper_cnn.contract` beside this file
+lists its shapes.
 
-It can be trained with batch normalisation after each convolution, `paper_cnn_bn`, and then be folded into the network
-of the paper, with its 28,938 parameters and the same logits.
+The variant `paper_cnn_bn` trains with batch normalisation after each convolution. It can then be folded into the
+paper's network, with 28,938 parameters and the same logits.
 """
 
 import math
@@ -27,13 +27,13 @@ _EPSILON = 1e-5  # of the normalisations
 class PaperCNN(nn.Module):
     """The CNN of "Exploration and Research of CNNs in Image Recognition" (X. Song), its MNIST experiment.
 
-    Kernels and biases start as PyTorch's do, uniform in ±1/√fan_in, since the paper's recipe comes from there. Only
-    `head` depends on the image's size and on the number of classes.
+    Kernels and biases are initialised as in PyTorch, uniform in ±1/√fan_in, because the paper's recipe comes from
+    there. Only `head` depends on the image size and on the number of classes.
 
     Attributes:
         classes: number of classes, the last axis of the logits.
-        dtype: what the layers compute in; parameters and logits are float32.
-        norm: whether a batch normalisation follows each convolution, in place of its bias (S. Ioffe and C. Szegedy,
+        dtype: dtype of the layers' computations; parameters and logits are float32.
+        norm: whether a batch normalisation follows each convolution and replaces its bias (S. Ioffe and C. Szegedy,
             "Batch Normalization", ICML 2015).
     """
 
@@ -49,15 +49,15 @@ class PaperCNN(nn.Module):
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C); height and width at least 4.
-            train: whether to drop features, and to normalise by the batch's own statistics.
-            dropout: rate at which features are dropped in training, which needs the random stream "dropout"; None for
-                no dropout, as in the paper.
+            train: whether to apply dropout and to normalise by the batch's statistics.
+            dropout: dropout rate of the features in training, which needs the random stream "dropout"; None for no
+                dropout, as in the paper.
 
         Returns:
             Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, features and logits.
 
         Raises:
-            DataError: it is no batch of images, or they are smaller than 4×4.
+            DataError: the array is not a batch of images, or the images are smaller than 4×4.
         """
         require_poolable(images_BHWC, times=2, where="paper_cnn")
         endpoints = {}
@@ -94,17 +94,17 @@ class PaperCNN(nn.Module):
         return logits, endpoints
 
     def folded(self) -> "PaperCNN":
-        """Return the network of the paper, without normalisations, whose variables `fold` gives."""
+        """Return the paper's network, without normalisation; `fold` returns its variables."""
         return self.clone(norm=False)
 
     def fold(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Return variables with which `folded()` computes the logits that this model computes in evaluation.
+        """Return variables for `folded()`, so that it computes this model's logits in evaluation.
 
-        A normalisation by fixed statistics scales and shifts each channel, and so can the convolution before it:
+        Normalisation by fixed statistics scales and shifts each channel. The preceding convolution can do the same:
         kernel · scale / √(variance + ε), and the bias shift - mean · scale / √(variance + ε).
 
         Args:
-            variables: of this model.
+            variables: this model's variables.
         """
         if not self.norm:
             return dict(variables)

@@ -1,8 +1,8 @@
 """A small CNN with batch normalisation, for images of about 28×28 on a CPU.
 
 Three convolutions, 5×5, 5×5 and 3×3, each with batch normalisation and ReLU, a 2×2 max pool after the first two, and
-one dense layer: the founding paper's network with one stage more. Few channels and large kernels, since normalisation
-and ReLU, which a CPU computes at the rate of its memory, then pass over little beside the arithmetic.
+one dense layer: the founding paper's network with one more stage. It has few channels and large kernels, because
+normalisation and ReLU are limited by memory bandwidth on a CPU and then process little data per convolution.
 """
 
 import flax.linen as nn
@@ -23,7 +23,7 @@ class SmallCNN(nn.Module):
 
     Attributes:
         classes: number of classes, the last axis of the logits.
-        dtype: what the layers compute in; parameters, statistics and logits are float32.
+        dtype: dtype of the layers' computations; parameters, statistics and logits are float32.
     """
 
     classes: int = 10
@@ -37,15 +37,16 @@ class SmallCNN(nn.Module):
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C); height and width at least 4.
-            train: normalise by the batch's own statistics, which needs the collection "batch_stats" mutable, and drop.
-            dropout: rate at which features are dropped in training, which needs the random stream "dropout"; None for
-                no dropout.
+            train: whether to apply dropout and to normalise by the batch's statistics, which needs the collection
+                "batch_stats" mutable.
+            dropout: dropout rate of the features in training, which needs the random stream "dropout"; None for no
+                dropout.
 
         Returns:
             Logits (B, classes), and the named activations conv1, pool1, conv2, pool2, conv3, features and logits.
 
         Raises:
-            DataError: it is no batch of images, or they are smaller than 4×4.
+            DataError: the array is not a batch of images, or the images are smaller than 4×4.
         """
         require_poolable(images_BHWC, times=2, where="small_cnn")
         endpoints, x = {}, images_BHWC

@@ -1,4 +1,4 @@
-"""The same trunk with another number of classes or another input size: only the head is new."""
+"""Transfer learning: keep a trained trunk and replace the head, for other classes or another input size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,20 +21,20 @@ def replace_head(
     *,
     head: str = "head",
 ) -> dict[str, Any]:
-    """Return variables for a model whose head is new and whose other layers are those of trained variables.
+    """Return variables for a model with a new head and trained other layers.
 
     Args:
-        model: the new one; differs from the trained one in its number of classes, or is used with other images.
-        variables: of the trained model, {"params": ..., "batch_stats": ...}.
-        input_shape: of one of the new images, (H, W, C).
+        model: the new model; it differs from the trained one in the number of classes or the image size.
+        variables: the trained model's variables, {"params": ..., "batch_stats": ...}.
+        input_shape: shape of one new image, (H, W, C).
         key: random key of the head's initial parameters.
-        head: path of the layer to replace, `classifier/out`.
+        head: path of the layer to replace, such as `classifier/out`.
 
     Returns:
-        Variables of the new model; every array outside the head is the trained one itself.
+        Variables of the new model; the arrays outside the head are the trained arrays, not copies.
 
     Raises:
-        ContractError: the model has no such head, or a variable outside of it is missing, unknown or of another shape.
+        ContractError: the model has no such head, or a variable outside it is missing, unknown or of another shape.
 
     >>> from flaxcnn.models.paper_cnn import PaperCNN
     >>> digits = PaperCNN(classes=10).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
@@ -68,7 +68,7 @@ def replace_head(
 
 
 def _flat(variables: Mapping[str, Any]) -> dict[_Name, Any]:
-    """Return the variables by their path, the parameters first."""
+    """Return the variables by path, parameters first."""
     flat = flatten_dict(dict(variables))
     return dict(sorted(flat.items(), key=lambda item: item[0][0] != "params"))
 

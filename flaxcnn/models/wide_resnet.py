@@ -33,12 +33,12 @@ _conv = partial(
 
 
 class Block(nn.Module):
-    """Normalise, ReLU, convolve, twice, with dropout between, beside a shortcut (the paper's Figure 1(d)).
+    """A residual block: normalise, ReLU, convolve, twice, with dropout in between (the paper's Figure 1(d)).
 
     Attributes:
-        channels: of the output.
-        strides: of the first convolution and of the shortcut.
-        dtype: what the layers compute in.
+        channels: output channels.
+        strides: strides of the first convolution and of the shortcut.
+        dtype: dtype of the layers' computations.
     """
 
     channels: int
@@ -51,8 +51,8 @@ class Block(nn.Module):
 
         Args:
             x_BHWC: activations.
-            dropout: rate at which activations between the convolutions are set to zero in training.
-            train: whether to drop, and to normalise by the batch's own statistics.
+            dropout: dropout rate between the convolutions in training.
+            train: whether to apply dropout and to normalise by the batch's statistics.
         """
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
         conv = partial(_conv, dtype=self.dtype)
@@ -75,7 +75,7 @@ class WideResNet(nn.Module):
         width: the paper's k.
         dropout: the paper's best rate on CIFAR is 0.3.
         classes: number of classes, the last axis of the logits.
-        dtype: what the layers compute in; parameters, statistics and logits are float32.
+        dtype: dtype of the layers' computations; parameters, statistics and logits are float32.
     """
 
     depth: int = 10
@@ -92,15 +92,15 @@ class WideResNet(nn.Module):
 
         Args:
             images_BHWC: float images in [0, 1], (B, H, W, C).
-            train: normalise by the batch's own statistics and drop activations; needs the random stream "dropout" and
-                the collection "batch_stats" mutable.
-            dropout: rate, in place of the model's own; None for that one.
+            train: whether to apply dropout and to normalise by the batch's statistics; needs the random stream
+                "dropout" and the collection "batch_stats" mutable.
+            dropout: dropout rate that replaces the model's; None for the model's.
 
         Returns:
             Logits (B, classes), and the named activations conv1, stage1, stage2, stage3, features and logits.
 
         Raises:
-            DataError: it is no batch of images.
+            DataError: the array is not a batch of images.
         """
         require_images(images_BHWC, where="wide_resnet")
         endpoints = {}

@@ -1,12 +1,12 @@
-"""A run in several processes: joining, agreeing, and ending together, within a minute, when one of them is lost.
+"""Runs in several processes: join, agree, and end together within a minute if one is lost.
 
     join(options)
     with guarded():
         ...
     leave()
 
-In a single process, which is the case where nothing was joined, each of these does what its name says with one: `share`
-returns its value, `together` does the work. Meshes and arrays are the business of training; here nothing computes.
+In a single process, without a join, each function works for one process: `share` returns its value, `together` does
+the work. Meshes and arrays belong to training; this package computes nothing.
 """
 
 from flaxcnn.processes.agreement import barrier, gather, in_each, leave, share, together

@@ -1,4 +1,4 @@
-"""Where process 0 listens, and how the others reach it: host names, their addresses, and sockets."""
+"""The addresses of process 0: where it listens and how the others reach it. Host names, addresses and sockets."""
 
 import errno
 import os

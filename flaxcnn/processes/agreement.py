@@ -1,6 +1,6 @@
-"""What the processes of a run agree on. Each function is called by all of them, by their main threads, in one order.
+"""Agreement between a run's processes. All processes call each function, in their main threads and in the same order.
 
-The values are made of what JSON has; what comes back went through JSON in every process alike: a tuple is a list.
+Values consist of JSON types. Results pass through JSON in every process, so a tuple becomes a list.
 """
 
 import contextvars

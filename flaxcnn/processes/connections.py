@@ -1,9 +1,9 @@
-"""The connections between the processes of a run: a star with process 0 in its middle, beside JAX's own connections.
+"""The connections between a run's processes: a star around process 0, separate from JAX's own connections.
 
-JAX notices a lost process by its missing heartbeats, and then ends the others with a stack dump of C++. The system
-closes the connections of a process that dies in the same instant, however it dies, so that here the others know at once
-which one it was. Who learns of an end has `GRACE_SECONDS` to say so and leave; then it is said for him, and the process
-ends, since a wait in C++ for a lost process may never return.
+JAX detects a lost process by missing heartbeats and then ends the others with a C++ stack dump. The operating system
+closes the connections of a dying process at once, so here the others know immediately which one died. A process that
+learns of an end has `GRACE_SECONDS` to report it and leave. After that, this module reports it and ends the process,
+because a wait in C++ for a lost process may never return.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Ending:
 
     def error(self, count: int) -> ProcessError:
         """Return the error that each of the other processes ends with."""
-        fix = "the run stays as of its last checkpoint: go on with it by the same command, also with fewer processes"
+        fix = "the run's last checkpoint is kept: resume with the same command, also with fewer processes"
         who = f"process {self.process} of {count}"
         if self.line is None:
             error = ProcessError(f"{who} was lost: it was killed, or its machine or the network failed", fix=fix)

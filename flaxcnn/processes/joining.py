@@ -1,4 +1,4 @@
-"""Being one of the processes of a run: to join, to work guarded against the loss of another, to close."""
+"""Membership in a run's processes: join, work guarded against the loss of another process, and leave."""
 
 import atexit
 import ctypes

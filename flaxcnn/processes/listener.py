@@ -1,8 +1,7 @@
-"""Process 0's door: it accepts connections, and hands over those that prove that they know the run's secret.
+"""Process 0's listener: it accepts connections and passes on those that prove they know the run's secret.
 
-One thread serves all that have not proved it yet, of which there are `_MOST` at a time and each for `_SECONDS`. So no
-number of strangers, silent, slow or talkative, keeps a process of the run from joining, or takes more than a bounded
-memory.
+One thread serves all connections that have not proved it yet: up to `_MOST` at a time, each for up to `_SECONDS`. No
+number of silent, slow or talkative strangers can keep a process of the run from joining or exhaust memory.
 """
 
 import contextlib

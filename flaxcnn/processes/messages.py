@@ -1,7 +1,6 @@
-"""The lines that processes send each other, each an object of JSON, and what each kind of them has in it.
+"""The messages between processes: lines of JSON objects, with the fields of each kind.
 
-What comes over a connection is checked here before anything else looks at it: its length, its form, which fields it
-has, and their types and ranges.
+Every received line is checked here before any other code sees it: its length, form, fields, types and ranges.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Which processes make a run together: options of the command, no part of the experiment."""
+"""Command options for training in several processes. They are not part of the experiment."""
 
 import re
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from flaxcnn.errors import ConfigError
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, each started with the same command and its own index; alone by default."""
+    """The processes that train together. Start each with the same command and its own index. Default: one process."""
 
     coordinator: str | None = None
-    """HOST:PORT of process 0, which listens there and nowhere else, and which the others reach under this name."""
+    """HOST:PORT at which the other processes reach process 0. Process 0 listens only there."""
     count: int | None = None
-    """How many processes."""
+    """Number of processes."""
     index: int | None = None
-    """Which of them this one is, counted from 0."""
+    """Index of this process, from 0."""
     auto: bool = False
     """Let JAX find the other processes: SLURM, Kubernetes, Open MPI, Cloud TPU."""
     secret_file: str | None = None
-    """File with the secret by which the processes know each other; None for that in FLAXCNN_SECRET or, where the
-    coordinator's address is one of the loopback, this user's own, which is made by itself."""
+    """File with the secret that authenticates the processes to each other. None for the secret in FLAXCNN_SECRET or, if
+    the coordinator's address is a loopback address, for this user's secret, which is created automatically."""
     listen: str | None = None
-    """Address that process 0 listens on, where its own machine takes the coordinator's name for another one; 0.0.0.0
-    or :: for all of its addresses."""
+    """Address that process 0 listens on, if its machine resolves the coordinator's name to another address; 0.0.0.0 or
+    :: for all addresses."""
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in ("coordinator", "count", "index")}
@@ -31,7 +31,7 @@ class Processes:
         for name in ("secret_file", "listen"):
             if getattr(self, name) is not None and not self.auto and not named:
                 fix = "give processes.coordinator, processes.count and processes.index, or processes.auto"
-                raise ConfigError("one process trains", where=f"processes.{name}", fix=fix)
+                raise ConfigError("no effect with one process", where=f"processes.{name}", fix=fix)
         if self.auto and named:
             expected = "either processes.auto or the others"
             raise ConfigError("given twice", where=f"processes.{named[0]}", expected=expected, found="both")
@@ -51,15 +51,15 @@ class Processes:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of HOST:PORT; an IPv6 host may stand in brackets.
+    """Return the host and the port of HOST:PORT; an IPv6 host may be in brackets.
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: the address has another form.
     """
     host, _, port = address.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise ConfigError(
-            "no address of a port",
+            "not an address with a port",
             where="processes.coordinator",
             expected="HOST:PORT with a port from 1 to 65535",
             found=repr(address),

@@ -1,9 +1,9 @@
-"""JAX's connection to its coordination service, passed on over the port of process 0.
+"""A proxy of JAX's connection to its coordination service, over the port of process 0.
 
-JAX's client aborts its process, with a stack dump of C++, as soon as its connection to process 0 ends: before that
-process could say what happened. Here the client is connected to its own process, which lets that connection stand when
-the other end is gone. So the run needs one port of process 0 only. JAX's service asks nobody who he is; it listens, as
-its clients connect, at Unix sockets in a folder that no other user may enter.
+JAX's client aborts its process with a C++ stack dump as soon as its connection to process 0 ends, before this process
+can report the cause. Here, the client connects to its own process, which keeps that connection open when the other end
+is gone. The run therefore needs only one port of process 0. JAX's service does not authenticate clients, so it and its
+clients use Unix sockets in a folder that no other user can enter.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""How the processes of a run find each other: process 0 listens, the others come to it and say who they are.
+"""Rendezvous of a run's processes: process 0 listens, the others connect and identify themselves.
 
-All this happens before JAX is told of them, whose own errors of joining are stack dumps or minutes of waiting. Nothing
-listens any more once JAX has its own connections.
+This happens before JAX learns of them, because JAX reports failures to join by stack dumps or minutes of waiting.
+Nothing listens any more once JAX has its own connections.
 """
 
 import contextlib

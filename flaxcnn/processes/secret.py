@@ -1,7 +1,7 @@
-"""The secret that the processes of a run share, and how a connection proves that its other side has it too.
+"""The shared secret of a run's processes, and the proof that the other side of a connection has it.
 
-Both sides prove it, each by the HMAC (RFC 2104) of what both chose at random, so that the secret itself is never sent,
-and nothing that was overheard serves a second time. What is sent afterwards is neither signed nor encrypted.
+Both sides prove it by an HMAC (RFC 2104) of random values from both, so the secret is never sent and an overheard proof
+is useless. Messages after that are neither signed nor encrypted.
 """
 
 import fcntl

@@ -1,1 +1,1 @@
-"""Runs: training, evaluation and reports, from an experiment to a folder that explains itself."""
+"""Runs: train an experiment, evaluate it, and write a self-contained folder."""

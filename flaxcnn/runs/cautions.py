@@ -1,4 +1,4 @@
-"""What a training can do but its owner may not mean: said in a line each, before it starts."""
+"""Warnings before a training starts, about settings that are allowed but probably unintended."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from flaxcnn.runs.setup import Setup
 
 
 def cautions(setup: Setup) -> list[str]:
-    """Return the lines: classes without an example, and a learning rate that the run ends too soon for."""
+    """Return warnings about classes without examples, and about a run that ends before the learning rate's peak."""
     return [line for line in (_about_classes(setup), _about_peak(setup)) if line]
 
 
@@ -24,7 +24,7 @@ def _about_classes(setup: Setup) -> str | None:
 
 
 def _about_peak(setup: Setup) -> str | None:
-    """Return a line where `training.steps` ends the run before the learning rate is at its peak."""
+    """Return a warning if `training.steps` ends the run before the learning rate reaches its peak."""
     schedule = schedule_of(setup.experiment, setup.calendar)
     peak = schedule.peak_step
     if setup.calendar.total_steps > peak:

@@ -1,7 +1,7 @@
-"""Choices that a run makes by its logged rows: which step is best, and whether to stop early.
+"""Choices that depend on a run's logged rows: the best step, and early stopping.
 
-They are functions of the rows alone, so a resumed run chooses as an uninterrupted one; and no field of a row that they
-may look at was measured on the test set.
+They are functions of the rows alone, so a resumed run makes the same choices as an uninterrupted one. They never use
+numbers measured on the test set.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from flaxcnn.tasks import Task
 
 
 def higher_is_better(task: Task, column: str) -> bool:
-    """Return which end of a column is best; of a loss, the lower one."""
+    """Return whether higher values of a column are better; False for a loss."""
     metric = column.removeprefix("validation_")
     return metric in task.logged and task.metrics[metric].higher_is_better
 
 
 def best_row(rows: Sequence[LoggedRow], task: Task, column: str) -> int:
-    """Return the number of the best row by a column, the first of equal ones."""
+    """Return the index of the best row by a column, the first of equal rows."""
     sign = 1 if higher_is_better(task, column) else -1
 
     def rank(number: int) -> tuple[float, int]:
@@ -30,13 +30,13 @@ def best_row(rows: Sequence[LoggedRow], task: Task, column: str) -> int:
 
 
 def just_improved(rows: Sequence[LoggedRow], task: Task, experiment: Experiment) -> bool:
-    """Return whether the last row is better than all before by the metric whose best checkpoint is kept."""
+    """Return whether the last row is the best so far by `checkpoint.keep_best`."""
     column = experiment.checkpoint.keep_best
     return column is not None and bool(rows) and best_row(rows, task, column) == len(rows) - 1
 
 
 def stops_early(rows: Sequence[LoggedRow], task: Task, experiment: Experiment) -> bool:
-    """Return whether the last `training.patience` rows brought no better validation metric."""
+    """Return whether the last `training.patience` rows did not improve the validation metric."""
     patience, column = experiment.training.patience, experiment.checkpoint.keep_best
     if patience is None or not rows:
         return False

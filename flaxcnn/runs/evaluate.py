@@ -28,17 +28,17 @@ class Evaluated(NamedTuple):
 def evaluate_run(
     folder: RunFolder, source: str | None = None, data_dir: str | None = None, named: Named = NOTHING
 ) -> Evaluated:
-    """Evaluate the weights that a run saved, on the data that it was trained on and beside.
+    """Evaluate a run's saved weights on the run's data.
 
     Args:
-        folder: the run's.
-        source: where its data lie now; None for where they lay.
-        data_dir: likewise, for TensorFlow data sets.
-        named: the user's own code of the run, by field, named again.
+        folder: the run's folder.
+        source: the data's new source; None for the recorded source.
+        data_dir: the new folder of TensorFlow data sets; None for the recorded one.
+        named: the run's user code, by field, named again.
 
     Raises:
         RunFolderError: a file of the run is missing or damaged.
-        DataError: the data are no longer those of the run.
+        DataError: the data changed.
         ContractError: the weights do not fit the model.
     """
     recorded = read_summary(folder)
@@ -57,7 +57,7 @@ def evaluate_run(
 
 
 def saved_variables(folder: RunFolder, setup: Setup) -> Any:
-    """Return the variables that a run saved, on the devices, checked against its model; raises as `evaluate_run`."""
+    """Return a run's saved variables, on the devices, checked against its model; raises as `evaluate_run`."""
     model, image = folded(setup.model), setup.dataset.image_shape
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image), np.float32))
     contract = derive_contract(model, image)

@@ -1,6 +1,6 @@
 """Training from Python: `flaxcnn.train`, and the `Run` that it returns.
 
-It makes the folder and the bits of the command, in a script, in a notebook, and outside the main thread.
+It writes the same folder and the same results as the command, in a script, in a notebook, and outside the main thread.
 """
 
 import time
@@ -40,27 +40,28 @@ def train(
     hooks: Sequence[Hook] = (),
     quiet: bool = False,
 ) -> "Run":
-    """Train an experiment and return its run; with the folder of an interrupted run of the same, go on with it.
+    """Train an experiment and return its run. If `out` holds an interrupted run of the same experiment, resume it.
 
-    The bits are those of `flaxcnn train`. Ctrl-C stops the run after a block of steps, saved; call this again with its
-    folder to go on. Nothing else of the process is changed: no signal handler and no setting of JAX's stays.
+    The results equal those of `flaxcnn train` bit for bit. Ctrl-C saves and stops the run after the current block of
+    steps; to resume, call this again with the run's folder as `out`. The process keeps no signal handler and no JAX
+    setting from the call.
 
     Args:
-        experiment: what to train, the name of one of the library's configs, or the path of a config file.
-        dataset: the data, in place of those that the experiment names (`flaxcnn.data.from_arrays`).
-        model: a Flax module, Linen or NNX, its class, or a function that makes it, in place of `model.name`; made with
-            `classes=`, the number of outputs, where it takes that.
-        task: what is learned, in place of `task.name`.
-        variables: the model's variables to start from, as `model.init` gives them.
-        out: the run's folder, new or of the same run; None for the next `runs/NAME-NNN`.
-        hooks: what is called besides, every so many steps (`flaxcnn.Hook`).
-        quiet: whether to print nothing but warnings.
+        experiment: an experiment, the name of a library config, or the path of a config file.
+        dataset: the data, replacing `data.source` of the experiment (`flaxcnn.data.from_arrays`).
+        model: a Flax module, Linen or NNX, its class, or a function that creates it; replaces `model.name`. A class or
+            function is called with `classes=`, the number of outputs, if it takes that argument.
+        task: the task, replacing `task.name`.
+        variables: initial variables of the model, as from `model.init`.
+        out: the run's folder, new or of the same run; None for the next free `runs/NAME-NNN`.
+        hooks: functions to call every few steps (`flaxcnn.Hook`).
+        quiet: whether to print only warnings.
 
     Returns:
         The run, complete or stopped.
 
     Raises:
-        ConfigError, DataError, ContractError: before anything is written.
+        ConfigError, DataError, ContractError: invalid arguments; nothing was written.
         RunFolderError: the folder holds another run, or a file cannot be written.
         TrainingError: the training diverged.
     """
@@ -89,10 +90,10 @@ def train(
 
 
 class Run:
-    """A run: its folder, its numbers, and its model.
+    """A run: its folder, its results and its trained model.
 
     Attributes:
-        folder: where it is.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: Path, setup: Setup):
@@ -104,17 +105,17 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether all of its steps are made; one that was stopped goes on with `flaxcnn.train(..., out=run.folder)`."""
+        """Whether the run finished. Resume a stopped run with `flaxcnn.train(..., out=run.folder)`."""
         return (self.folder / SUMMARY).exists()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The numbers of `summary.json`, by name; raises RunFolderError where the run was stopped before its end."""
+        """The results in `summary.json`, by name; raises RunFolderError if the run is not complete."""
         return read_summary(RunFolder(self.folder))
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The columns of the logged rows by name, float64 arrays of one length; NaN where nothing was measured."""
+        """The columns of the logged rows by name, float64 arrays of equal length; NaN for values not measured."""
         with (self.folder / METRICS).open("rb") as file:
             count = sum(line.endswith(b"\n") for line in file)
         rows = [row.to_json() for row in read_rows(RunFolder(self.folder), count)]
@@ -122,25 +123,25 @@ class Run:
 
     @property
     def variables(self) -> Any:
-        """The trained model's variables, as the run saved them; raises RunFolderError where it was stopped."""
+        """The trained model's saved variables; raises RunFolderError if the run is not complete."""
         if self._variables is None:
             self._variables = saved_variables(RunFolder(self.folder), self._setup)
         return self._variables
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the predictions for images, arrays with N rows by name: of a classifier "logits", (N, classes).
+        """Return the predictions for images, arrays with N rows by name; for a classifier "logits", (N, classes).
 
         Args:
-            images: uint8 (N, H, W, C), of the size that the run was trained on.
+            images: uint8 (N, H, W, C), with the size of the training images.
 
         Raises:
-            DataError: images of another kind or size.
+            DataError: the images have another dtype or size.
         """
         images = np.asarray(images)
         shape = self._setup.dataset.image_shape
         if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
             raise DataError(
-                "not images of this run's kind",
+                "images do not fit this run",
                 where="images",
                 expected=f"uint8 (N, {', '.join(map(str, shape))})",
                 found=f"{images.dtype} {images.shape}",
@@ -150,13 +151,13 @@ class Run:
             return {name: np.asarray(array) for name, array in jax.device_get(found).items()}
 
     def evaluate(self, dataset: Dataset | None = None) -> Mapping[str, tuple[float, tuple[float, float]]]:
-        """Return every metric of the task on the test images of a data set, with its 95 % bootstrap interval.
+        """Return every metric of the task on a data set's test images, with its 95 % bootstrap confidence interval.
 
         Args:
-            dataset: with targets of the kind that the run was trained on; None for the run's own.
+            dataset: a data set with the same kind of images and targets as the run's; None for the run's own.
 
         Raises:
-            DataError: images or targets of another kind.
+            DataError: the images or targets do not fit the run.
         """
         task = self._setup.task
         own = self._setup.dataset if dataset is None else dataset

@@ -1,6 +1,6 @@
-"""A training as it goes on: the one owner of its state, its steps, its rows and its clocks.
+"""A training in progress: the single owner of its state, steps, logged rows and clocks.
 
-A run's and a sweep's trial are the same here: both count their steps, and diverge, by the same lines.
+Runs and sweep trials both use it, so both count steps and detect divergence with the same code.
 """
 
 import time
@@ -18,15 +18,15 @@ from flaxcnn.training import TrainState
 
 @dataclass
 class Clocks:
-    """What a training took so far, in seconds, over all of its sessions.
+    """The time a training took so far, in seconds, over all of its sessions.
 
     Attributes:
-        train: the steps alone.
+        train: training steps.
         save: saving checkpoints.
-        evaluation: rows and the final numbers.
-        compilation: of programs.
-        before: all of the sessions before this one.
-        started: when this session began, by `time.perf_counter`.
+        evaluation: evaluating for logged rows and final results.
+        compilation: compiling programs.
+        before: all earlier sessions.
+        started: the start of this session, from `time.perf_counter`.
     """
 
     train: float = 0.0
@@ -38,15 +38,15 @@ class Clocks:
 
     @property
     def total(self) -> float:
-        """Everything, the work between these included."""
+        """The total time, including all other work."""
         return self.before + time.perf_counter() - self.started
 
 
-class Diverged(Exception):  # noqa: N818 -- a signal to the driver's caller, which says it in its own words
-    """A step whose loss, gradient or update is not finite; the training stands before it.
+class Diverged(Exception):  # noqa: N818 -- a signal to the driver's caller, which reports it
+    """A step with a non-finite loss, gradient or update. The training's state is from before that step.
 
     Args:
-        loss: of that step; None where no step was made.
+        loss: the step's loss; None if no step ran.
         step: the step, counted from 0.
         epoch: its epoch, counted from 0.
     """
@@ -58,14 +58,14 @@ class Diverged(Exception):  # noqa: N818 -- a signal to the driver's caller, whi
 
 @dataclass
 class Training:
-    """A training as it goes on.
+    """A training in progress.
 
     Attributes:
-        setup: what is trained, and with what.
+        setup: the experiment with its data, model and task.
         state: the training state; None while another owner has it.
-        step: steps done.
-        rows: the rows logged.
-        clocks: what it took.
+        step: number of finished steps.
+        rows: the logged rows.
+        clocks: the time spent.
     """
 
     setup: Setup
@@ -76,7 +76,7 @@ class Training:
 
     @property
     def current(self) -> TrainState:
-        """The state; there is one."""
+        """The state; fails if another owner has it."""
         assert self.state is not None, "the state is with another owner"
         return self.state
 
@@ -84,12 +84,12 @@ class Training:
         """Count the steps of a block.
 
         Args:
-            losses: of its steps, the faulty one included.
-            seconds: that they took.
-            finite: whether all losses, gradients and updates are.
+            losses: the losses of its steps, including a faulty last one.
+            seconds: the time the steps took.
+            finite: whether all losses, gradients and updates are finite.
 
         Raises:
-            Diverged: one is not; the training stands before that step.
+            Diverged: the last step is not finite and does not count.
         """
         self.step += len(losses) - (not finite)
         self.clocks.train += seconds
@@ -99,32 +99,32 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether all steps are made, or validation says to stop."""
+        """Whether all steps are done, or early stopping ends the training."""
         return self.step >= self.setup.calendar.total_steps or self.ends_early
 
     @property
     def ends_early(self) -> bool:
-        """Whether validation says to stop (`training.patience`)."""
+        """Whether early stopping ends the training (`training.patience`)."""
         return stops_early(self.rows, self.setup.task, self.setup.experiment)
 
     @property
     def improved(self) -> bool:
-        """Whether the last row is the best so far, whose checkpoint is kept (`checkpoint.keep_best`)."""
+        """Whether the last row is the best so far by `checkpoint.keep_best`, so its checkpoint must be kept."""
         return just_improved(self.rows, self.setup.task, self.setup.experiment)
 
     def best(self) -> LoggedRow:
-        """Return the best row by `checkpoint.keep_best`, which is set."""
+        """Return the best row by `checkpoint.keep_best`, which must be set."""
         column = self.setup.experiment.checkpoint.keep_best
         assert column is not None, "a metric to choose by"
         return self.rows[best_row(self.rows, self.setup.task, column)]
 
 
 class Moment(NamedTuple):
-    """What a hook is told.
+    """The argument of a hook: the training after a step.
 
     Attributes:
-        step: steps done.
-        state: the training state after them. The next step takes its memory over: take what is to be kept with
+        step: number of finished steps.
+        state: the training state after them. The next step donates its memory; copy values to keep with
             `jax.device_get`.
         metrics: of the last step, as `train_step` gives them, and of its row where it is logged, as "validation_loss".
     """
@@ -136,11 +136,11 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Hook:
-    """What a run does besides, every so many steps; it changes no bit of the run.
+    """A function that a run calls every few steps. It does not change the run's results.
 
     Attributes:
-        every: how many steps, 1 or more.
-        call: a function of a `Moment`.
+        every: steps between calls, 1 or more.
+        call: the function, which takes a `Moment`.
     """
 
     every: int

@@ -1,6 +1,6 @@
-"""A run over its sessions: begun, or gone on with from the newest intact checkpoint, in the same folder.
+"""The sessions of a run: start it, or resume it from the newest intact checkpoint in the same folder.
 
-What was logged after that checkpoint is taken back, so that the rows are those of a run that was never interrupted.
+Resuming removes the rows logged after that checkpoint, so the rows equal those of an uninterrupted run.
 """
 
 from collections.abc import Callable
@@ -37,11 +37,11 @@ from flaxcnn.training.device_layout import DeviceLayout
 
 
 class Begun(NamedTuple):
-    """A run as a session finds it.
+    """A run at the start of a session.
 
     Attributes:
-        training: as it stands.
-        complete_after: the steps of a run that has nothing left to do; None for one that goes on.
+        training: the training so far.
+        complete_after: the number of steps of a complete run; None if the run continues.
     """
 
     training: Training
@@ -49,7 +49,7 @@ class Begun(NamedTuple):
 
 
 class _Extra(NamedTuple):
-    """What a run keeps with a checkpoint besides what every checkpoint has."""
+    """The additional metadata that a run saves with a checkpoint."""
 
     compile_seconds: float
     total_seconds: float
@@ -58,13 +58,13 @@ class _Extra(NamedTuple):
 
 
 class Session:
-    """One process's part of a run, in its folder, which the caller has locked.
+    """A session of a run in one process. The caller has locked the run's folder.
 
     Args:
-        folder: the run's.
-        file: its name, experiment and published values.
-        setup: what the experiment is trained with.
-        warn: called with each line that the user should read.
+        folder: the run's folder.
+        file: the run's name, experiment and published values.
+        setup: the setup of the experiment.
+        warn: called with each warning for the user.
     """
 
     def __init__(self, folder: RunFolder, file: ExperimentFile, setup: Setup, warn: Callable[[str], None]):
@@ -79,10 +79,10 @@ class Session:
         )
 
     def start(self, clocks: Clocks) -> Begun:
-        """Begin the run, or return how far it has come; a complete one is left as it is.
+        """Start or resume the run; a complete run stays unchanged.
 
         Args:
-            clocks: of this session, to which those of the sessions before are added.
+            clocks: this session's clocks; the times of earlier sessions are added to them.
 
         Raises:
             ConfigError: the folder holds a run with another config.
@@ -155,7 +155,7 @@ class Session:
             return steps
         if done == 0:
             raise RunFolderError(
-                "this run ended, and there is no checkpoint to go on from",
+                "this run ended, and there is no checkpoint to resume from",
                 where=self.folder.path / "checkpoints",
                 fix="train again, in another folder",
             )
@@ -197,7 +197,7 @@ class Session:
                 where=self.setup.checked.contract_place,
                 expected=f"SHA-256 {metadata.contract_digest}",
                 found=self._contract,
-                fix="go on with the version of the library that the run was trained with",
+                fix="use the version of the library that trained the run",
             )
         try:
             extra: _Extra = conform(metadata.extra, _Extra, "extra")
@@ -207,16 +207,16 @@ class Session:
                 where=self.store.path(metadata.step),
                 expected=mismatch.expected,
                 found=mismatch.found,
-                fix="delete this checkpoint, to go on from the one before it",
+                fix="delete this checkpoint to continue from the previous one",
             ) from mismatch
         now = {**versions(), **self._hardware()}
         before = {**metadata.versions, **extra.hardware}
         for name in now:
             if before.get(name, now[name]) != now[name]:
                 self._warn(
-                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and goes on with "
+                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and continues with "
                     f"{now[name] or 'unset'}: "
-                    "the bits may differ from those of an uninterrupted run"
+                    "results may differ in the last bits from an uninterrupted run"
                 )
         clocks = training.clocks
         clocks.train, clocks.evaluation = metadata.train_seconds, metadata.eval_seconds
@@ -224,7 +224,7 @@ class Session:
         training.state, training.step, training.rows = restored.state, metadata.step, self._rows(metadata)
 
     def _rows(self, metadata: Metadata) -> list[LoggedRow]:
-        """Return the rows that were logged before a checkpoint; they have what this run measures."""
+        """Return the rows logged before a checkpoint, after checking that they have this run's columns."""
         rows = read_rows(self.folder, metadata.rows)
         tested, validated = self.file.experiment.logging.test_examples > 0, self.setup.validation is not None
         measured = measured_columns(self.setup.task.logged, tested=tested, validated=validated)

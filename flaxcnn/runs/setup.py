@@ -1,4 +1,4 @@
-"""From an experiment to what trains it: the data, the calendar of steps, the model and its first state."""
+"""Create everything that an experiment needs to train: data, step calendar, model and initial state."""
 
 import dataclasses
 import os
@@ -29,7 +29,7 @@ from flaxcnn.training.hyperparameters import Hyperparameters
 
 
 class Setup(NamedTuple):
-    """What an experiment is trained with."""
+    """Everything that an experiment needs to train."""
 
     experiment: Experiment
     dataset: Dataset
@@ -45,45 +45,45 @@ class Setup(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """How many numbers the model's last layer gives."""
+        """The number of the model's outputs."""
         return self.task.outputs(self.train.targets, self.dataset.target_names)
 
     @property
     def model(self) -> FlaxModule:
-        """What is trained."""
+        """The model to train."""
         return self.checked.module
 
     @property
     def code(self) -> dict[str, str]:
-        """SHA-256 of the user's code that the experiment names, as it was run, by the field that names it."""
+        """SHA-256 of the user's code that the experiment names, by field."""
         return {field: loaded_digest(name, field) for field, name in outside_names(self.experiment).items()}
 
     def first_state(self) -> TrainState:
-        """Return the state before the first step, on the devices of the layout."""
+        """Return the initial state, on the layout's devices."""
         if self.layout.mesh.size == 1:  # the pieces are compiled once for all trainings that differ in values alone
             return self._create()
         shapes = jax.eval_shape(self._create)
         return jax.jit(self._create, out_shardings=self.layout.of_tree(shapes))()
 
     def state_target(self) -> TrainState:
-        """Return a state of shapes that know where they are to lie; it costs no arithmetic."""
+        """Return a state of shapes with shardings, without computing anything."""
         return self.layout.targets(jax.eval_shape(self._create))
 
     def batch_source(self) -> BatchSource:
-        """Return what gives the batches."""
+        """Return the source of the batches."""
         return self.batch_source_for(self.calendar, self.experiment.training.seed)
 
     def batch_source_for(self, calendar: StepCalendar, seed: int) -> BatchSource:
-        """Return what gives the batches of another training on these data.
+        """Return the source of the batches of another training on the same data.
 
-        They come from the devices' memory if the images fit there, else from the host's.
+        Batches come from the devices' memory if the images fit there, else from the host.
         """
         if self.fits(self.train):
             return ResidentSource(self.train, calendar, seed, self.layout)
         return StreamedSource(self.train, calendar, seed, self.layout, self.experiment.data.workers)
 
     def fits(self, split: Split) -> bool:
-        """Return whether the images of a split may lie on each device, whole."""
+        """Return whether all images of a split fit on each device."""
         return split.images.nbytes <= self.device_bytes
 
     def _create(self) -> TrainState:
@@ -116,13 +116,13 @@ class Setup(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a caller has in memory, in place of what an experiment names.
+    """Objects that a caller passed, which replace names in an experiment.
 
     Attributes:
-        dataset: in place of `data.source`.
-        model: a Flax module, its class or a function that makes it, in place of `model.name`.
-        task: in place of `task.name`.
-        variables: to start from, as `model.init` gives them; None for those that the seed draws.
+        dataset: replaces `data.source`.
+        model: a Flax module, its class or a function that creates it; replaces `model.name`.
+        task: replaces `task.name`.
+        variables: initial variables, as from `model.init`; None to draw them from the seed.
     """
 
     dataset: Dataset | None = None
@@ -131,7 +131,7 @@ class Given(NamedTuple):
     variables: Any = None
 
     def named_in(self, experiment: Experiment) -> Experiment:
-        """Return the experiment with what is given named in it: `given:NAME`, which no command can load again."""
+        """Return the experiment with the passed objects named as `given:NAME`, which no command can load."""
         changes: dict[str, Any] = {}
         if self.dataset is not None:
             source = f"{GIVEN}{self.dataset.source.removeprefix(GIVEN)}"
@@ -147,7 +147,7 @@ NOTHING_GIVEN = Given()
 
 
 class Loaded(NamedTuple):
-    """The data of an experiment, or of several that have the same section `data`."""
+    """The data of an experiment, or of several with the same section `data`."""
 
     dataset: Dataset
     train: Split
@@ -155,7 +155,7 @@ class Loaded(NamedTuple):
 
 
 def load(experiment: Experiment, dataset: Dataset | None = None) -> Loaded:
-    """Load and verify the data that an experiment asks for, or take those that are given; raises as `set_up`."""
+    """Load and verify an experiment's data, or use the given data set; raises as `set_up`."""
     if dataset is None:
         refuse_given(experiment.data.source, "data.source")
         dataset = data.load(experiment.data.source, experiment.data.dir)
@@ -166,17 +166,17 @@ def load(experiment: Experiment, dataset: Dataset | None = None) -> Loaded:
 
 
 def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = NOTHING_GIVEN) -> Setup:
-    """Load and check what an experiment needs; nothing is written.
+    """Load and check everything that an experiment needs; writes nothing.
 
     Args:
         experiment: the experiment.
-        loaded: its data, where they are loaded already.
-        given: what is in memory, in place of what the experiment names.
+        loaded: its data, if already loaded.
+        given: objects that replace names in the experiment.
 
     Raises:
-        ConfigError: an unknown source or model, or a value that does not go with the data.
+        ConfigError: an unknown source or model, or a value that does not fit the data.
         DataError: the data are missing or damaged, or too small for the model.
-        ContractError: the model drifted from its contract.
+        ContractError: the model differs from its contract.
     """
     dataset, train, validation = load(experiment, given.dataset) if loaded is None else loaded
     task = create_task(experiment.task) if given.task is None else given.task
@@ -258,7 +258,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
 
 
 def _check_for(task: Task, experiment: Experiment) -> None:
-    """Raise ConfigError where an experiment asks for what its task does not measure or has no use for."""
+    """Raise ConfigError if an experiment uses metrics or options that its task does not support."""
     training = experiment.training
     require_used(task, "label_smoothing", training.label_smoothing > 0, "training.label_smoothing")
     require_used(task, "class_weights", training.class_weights is not None, "training.class_weights")
@@ -279,10 +279,10 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # as torchvision and
 
 
 def _pixels(normalization: str, train: Split) -> dict[str, np.ndarray]:
-    """Return the mean and the deviation of each channel of pixels in [0, 1], float32 (C,); nothing for "unit".
+    """Return the mean and standard deviation of each channel, for pixels in [0, 1], float32 (C,); {} for "unit".
 
     Raises:
-        ConfigError: ImageNet's three channels are asked for of images with others.
+        ConfigError: "imagenet" for images without three channels.
     """
     channels = train.images.shape[-1]
     if normalization == "unit":
@@ -298,11 +298,11 @@ def _pixels(normalization: str, train: Split) -> dict[str, np.ndarray]:
 
 
 def anywhere(experiment: Experiment, source: str | None, data_dir: str | None) -> Experiment:
-    """Return a recorded experiment for the devices of this machine, its data elsewhere where that is said."""
+    """Return a recorded experiment for this machine's devices, with a new data location if given."""
     return dataclasses.replace(with_data(experiment, source, data_dir), mesh=config.Mesh())
 
 
 def _device_bytes() -> int:
-    """Return the memory of a device; on CPU, where the backend does not say, the machine's."""
+    """Return a device's memory in bytes; on CPU, where the backend reports none, the machine's."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

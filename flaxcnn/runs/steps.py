@@ -1,4 +1,4 @@
-"""The driver of a run: block after block, rows and checkpoints where they fall, until the end or a signal."""
+"""The driver of a run: runs blocks of steps, logs rows and saves checkpoints, until the end or a signal."""
 
 import math
 import time
@@ -25,24 +25,24 @@ def run_steps(
     profiler: Profiler | None = None,
     hooks: Sequence[Hook] = (),
 ) -> None:
-    """Run from where a training stands to its end, or to the first signal, and keep it up to date.
+    """Continue a training to its end, or to the first signal, and update it along the way.
 
-    The end is the calendar's, or the row at which validation says to stop. A block is started, and the evaluation of a
-    row with it, before the numbers of the block before are looked at; not where the state is saved, shown to a hook or
-    something is chosen after that block, since the next one takes the state's memory over.
+    The end is the calendar's end or early stopping. A block, and a row's evaluation, start before the results of the
+    previous block are read. The exception is a block after which the state is saved, passed to a hook or used for a
+    choice, because the next block donates the state's memory.
 
     Args:
-        training: the run so far.
-        runner: runs the blocks, and says when the run is to stop.
-        evaluator: of the rows' test and validation numbers.
-        log: keeps a row.
-        save: keeps the training; called where the calendar says, at the best row so far, and when the run stops.
-        console: shows it.
+        training: the training so far.
+        runner: runs the blocks and tells when to stop.
+        evaluator: evaluates the rows' test and validation metrics.
+        log: writes a row.
+        save: saves the training; called at the calendar's checkpoints, at the best row so far, and when the run stops.
+        console: shows the progress.
         profiler: traces some of the steps; None for none.
-        hooks: what is called besides.
+        hooks: functions to call every few steps.
 
     Raises:
-        Diverged: at the first step whose loss, gradient or update is not finite.
+        Diverged: a step's loss, gradient or update is not finite.
         TrainingError: a row's validation loss is not finite.
     """
     calendar, clocks = runner.calendar, training.clocks
@@ -100,7 +100,7 @@ def run_steps(
 def _row(
     training: Training, block: Block, evaluated: Mapping[str, float | None], images_per_second: float
 ) -> LoggedRow:
-    """Return the row of a block's last step; raises TrainingError where its validation loss is not finite."""
+    """Return the row of a block's last step; raises TrainingError if its validation loss is not finite."""
     step = training.step - 1
     epoch = training.setup.calendar.epoch(step)
     row = LoggedRow(
@@ -119,6 +119,6 @@ def _row(
             "the validation loss is not finite",
             where=f"step {step:,}, epoch {epoch}",
             found=loss,
-            fix="train again, with a smaller learning rate",
+            fix="train again with a smaller learning rate",
         )
     return row

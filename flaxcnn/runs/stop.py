@@ -1,4 +1,4 @@
-"""Stopping on request: the first signal is answered between blocks of steps, the second ends the process at once."""
+"""Stopping on request: the first signal stops the run between blocks of steps, a second ends the process at once."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from flaxcnn.terminal import write_now
 
 
 class StopRequest:
-    """While entered, the signals that stop a run set `signal` instead of ending the program.
+    """A context manager in which signals that stop a run set `signal` instead of ending the process.
 
-    In another thread than the main one, no signal is heard, and nothing is changed. The signals are Ctrl-C (SIGINT),
-    SIGTERM, SIGQUIT, the warnings of batch systems before they end a job (SIGUSR1, SIGUSR2, SIGXCPU) and a terminal
-    that closes (SIGHUP). A warning that this process was started to ignore, as by `nohup`, it ignores. After a SIGINT,
-    SIGTERM or SIGQUIT, another of these ends the process at once, whatever it is doing: what is on the disk then is
-    what stays. A warning never does, since it may come again while the run is saved.
+    Outside the main thread, it does nothing. The signals are Ctrl-C (SIGINT), SIGTERM, SIGQUIT, the warnings of batch
+    systems before they end a job (SIGUSR1, SIGUSR2, SIGXCPU) and a closing terminal (SIGHUP). A warning that the
+    process was started to ignore, for example by `nohup`, stays ignored. After a SIGINT, SIGTERM or SIGQUIT, another
+    one of these ends the process at once; only what is already on disk remains. Warnings never do that, because they
+    may repeat while the run is being saved.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that shells give to a program ended by the signal: 130 for SIGINT, 143 for SIGTERM."""
+        """The shell's exit code for a process ended by the signal: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal if self.signal else 0
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

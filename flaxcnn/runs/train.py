@@ -1,6 +1,6 @@
-"""The main job: from an experiment to a run's folder, in one session or in many.
+"""Train an experiment in a run's folder, in one or several sessions.
 
-What computes, writes and prints stands elsewhere; here is the order of things.
+This module defines the order of events. Other modules compute, write and print.
 """
 
 import dataclasses
@@ -45,12 +45,12 @@ from flaxcnn.training.loop import BlockRunner
 
 
 class Ended(NamedTuple):
-    """How a session of a run ended.
+    """The result of a run's session.
 
     Attributes:
-        code: the exit code: 0, or 130 or 143 where a signal stopped the run.
-        folder: the run's.
-        setup: what was trained, and with what.
+        code: the exit code: 0, or 130 or 143 if a signal stopped the run.
+        folder: the run's folder.
+        setup: the setup of the experiment.
     """
 
     code: int
@@ -61,7 +61,7 @@ class Ended(NamedTuple):
 def train(
     file: ExperimentFile, experiment: Experiment, out: str | None, *, started: float, profile: str | None = None
 ) -> int:
-    """Train an experiment, or go on with it, and leave its run's folder; as `run`, whose exit code it returns."""
+    """Train or resume an experiment like `run`, and return the exit code."""
     return run(file, experiment, out, started=started, profile=profile).code
 
 
@@ -76,25 +76,25 @@ def run(
     hooks: Sequence[Hook] = (),
     console: RunConsole | None = None,
 ) -> Ended:
-    """Train an experiment, or go on with it, and leave its run's folder.
+    """Train or resume an experiment and write its run's folder.
 
-    Of several processes, each calls this with the same arguments; the first one makes and writes the folder.
+    With several processes, each calls this with the same arguments; the first one creates and writes the folder.
 
     Args:
-        file: the experiment's file, for its name and the values that a paper published.
-        experiment: the experiment to run: the file's, with what the command line changed.
-        out: the run's folder, new or of the same run; None for the next `runs/CONFIG-NNN`.
-        started: `time.perf_counter()` when the command started, for `total_seconds`.
+        file: the experiment's file, for its name and published values.
+        experiment: the experiment to run: the file's, with changes from the command line.
+        out: the run's folder, new or of the same run; None for the next free `runs/CONFIG-NNN`.
+        started: `time.perf_counter()` at the start of the command, for `total_seconds`.
         profile: "FIRST:END", the steps to trace; None for none.
-        given: data, a model and a task in memory, in place of those that the experiment names.
-        hooks: what is called besides, every so many steps.
-        console: prints the run; None for one on standard output.
+        given: data, a model and a task that replace those that the experiment names.
+        hooks: functions to call every few steps.
+        console: prints the run; None for standard output.
 
     Returns:
-        How the session ended.
+        The result of the session.
 
     Raises:
-        ConfigError, DataError, ContractError: before anything is written.
+        ConfigError, DataError, ContractError: invalid arguments; nothing was written.
         RunFolderError: the folder holds another run, or a file cannot be written.
         TrainingError: the loss, a gradient, an update or the final test loss is not finite.
     """
@@ -131,7 +131,7 @@ def resume(
     named: Named = NOTHING,
     started: float,
 ) -> int:
-    """Go on with a run as its folder says, its data or the devices others where that is said; as `train`."""
+    """Resume a run from its folder, with a new data location or other devices if given; see `train`."""
     file = read_config(folder, named).file
     before = file.experiment.mesh
     mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)
@@ -140,14 +140,14 @@ def resume(
 
 
 class _Run:
-    """One session of a run, from where its training stands.
+    """One session of a run.
 
     Args:
-        session: of the run's folder.
-        training: as the session began it.
-        console: prints it.
+        session: the session of the run's folder.
+        training: the training at the start of the session.
+        console: prints the run.
         profile: the steps to trace.
-        hooks: what is called besides.
+        hooks: functions to call every few steps.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class _Run:
         )
 
     def go_on(self) -> int:
-        """Make the steps that are left, finish the run if all are done, and return the exit code."""
+        """Run the remaining steps, finish the run if all are done, and return the exit code."""
         training, setup, console = self._training, self._setup, self._console
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
         console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
@@ -198,7 +198,7 @@ class _Run:
         return 0
 
     def _make_steps(self, runner: BlockRunner, evaluator: Evaluator, stop: StopRequest) -> None:
-        """Make the steps that are left or, where one diverges, leave what is needed to look into it."""
+        """Run the remaining steps; if one diverges, write the crash folder."""
         training, session = self._training, self._session
         with ExitStack() as held:
             log = self._log(held)
@@ -224,7 +224,7 @@ class _Run:
                 raise leave_crash(self._folder, training.current, metadata, loss, examples) from diverged
 
     def _log(self, held: ExitStack) -> Callable[[LoggedRow], None]:
-        """Return what keeps a row: in the run's log, and in TensorBoard's event files."""
+        """Return a function that writes a row to the run's log and to TensorBoard's event files."""
         events = None
         if self._setup.experiment.logging.tensorboard and is_first():
             events = held.enter_context(EventFiles(self._folder.path, first_step=self._training.step))
@@ -238,7 +238,7 @@ class _Run:
         return log
 
     def _trace(self, profile: str) -> Profiler:
-        """Return what traces the steps that are asked for; each process its own programs."""
+        """Return the profiler of the requested steps; each process traces its own programs."""
         path = self._folder.path / "profile"
         if not is_first():
             path /= f"process-{jax.process_index()}"
@@ -246,7 +246,7 @@ class _Run:
         return Profiler(path, *steps)
 
     def _finish(self, evaluator: Evaluator) -> None:
-        """Evaluate all test images and write what a finished run leaves, the summary last."""
+        """Evaluate all test images and write the files of a finished run, the summary last."""
         training, setup, folder = self._training, self._setup, self._folder
         kept, step = self._kept()
         layout = setup.layout
@@ -267,7 +267,7 @@ class _Run:
         self._console.finished(summary, setup.task, evaluator.first, folder.path)
 
     def _kept(self) -> tuple[Any, int]:
-        """Return the variables that a run ends with, and how many steps they have made."""
+        """Return the run's final variables, and their number of steps."""
         training, checkpoint = self._training, self._setup.experiment.checkpoint
         if checkpoint.final != "best":
             return training.current.variables, training.step

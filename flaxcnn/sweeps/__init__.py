@@ -1,7 +1,7 @@
-"""Sweeps: many trainings of one experiment, in search of the best settings.
+"""Sweeps: hyperparameter search by many trainings of one experiment.
 
-A sweep file (`configs/sweeps/*.py`) binds `sweep` to a `Sweep` of what stands here, and `experiment` to what is
-searched. `flaxcnn sweep FILE` carries it out (docs/sweeps.md).
+A sweep file (`configs/sweeps/*.py`) binds `sweep` to a `Sweep` made of the names below, and `experiment` to the
+experiment to search. Run it with `flaxcnn sweep FILE` (docs/sweeps.md).
 """
 
 from flaxcnn.sweeps.files import Sweep, SweepFile, load_sweep_file, sweeps

@@ -1,6 +1,6 @@
-"""`--confirm K`: the best settings of a sweep and the config's own, trained again with the same fresh seeds.
+"""`--confirm K`: retrain a sweep's best settings and the config's own settings with the same new seeds.
 
-It is a search of its own, over a list of settings and seeds, so that it goes on where it was interrupted.
+It is a search of its own over a list of settings and seeds, so it continues where it was interrupted.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What every part of a sweep needs of Optuna: its distributions of a space's domains, and its silence."""
+"""Shared use of Optuna: the distributions of a space's domains, and its logging turned off."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sweep files: Python that binds `sweep`, and perhaps the `experiment` that is searched.
+"""Sweep files: Python that binds `sweep`, and optionally the `experiment` to search.
 
 experiment = Experiment(data=Data(validation=0.1))
 sweep = Sweep(space={"optimizer.learning_rate": Float(1e-4, 1e-2, log=True)}, searcher=TPE(), trials=24)

@@ -1,4 +1,4 @@
-"""What the trials of a sweep are ranked by: a number that the experiment's task measures on the validation images."""
+"""The metric that ranks a sweep's trials: a metric of the experiment's task on the validation images."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a sweep is carried out: what changes nothing in what is searched."""
+"""Execution options of a sweep. They do not change the search itself."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from flaxcnn.errors import ConfigError
 
 @dataclass(frozen=True)
 class Ray:
-    """What a task on a Ray cluster takes up; for the executor ray."""
+    """The Ray cluster and each task's resources; for --executor ray."""
 
     address: str | None = None
-    """Of the cluster, as ray.init takes it; None for the one that RAY_ADDRESS names or, without it, for one that is
-    started on this machine."""
+    """Address of the cluster, as for ray.init. None for the cluster in RAY_ADDRESS or, if that is not set, for a new
+    one on this machine."""
     cpus: float = 1.0
-    """Cores of a task."""
+    """CPU cores per task."""
     gpus: float = 0.0
-    """GPUs of a task; a fraction shares one, and XLA_PYTHON_CLIENT_MEM_FRACTION its memory."""
+    """GPUs per task. With a fraction, tasks share a GPU; divide its memory with XLA_PYTHON_CLIENT_MEM_FRACTION."""
 
     def __post_init__(self) -> None:
         require(0 < self.cpus < math.inf, "--ray.cpus", "above 0", self.cpus)
@@ -27,25 +27,26 @@ class Ray:
 
 @dataclass(frozen=True)
 class Execution:
-    """Where a sweep is kept, and who trains its trials."""
+    """Where a sweep is stored and how its trials are trained."""
 
     out: str | None = None
-    """Folder of the sweep; what is half done in it goes on. None for runs/sweep-NAME."""
+    """Folder of the sweep. An unfinished sweep in it continues. None for runs/sweep-NAME."""
     storage: str | None = None
-    """URL of the SQLite or PostgreSQL database that keeps the trials; None for study.db in the folder. Processes on
-    several machines that name the same database and folder share the trials."""
+    """URL of the SQLite or PostgreSQL database that stores the trials; None for study.db in the folder. Processes that
+    name the same database and folder share the trials, also on several machines."""
     executor: Literal["auto", "map", "vmap", "processes", "ray"] = "auto"
-    """How trials are trained: several in one program, one after the other (map) or all at once (vmap), whichever is
-    the faster here (auto); in several processes of this machine; or as tasks on a Ray cluster."""
+    """How to train trials. map: several in one program, one after the other. vmap: several in one program, all at once.
+    auto: the faster of map and vmap. processes: in several processes on this machine. ray: as tasks on a Ray
+    cluster."""
     workers: int | None = None
-    """Processes or Ray tasks at a time; None for one a core, or all that the cluster has room for."""
+    """Number of processes or concurrent Ray tasks; None for one per core, or as many as the cluster has room for."""
     parallel: int | None = None
-    """Trials side by side in one program, at most; None for 8, or 1 in several processes, on Ray, and where a proposal
-    depends on the trials before."""
+    """Maximum number of trials in one program. None for 8; or for 1 with processes, on Ray, and where a proposal
+    depends on earlier trials."""
     confirm: int = 0
-    """Train so many of the best settings again, with fresh seeds, beside the config's own; 0 for none."""
+    """Retrain this many of the best settings, and the config's own settings, with new seeds; 0 for none."""
     confirm_seeds: int = 8
-    """Fresh seeds for each of them."""
+    """Number of new seeds for each of these settings."""
     ray: Ray = field(default_factory=Ray)
 
     def __post_init__(self) -> None:
@@ -53,8 +54,8 @@ class Execution:
             value = getattr(self, name)
             require(value is None or value >= least, f"--{name}", f"at least {least}", value)
         if self.workers is not None and self.executor not in ("processes", "ray"):
-            raise ConfigError("one process trains", where="--workers", expected="--executor processes or ray")
+            raise ConfigError("no effect with one process", where="--workers", expected="--executor processes or ray")
         if self.ray != Ray() and self.executor != "ray":
-            raise ConfigError("nothing runs on Ray", where="--ray", expected="--executor ray")
+            raise ConfigError("no effect without Ray", where="--ray", expected="--executor ray")
         if self.confirm_seeds != type(self).confirm_seeds and not self.confirm:
-            raise ConfigError("nothing is confirmed", where="--confirm_seeds", expected="a --confirm above 0")
+            raise ConfigError("no effect without --confirm", where="--confirm_seeds", expected="a --confirm above 0")

@@ -1,4 +1,4 @@
-"""Whether an experiment can be searched as a sweep asks, and the experiment as its trials run it."""
+"""Check that a sweep can search an experiment, and prepare the experiment for its trials."""
 
 import dataclasses
 

@@ -1,7 +1,7 @@
-"""The space of a search: a domain for each searched field of an experiment, by the field's path, "section.field".
+"""The search space: a domain for each searched field of an experiment, by the field's path, "section.field".
 
-A space is ordered: the fields are chosen one after the other, so what is chosen for one decides whether a later one
-(`When`) is active. Nothing here draws at random by itself; searchers say where in a domain a value lies.
+A space is ordered: fields are chosen one after the other, and the choice for one decides whether a later one (`When`)
+is active. Nothing here draws random numbers; searchers choose a position in each domain.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Whether a space can be searched: every value in it has to be one that an experiment can have."""
+"""Check a search space: an experiment must accept every value in it."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,6 +1,6 @@
-"""The main job of a sweep: from a space to the best settings, in one session or in many, by one process or several.
+"""Run a sweep from a space to the best settings, in one or several sessions and processes.
 
-What decides, trains, keeps and draws stands elsewhere; here is the order of things.
+This module defines the order of events. Other modules decide, train, store and draw.
 """
 
 import dataclasses
@@ -104,7 +104,7 @@ def sweep(name: str, asked: Sweep, experiment: Experiment, execution: Execution)
                 console.lines(["", *confirmation.introduction])
                 compiled += _search(confirmation.search, confirmation.search.open(), execution, console, stop)
     if stop.signal is not None:
-        console.lines([f"stopped; go on with the same command; the trials' states are in {folder.path}"])
+        console.lines([f"stopped; continue with the same command; the trials' states are in {folder.path}"])
         return stop.exit_code
     if execution.confirm:
         result = confirmation.results()

@@ -1,4 +1,4 @@
-"""What the parts of a sweep tell each other: trials as they stand, and what a scheduler wants done with them."""
+"""The shared types of a sweep: trials, and a scheduler's decisions about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

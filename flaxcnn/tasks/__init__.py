@@ -1,7 +1,7 @@
-"""What is learned from an image: the one registry of tasks.
+"""Tasks: what a model learns to predict from an image, and the registry of tasks.
 
-To add one, write a module with a subclass of `Task` and name it here; a task of your own needs no line here, it is
-named by its file (`--task.name my_task.py:Ordinal`).
+To add a task to the library, write a module with a subclass of `Task` and register it here. A user's own task needs no
+entry: its file names it (`--task.name my_task.py:Ordinal`).
 """
 
 from collections.abc import Callable
@@ -44,19 +44,19 @@ __all__ = [
 
 
 def default_task() -> Task:
-    """Return the task of a training that names none."""
+    """Return the default task, classification."""
     return Classification()
 
 
 def create_task(chosen: TaskConfig, where: str = "task.name") -> Task:
-    """Return the task that a config names: one of `TASKS`, or a user's own, whose file is imported.
+    """Create the task that a config names: one of `TASKS`, or a user's own, which is imported from its file.
 
     Args:
         chosen: the config's section.
-        where: the field that names it, for errors.
+        where: the field that names the task, for errors.
 
     Raises:
-        ConfigError: there is no such task, or the user's own is none.
+        ConfigError: the task does not exist, or the user's object is not a task.
     """
     refuse_given(chosen.name, where)
     if is_outside(chosen.name):

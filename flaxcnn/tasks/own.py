@@ -1,4 +1,4 @@
-"""A user's own task, named as `FILE.py:NAME`: made, and tried before anything is trained."""
+"""A user's own task, `FILE.py:NAME`: created, and tested before training."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
-"""How well one class's scores rank its examples before the others: areas under the ROC and precision-recall curves.
+"""Ranking metrics of one class's scores: areas under the ROC and precision-recall curves.
 
-An example may count several times or not at all, so that a bootstrap sorts the scores once. T. Fawcett, "An
-introduction to ROC analysis", Pattern Recognition Letters 27, 2006, section 7; average precision is the sum over
-thresholds of precision times the recall gained there, without interpolation.
+Examples have resampling counts, so a bootstrap sorts the scores only once. T. Fawcett, "An introduction to ROC
+analysis", Pattern Recognition Letters 27, 2006, section 7; average precision is the sum over thresholds of precision
+times the recall gained there, without interpolation.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""Several tasks for each image, learned together: named heads on one trunk.
+"""Multi-task learning: several tasks per image, as named heads on one trunk.
 
-The heads are slices of the model's last layer: no output of one depends on another's weights.
+The heads are slices of the model's last layer, so no head's output depends on another head's weights.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -23,10 +23,10 @@ class Head(NamedTuple):
     """One of several tasks.
 
     Attributes:
-        name: of its target in the dictionary of targets.
-        task: what is learned.
-        weight: of its loss in the sum of all.
-        width: how many of the model's outputs are its own; 0 until the data are known.
+        name: the key of its target in the dictionary of targets.
+        task: its task.
+        weight: the weight of its loss in the total loss.
+        width: its number of model outputs; 0 until the data are known.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Several(Task):
-    """Named tasks on one trunk. Targets are a dictionary with an array for each.
+    """Several named tasks on one trunk. Targets are a dictionary with an array for each.
 
-    An example may lack a target: a class number of -1, or a number that is NaN. It has no part in that head's loss and
-    metrics. The loss is the sum of the heads' losses, each times its weight. Metrics and predictions have the head's
-    name before their own: `species_accuracy`, `species.logits`.
+    An example may lack a target: a class number of -1, or a number that is NaN. That head's loss and metrics then skip
+    the example. The loss is the weighted sum of the heads' losses. Metrics and predictions are prefixed with the head's
+    name: `species_accuracy`, `species.logits`.
     """
 
     heads: tuple[Head, ...]
@@ -50,14 +50,14 @@ class Several(Task):
 
     @classmethod
     def of(cls, heads: Collection[str], create: Callable[[str], Task]) -> "Several":
-        """Return the task of heads written as in a config: `species=classification`, `area=regression:0.5`.
+        """Create the task from heads as in a config: `species=classification`, `area=regression:0.5`.
 
         Args:
-            heads: one or more.
-            create: makes a task from its name.
+            heads: one or more heads.
+            create: creates a task from its name.
 
         Raises:
-            ConfigError: there is none, or one is written in another way.
+            ConfigError: there are no heads, or one has another form.
         """
         if not heads:
             raise ConfigError("no heads", where=HEADS, expected=HEAD_FORM, found="none")
@@ -67,44 +67,44 @@ class Several(Task):
             if head.task == cls.name:
                 raise ConfigError("not a head", where=HEADS, expected=HEAD_FORM, found=repr(written))
             if head.name in [other.name for other in made]:
-                raise ConfigError("two heads of one name", where=HEADS, found=head.name)
+                raise ConfigError("two heads with the same name", where=HEADS, found=head.name)
             made.append(Head(head.name, create(head.task), float(head.weight or 1)))
         for position, of_heads in enumerate(made):
             taken = {f"{other.name}_{name}" for other in made[:position] for name in other.task.metrics}
             if same := taken.intersection(f"{of_heads.name}_{name}" for name in of_heads.task.metrics):
-                raise ConfigError("two metrics of one name", where=HEADS, found=min(same), fix="rename a head")
+                raise ConfigError("two metrics with the same name", where=HEADS, found=min(same), fix="rename a head")
         return cls(tuple(made))
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """Those of all heads."""
+        """The metrics of all heads."""
         return {f"{head.name}_{name}": kind for head in self.heads for name, kind in head.task.metrics.items()}
 
     @property
     def logged(self) -> tuple[str, ...]:
-        """Those of all heads, the first one of each before any second one."""
+        """The logged metrics of all heads: first each head's first, then each head's second, and so on."""
         ranks = zip_longest(*([f"{head.name}_{name}" for name in head.task.logged] for head in self.heads))
         return tuple(name for rank in ranks for name in rank if name is not None)
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """Those of all heads."""
+        """The reported metrics of all heads."""
         return tuple(f"{head.name}_{name}" for head in self.heads for name in head.task.reported)
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The first one of each head."""
+        """The first compared metric of each head."""
         return tuple(f"{head.name}_{head.task.compared[0]}" for head in self.heads)
 
     @property
     def uses(self) -> frozenset[str]:  # type: ignore[override]
-        """MixUp where every head can be mixed, smoothing where any has labels; of which class, weights do not say."""
+        """MixUp if every head supports it, label smoothing if any does; never class weights, which name no head."""
         mixes = {"mixup"} if all("mixup" in head.task.uses for head in self.heads) else set()
         smooths = {"label_smoothing"} if any("label_smoothing" in head.task.uses for head in self.heads) else set()
         return frozenset(mixes | smooths)
 
     def check(self, targets: Any, names: Any, where: str) -> None:
-        """Raise DataError where a head has no targets, or targets that do not fit its task."""
+        """Raise DataError if a head has no targets, or targets that do not fit its task."""
         wanted = [head.name for head in self.heads]
         if not isinstance(targets, Mapping) or set(targets) != set(wanted):
             raise DataError(
@@ -118,11 +118,11 @@ class Several(Task):
             head.task.check(own, _of(names, head.name), f"{where} {head.name}")
 
     def outputs(self, targets: Any, names: Any) -> int:
-        """Return the outputs of all heads."""
+        """Return the total number of outputs."""
         return sum(head.task.outputs(targets[head.name], _of(names, head.name)) for head in self.heads)
 
     def described(self, targets: Any, names: Any) -> str:
-        """Return what each head learns, and how many training images lack its target."""
+        """Describe each head's targets, with the number of training images that lack one."""
         parts = []
         for head in self.heads:
             own = targets[head.name]
@@ -132,7 +132,7 @@ class Several(Task):
         return ", ".join(parts)
 
     def fitted(self, targets: Any, names: Any) -> "Several":
-        """Return the task with the width of each head."""
+        """Return the task with each head's width."""
         heads = []
         for head in self.heads:
             own, called = targets[head.name], _of(names, head.name)
@@ -141,14 +141,14 @@ class Several(Task):
         return replace(self, heads=tuple(heads))
 
     def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
-        """Return those of all heads, each of the examples that have its target."""
+        """Return the constants of all heads, each from the examples that have its target."""
         found: dict[str, Any] = {}
         for head in self.heads:
             own = train_targets[head.name]
             present = np.asarray(head.task.present(own))
             if not present.any():
                 where = f"training targets {head.name}"
-                raise DataError("nothing to learn", where=where, expected="a target of an image", found="none")
+                raise DataError("no targets", where=where, expected="at least one image with a target", found="none")
             own = choose_targets(own, present)
             found |= {f"{head.name}.{name}": value for name, value in head.task.constants(own).items()}
         return found
@@ -162,7 +162,7 @@ class Several(Task):
         return total
 
     def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
-        """Return those of all heads, and which examples have a head's target."""
+        """Return the statistics of all heads, and which examples have each head's target."""
         found: dict[str, Any] = {}
         for head, own_outputs, own_targets, present in self._each(outputs, targets):
             found[f"{head.name}.present"] = present
@@ -172,7 +172,7 @@ class Several(Task):
         return found
 
     def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
-        """Return those of all heads, over the examples that have their targets."""
+        """Return the metrics of all heads, over the examples that have their targets."""
         found: dict[str, Any] = {}
         for head in self.heads:
             own = _own(sums, head)
@@ -182,11 +182,11 @@ class Several(Task):
         return found
 
     def examples(self, sums: Mapping[str, Any]) -> dict[str, int]:
-        """Return for each head how many examples have its target."""
+        """Return the number of examples with each head's target."""
         return {head.name: int(sums[f"{head.name}.present"]) for head in self.heads}
 
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
-        """Return those of all heads, also for examples that lack their targets."""
+        """Return the predictions of all heads, also for examples that lack targets."""
         found: dict[str, Any] = {}
         for head, own_outputs in self._slices(outputs):
             decoded = head.task.decode(_own(constants, head), own_outputs)
@@ -194,7 +194,7 @@ class Several(Task):
         return found
 
     def check_range(self, outputs: int, targets: Any) -> None:
-        """Check those of the targets that examples have."""
+        """Check the targets that are present."""
         for head, own, _ in self._filled(targets):
             head.task.check_range(head.width, own)
 
@@ -203,7 +203,7 @@ class Several(Task):
         return _SeveralScores(self, predicted)
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
-        """Return the constants that the heads choose, each where an example has its target."""
+        """Return the constants with those chosen by the heads, each on the examples that have its target."""
         found = dict(predicted.constants)
         for head, own, present in self.predicted(predicted):
             if present.any():
@@ -211,20 +211,20 @@ class Several(Task):
         return found
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
-        """Return each head's report, and how many test images have its target."""
+        """Return each head's report, with the number of test images that have its target."""
         return {
             head.name: {"examples": int(present.sum()), **(head.task.report(own) if present.any() else {})}
             for head, own, present in self.predicted(predicted)
         }
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
-        """Return those of all heads, the head's name before each picture's."""
+        """Return the pictures of all heads, prefixed with the head's name."""
         for head, own, present in self.predicted(predicted):
             for picture in head.task.pictures(own) if present.any() else ():
                 yield Picture(f"{head.name}_{picture.name}", picture.draw)
 
     def predicted(self, predicted: Predicted) -> Iterator[tuple[Head, Predicted, np.ndarray]]:
-        """Yield each head with the predictions for the examples that have its target, and which those are."""
+        """Yield each head with the predictions for the examples that have its target, and a mask of these examples."""
         for head in self.heads:
             if not isinstance(predicted.targets, Mapping) or head.name not in predicted.targets:
                 found = described_targets(predicted.targets)
@@ -248,14 +248,14 @@ class Several(Task):
             first += head.width
 
     def _each(self, outputs: jax.Array, targets: Any) -> Iterator[tuple[Head, jax.Array, Any, jax.Array]]:
-        """Yield each head with its outputs, its targets, 0 where they are lacking, and which examples have one."""
+        """Yield each head with its outputs, its targets (0 if missing), and a mask of the examples that have one."""
         for (head, own_outputs), (_, own_targets, present) in zip(
             self._slices(outputs), self._filled(targets), strict=True
         ):
             yield head, own_outputs, own_targets, jnp.asarray(present)
 
     def _filled(self, targets: Any) -> Iterator[tuple[Head, Any, Any]]:
-        """Yield each head with its targets, 0 where they are lacking, and which examples have one."""
+        """Yield each head with its targets (0 if missing) and a mask of the examples that have one."""
         for head in self.heads:
             own = targets[head.name]
             present = head.task.present(own)
@@ -277,7 +277,7 @@ class _SeveralScores:
         ]
 
     def measure(self, counts_BxN: np.ndarray, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-        """Return each metric, (B,); NaN for a counting in which no example has the head's target."""
+        """Return each metric, (B,); NaN for a row of counts in which no example has the head's target."""
         found: dict[str, Any] = {}
         for head, scores, present_N in self._heads:
             prefix = f"{head.name}_"
@@ -295,7 +295,7 @@ class _SeveralScores:
 
 
 def _own(tree: Mapping[str, Any], head: Head) -> dict[str, Any]:
-    """Return what stands under a head's name, by the rest of its name."""
+    """Return the entries prefixed with a head's name, without the prefix."""
     prefix = f"{head.name}."
     return {name.removeprefix(prefix): value for name, value in tree.items() if name.startswith(prefix)}
 

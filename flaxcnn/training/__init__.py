@@ -1,4 +1,4 @@
-"""Training as pure functions of a state and a batch."""
+"""Training steps, states, optimizers and schedules: pure functions of a state and a batch."""
 
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd

@@ -1,7 +1,7 @@
-"""What a block of steps takes its batches from: all training images on the device, or a few batches brought to it.
+"""Sources of a block's batches: all training images on the device, or a few streamed batches.
 
-`Batches` are a pytree that a program indexes by the number of a step; a `BatchSource` makes them. Which examples are in
-the batch of a step follows from seed and step alone, so both give the same batches.
+`Batches` are a pytree that a program indexes by step number; a `BatchSource` creates them. The examples in a step's
+batch follow from seed and step alone, so both sources give the same batches.
 """
 
 import math
@@ -20,12 +20,12 @@ from flaxcnn.data.loading.loader import Loader
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout
 
-CHUNK_BYTES = 32 * 2**20  # of streamed batches that are handed over at once, at most
+CHUNK_BYTES = 32 * 2**20  # maximum size of a chunk of streamed batches
 MOST_CHUNK_STEPS = 64
 
 
 class Batches(Protocol):
-    """A pytree that has the batches of some steps."""
+    """A pytree that holds the batches of some steps."""
 
     def batch(self, step: jax.Array) -> tuple[jax.Array, Any]:
         """Return images (B, H, W, C) and targets (B, ...) of a step."""
@@ -33,21 +33,21 @@ class Batches(Protocol):
 
 
 class BatchesUntil(NamedTuple):
-    """Batches, and the step before which they end."""
+    """Batches, and the step that ends them (exclusive)."""
 
     batches: Batches
     end: int
 
 
 class BatchSource(Protocol):
-    """Gives the batches of steps that follow one another."""
+    """A source of the batches of consecutive steps."""
 
     def batches(self, step: int) -> BatchesUntil:
-        """Return the batches of a step and of those after it, up to the end that comes with them."""
+        """Return the batches from a step on, with their end."""
         ...
 
     def close(self) -> None:
-        """End whatever runs in the background."""
+        """End all background work."""
         ...
 
 
@@ -57,11 +57,11 @@ class ResidentBatches:
 
     Attributes:
         images: uint8 (N, H, W, C).
-        targets: what is learned from them, arrays with N rows.
-        order: of an epoch, positions of images, int32 (N,).
-        first: the step with which the epoch begins, an int32 scalar.
-        batch_size: examples a step.
-        sharding: how a batch lies on several devices; None for wherever XLA puts it.
+        targets: the images' targets, arrays with N rows.
+        order: the epoch's order of image positions, int32 (N,).
+        first: the epoch's first step, an int32 scalar.
+        batch_size: examples per step.
+        sharding: sharding of a batch over several devices; None to let XLA decide.
     """
 
     images: jax.Array
@@ -85,8 +85,8 @@ class StreamedBatches:
 
     Attributes:
         images: uint8 (steps, B, H, W, C).
-        targets: what is learned from them, arrays (steps, B, ...).
-        first: the first one's step, an int32 scalar.
+        targets: the images' targets, arrays (steps, B, ...).
+        first: the step of the first batch, an int32 scalar.
     """
 
     images: jax.Array
@@ -102,13 +102,13 @@ class StreamedBatches:
 
 
 class ResidentSource:
-    """Batches from training images that lie on every device, whole.
+    """Batches from training images that every device holds completely.
 
     Args:
         train: the training split.
         calendar: the run's calendar.
-        seed: of the order of examples.
-        layout: of the devices.
+        seed: seed of the example order.
+        layout: the device layout.
     """
 
     def __init__(self, train: Split, calendar: StepCalendar, seed: int, layout: DeviceLayout):
@@ -133,17 +133,17 @@ class ResidentSource:
 
 
 class StreamedSource:
-    """Batches from training images that are too many for the devices, a few batches at a time.
+    """Streamed batches, a few at a time, from training images that do not fit on the devices.
 
-    Each process reads the part of each batch that its devices work on. The next batches are decoded, and handed to the
-    devices, while the ones before are computed with.
+    Each process reads its devices' part of each batch. The next batches are decoded and sent to the devices while the
+    devices compute with the current ones.
 
     Args:
         train: the training split.
         calendar: the run's calendar.
-        seed: of the order of examples.
-        layout: of the devices.
-        workers: processes that read and decode; 0 to do it here.
+        seed: seed of the example order.
+        layout: the device layout.
+        workers: number of processes that read and decode; 0 to do it in this process.
     """
 
     def __init__(self, train: Split, calendar: StepCalendar, seed: int, layout: DeviceLayout, workers: int):

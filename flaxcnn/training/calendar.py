@@ -1,4 +1,4 @@
-"""Where a run's steps, epochs, logged rows and checkpoints fall."""
+"""The step calendar of a run: its steps, epochs, logged rows and checkpoints."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from flaxcnn.training.schedules import MOST_STEPS
 
 @dataclass(frozen=True)
 class StepCalendar:
-    """Where a run's steps, epochs and logged rows fall. Steps are counted from 0.
+    """The steps, epochs, logged rows and checkpoints of a run. Steps are counted from 0.
 
     Attributes:
-        examples: training examples in an epoch.
-        batch_size: examples a step.
+        examples: training examples per epoch.
+        batch_size: examples per step.
         total_steps: steps of the whole run.
         log_every: the steps 0, log_every, 2 log_every, … are logged, each after its update.
-        save_every: the state is saved when so many steps are done, and twice as many, …, and at the end.
+        save_every: the state is saved after save_every, 2 save_every, … steps, and at the end.
     """
 
     examples: int
@@ -32,10 +32,10 @@ class StepCalendar:
     def of(
         cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
     ) -> "StepCalendar":
-        """Return the calendar of so many epochs, ended after `steps` where that is not None and comes first.
+        """Return the calendar of a number of epochs, cut off after `steps` if that is not None.
 
         Raises:
-            ConfigError: a batch holds more examples than there are, or there are more than 2**31 - 1 steps.
+            ConfigError: the batch is larger than the data, or there are more than 2**31 - 1 steps.
         """
         if batch_size > examples:
             raise ConfigError(
@@ -58,11 +58,11 @@ class StepCalendar:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """The number of full batches per epoch."""
         return self.examples // self.batch_size
 
     def epoch(self, step: int) -> int:
-        """Return the epoch, counted from 0, that a step belongs to."""
+        """Return a step's epoch, counted from 0."""
         return step // self.steps_per_epoch
 
     def logged(self, step: int) -> bool:
@@ -70,17 +70,17 @@ class StepCalendar:
         return step % self.log_every == 0
 
     def saved(self, steps: int) -> bool:
-        """Return whether the state is saved when so many steps are done."""
+        """Return whether the state is saved after this number of steps."""
         return steps % self.save_every == 0 or steps == self.total_steps
 
     def batch(self, seed: int, step: int) -> npt.NDArray[np.int32]:
-        """Return the positions of the training examples that a step sees, int32 (batch_size,)."""
+        """Return the positions of a step's training examples, int32 (batch_size,)."""
         order = epoch_order(seed, self.epoch(step), self.examples)
         first = step % self.steps_per_epoch * self.batch_size
         return order[first : first + self.batch_size]
 
     def next_cut(self, step: int) -> int:
-        """Return where a block that starts with `step` ends at the latest: before which step."""
+        """Return the latest end (exclusive) of a block that starts with `step`."""
         after_logged = -(-step // self.log_every) * self.log_every + 1
         epoch_end = (self.epoch(step) + 1) * self.steps_per_epoch
         save = (step // self.save_every + 1) * self.save_every

@@ -1,9 +1,9 @@
-"""Where a training's arrays lie: on one device or on many, in one process or in several.
+"""The layout of a training's arrays on one or several devices, in one or several processes.
 
-The devices form a mesh of two axes. Along `data` each has its share of a batch; along `model` the output features of
-wide layers are divided. Programs are written for whole arrays and compiled by plain `jit`; XLA sees the shardings and
-adds what the devices have to tell each other. So the mean of a batch, its statistics and its gradient are those of the
-global batch, on any mesh.
+The devices form a mesh with two axes. Along `data`, the devices share each batch. Along `model`, they share the output
+features of wide layers. Programs are written for whole arrays and compiled by plain `jit`; XLA sees the shardings and
+adds the communication. The mean of a batch, its statistics and its gradient are therefore those of the global batch on
+any mesh.
 """
 
 import math
@@ -17,30 +17,30 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from flaxcnn.errors import ConfigError
 
-WIDE = 2**16  # elements of a parameter that is worth dividing: smaller ones cost more to put together than to compute
+WIDE = 2**16  # minimum elements of a parameter to divide: for smaller ones, gathering costs more than computing
 
 
 @dataclass(frozen=True)
 class DeviceLayout:
-    """A mesh of devices, and how arrays lie on it.
+    """A mesh of devices, and the sharding of arrays on it.
 
     Attributes:
-        mesh: with the axes "data" and "model".
+        mesh: the mesh, with the axes "data" and "model".
     """
 
     mesh: Mesh
 
     @classmethod
     def of(cls, batch_size: int, data: int | None = None, model: int = 1) -> "DeviceLayout":
-        """Return a layout on this machine's devices, or on those of all processes.
+        """Return a layout on this machine's devices, or on the devices of all processes.
 
         Args:
-            batch_size: of the global batch, which is divided evenly.
-            data: devices along the axis "data"; None for as many as there are and divide the batch.
+            batch_size: size of the global batch, which is divided evenly.
+            data: devices along the axis "data"; None for as many as are available and divide the batch.
             model: devices along the axis "model".
 
         Raises:
-            ConfigError: there are not so many devices, or they cannot divide the batch.
+            ConfigError: there are too few devices, or they do not divide the batch.
         """
         devices, processes = jax.devices(), jax.process_count()
         if len(devices) < model or (processes > 1 and jax.local_device_count() % model):
@@ -66,17 +66,17 @@ class DeviceLayout:
 
     @property
     def data(self) -> int:
-        """Devices among which a batch is divided."""
+        """Number of devices that share a batch."""
         return self.mesh.shape["data"]
 
     @property
     def model(self) -> int:
-        """Devices among which wide layers are divided."""
+        """Number of devices that share wide layers."""
         return self.mesh.shape["model"]
 
     @property
     def replicated(self) -> NamedSharding:
-        """The sharding of an array that every device has whole."""
+        """The sharding of an array that is replicated on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
@@ -86,33 +86,33 @@ class DeviceLayout:
 
     @property
     def each(self) -> NamedSharding:
-        """The sharding of an array that has one row for each device."""
+        """The sharding of an array with one row per device."""
         return NamedSharding(self.mesh, PartitionSpec(("data", "model")))
 
     @property
     def processes(self) -> int:
-        """Processes that own the devices."""
+        """Number of processes that own the devices."""
         return len({device.process_index for device in self.mesh.devices.flat})
 
     def part(self, batch_size: int) -> tuple[int, int]:
-        """Return the positions, low to high - 1, of a global batch that this process's devices work on."""
+        """Return the range [low, high) of a global batch that this process's devices compute."""
         share = batch_size // self.data
         rows = [row for row, devices in enumerate(self.mesh.devices) if devices[0].process_index == jax.process_index()]
         return rows[0] * share, (rows[-1] + 1) * share
 
     def of_tree(self, tree: Any) -> Any:
-        """Return a sharding for each leaf of a training state: wide ones are divided along their last axis.
+        """Return a sharding for each leaf of a training state: wide leaves are divided along their last axis.
 
-        A parameter, its moments and its average have one shape, and so lie alike.
+        A parameter, its moments and its average have the same shape and so the same sharding.
         """
         return jax.tree.map(self._of_leaf, tree)
 
     def divided(self, tree: Any) -> int:
-        """Return how many leaves of a tree are divided along the axis "model"."""
+        """Return the number of leaves of a tree that are divided along the axis "model"."""
         return sum(not sharding.is_fully_replicated for sharding in jax.tree.leaves(self.of_tree(tree)))
 
     def targets(self, tree: Any) -> Any:
-        """Return a tree of arrays or their shapes as shapes that know where they are to lie."""
+        """Return a tree of arrays or shapes as shapes with shardings."""
 
         def target(leaf: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._of_leaf(leaf))
@@ -120,21 +120,21 @@ class DeviceLayout:
         return jax.tree.map(target, tree)
 
     def put(self, array: npt.ArrayLike) -> jax.Array:
-        """Return an array that every process has whole as one that every device has whole."""
+        """Replicate an array, which every process holds completely, on every device."""
         whole = np.asarray(array)
         if self.processes == 1:
             return jax.device_put(whole, self.replicated)
         return jax.make_array_from_callback(whole.shape, self.replicated, lambda index: whole[index])
 
     def put_batches(self, batches: npt.NDArray[Any], batch_size: int) -> jax.Array:
-        """Return several batches, (steps, this process's part, ...), as global ones, (steps, batch_size, ...)."""
+        """Return a process's part of several batches, (steps, part, ...), as global ones, (steps, batch_size, ...)."""
         shape = (batches.shape[0], batch_size, *batches.shape[2:])
         return jax.make_array_from_process_local_data(
             NamedSharding(self.mesh, PartitionSpec(None, "data")), batches, shape
         )
 
     def whole(self, tree: Any) -> Any:
-        """Return a tree of which every device has every array whole, so that each process can read all of it."""
+        """Replicate a tree on every device, so that each process can read all of it."""
         if self.processes == 1:
             return tree
         return jax.jit(lambda arrays: arrays, out_shardings=self.replicated)(tree)
@@ -147,5 +147,5 @@ class DeviceLayout:
 
 
 def single_device() -> DeviceLayout:
-    """Return the layout on the first device alone."""
+    """Return the layout on the first device only."""
     return DeviceLayout(Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), ("data", "model")))

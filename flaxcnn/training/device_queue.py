@@ -1,4 +1,4 @@
-"""What the devices do, one thing after the other."""
+"""The order and the timing of programs on the devices."""
 
 import time
 
@@ -15,13 +15,13 @@ def _once_there(value: jax.Array, result: jax.Array) -> jax.Array:
 
 
 class DeviceQueue:
-    """Tells how long each program took, and keeps those apart in which devices tell each other something.
+    """Measures each program's time, and prevents programs with communication between devices from overlapping.
 
-    Two programs that need nothing of each other may run at once on CPU. If both have sums over devices in them, one
-    process may be in one and another in the other, each waiting for its own.
+    Independent programs may run at the same time on CPU. If both contain sums over devices, two processes can each wait
+    in a different one: a deadlock.
 
     Args:
-        layout: of the devices.
+        layout: the device layout.
     """
 
     def __init__(self, layout: DeviceLayout):
@@ -30,18 +30,18 @@ class DeviceQueue:
         self._idle_since = 0.0
 
     def after_last(self, value: np.int32) -> jax.Array | np.int32:
-        """Return an argument for the next program that is there only once the last one's result is."""
+        """Return an argument for the next program that becomes available only with the last program's result."""
         if self._layout.mesh.size == 1:
             return value
         placed = self._layout.put(value)
         return placed if self._last is None else _once_there(placed, self._last)
 
     def started(self, result: jax.Array) -> None:
-        """Remember a program that was started, by a scalar of its results."""
+        """Register a started program by a scalar of its results."""
         self._last = result
 
     def lap(self, started: float) -> float:
-        """Return the seconds of what ends now: since it was started, or since what was before it ended."""
+        """Return the seconds of the program that ends now, since its start or since the end of the previous one."""
         now = time.perf_counter()
         seconds = now - max(started, self._idle_since)
         self._idle_since = now

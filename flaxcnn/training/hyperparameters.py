@@ -1,4 +1,4 @@
-"""What a step is told beside the optimizer: values at run time, so that changing one compiles nothing new."""
+"""Hyperparameters of a step besides the optimizer's: runtime values, so changing one does not recompile."""
 
 import flax.struct
 import jax
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 @flax.struct.dataclass
 class Hyperparameters:
-    """Values that stand in the training state. What is None is no part of the compiled program.
+    """Runtime values in the training state. A None is not part of the compiled program.
 
     Attributes:
-        label_smoothing: share of a label's weight that is spread evenly over all classes, a float32 scalar.
-        dropout: rate, in place of the model's own, a float32 scalar or None.
-        class_weights: factor of each class's loss, float32 (classes,) or None for 1.
-        ema_decay: of the moving average of the weights, a float32 scalar or None for no average.
+        label_smoothing: fraction of a label's weight that is spread evenly over all classes, a float32 scalar.
+        dropout: dropout rate that replaces the model's, a float32 scalar; None for the model's.
+        class_weights: weight of each class's loss, float32 (classes,); None for 1.
+        ema_decay: decay of the weights' exponential moving average, a float32 scalar; None for no average.
     """
 
     label_smoothing: jax.Array
@@ -29,7 +29,7 @@ class Hyperparameters:
         class_weights: "jax.typing.ArrayLike | None" = None,
         ema_decay: float | None = None,
     ) -> "Hyperparameters":
-        """Return numbers as the arrays that a state holds."""
+        """Create hyperparameters from numbers."""
 
         def array(value: "jax.typing.ArrayLike | None") -> jax.Array | None:
             return None if value is None else jnp.asarray(value, jnp.float32)

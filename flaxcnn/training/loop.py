@@ -1,7 +1,7 @@
-"""The driver: blocks of steps, cut where something is logged and short enough that a signal is answered soon.
+"""The driver: runs blocks of steps that end where something is logged and are short enough to answer signals soon.
 
-A block is started while the one before it is computed, so that the devices never wait for the host. It knows nothing of
-files or terminals. Where the cuts fall changes no bit of the result, so they may follow the clock.
+The next block starts while the previous one computes, so the devices never wait for the host. The driver knows nothing
+of files or terminals. Block boundaries do not change the results, so they may depend on the clock.
 """
 
 import time
@@ -18,20 +18,20 @@ from flaxcnn.training.device_queue import DeviceQueue
 from flaxcnn.training.state import TrainState
 from flaxcnn.training.step import run_block
 
-MOST_STEPS = 256  # in one block: bounds the array of losses that a block returns
-BLOCK_SECONDS = 0.25  # a block aims to take no longer, so that Ctrl-C, with two of them under way, is answered in time
+MOST_STEPS = 256  # maximum steps in a block: bounds the array of losses that a block returns
+BLOCK_SECONDS = 0.25  # target time of a block, so that Ctrl-C, with two blocks under way, is answered soon
 
 
 class Started(NamedTuple):
-    """A block of steps that is being computed.
+    """A running block of steps.
 
     Attributes:
-        state: after the block.
+        state: the state after the block.
         first: its first step.
-        end: the step before which it ends.
-        losses: of its steps, on the device.
-        metrics: of its last step, on the device.
-        at: when it was started, by `time.perf_counter`.
+        end: its end (exclusive).
+        losses: the losses of its steps, on the device.
+        metrics: the metrics of its last step, on the device.
+        at: its start time, from `time.perf_counter`.
     """
 
     state: TrainState
@@ -43,15 +43,15 @@ class Started(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What a block of steps leaves.
+    """The result of a block of steps.
 
     Attributes:
-        state: after the block; used up where another one was started after it.
-        losses: of the steps that it made, float32; the last one may be the faulty one.
-        metrics: of the last of them, as `train_step` gives them.
-        finite: whether all losses, gradients and updates are; where not, the state is the one before the faulty step,
-            and so is that of a block that was started after it.
-        seconds: that the block took.
+        state: the state after the block; already donated if a later block was started.
+        losses: the losses of its steps, float32; the last one may be the faulty one.
+        metrics: the metrics of its last step, as from `train_step`.
+        finite: whether all losses, gradients and updates are finite. If not, the state is from before the faulty step,
+            and so is the state of a block that was started after it.
+        seconds: the time the block took.
     """
 
     state: TrainState
@@ -64,15 +64,15 @@ class Block(NamedTuple):
 class BlockRunner:
     """Runs blocks of steps of one calendar.
 
-    The program is compiled once, when the runner is made: no block can compile anything, whatever its length.
+    The constructor compiles the program; no block compiles anything, for any length.
 
     Args:
         state: any state of the run, for its shapes.
         calendar: the run's calendar.
-        batch_source: gives the batches.
-        layout: of the state and the batches; None for the first device alone.
-        wants_stop: whether this process wants the run to end.
-        device_queue: of the devices, shared with what else they do; None for one of its own.
+        batch_source: the source of the batches.
+        layout: layout of the state and the batches; None for the first device only.
+        wants_stop: returns whether this process wants the run to end.
+        device_queue: the devices' queue, shared with other work on them; None for a new one.
     """
 
     def __init__(
@@ -100,16 +100,16 @@ class BlockRunner:
 
     @property
     def stopping(self) -> bool:
-        """Whether the run is to end: as this process wants it or, of several, as all know that one of them does."""
+        """Whether the run must end: this process wants it or, with several processes, all know that one does."""
         return self._agreed_stop if self._several else self._wants_stop()
 
     def start(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Started:
         """Start the next block, and return at once.
 
         Args:
-            state: the state at `step`; its memory is taken over.
+            state: the state at `step`; its memory is donated.
             step: the number of the block's first step.
-            most: the longest block that is wanted.
+            most: the maximum length of the block.
         """
         upcoming = self._batch_source.batches(step)
         affordable = max(1, int(BLOCK_SECONDS / self._step_seconds))
@@ -122,7 +122,7 @@ class BlockRunner:
         return Started(state, step, end, losses, metrics, at)
 
     def finish(self, started: Started) -> Block:
-        """Wait for the end of the block that was started first."""
+        """Wait for the oldest running block to end."""
         losses = np.asarray(started.losses)
         numbers = {name: np.asarray(value) for name, value in started.metrics.items()}
         seconds = self._device_queue.lap(started.at)
@@ -135,12 +135,12 @@ class BlockRunner:
         return Block(started.state, losses[:steps], metrics, finite, seconds)
 
     def run(self, state: TrainState, step: int, most: int = MOST_STEPS) -> Block:
-        """Run the next block and wait for its end; arguments as for `start`."""
+        """Run the next block and wait for it; arguments as for `start`."""
         return self.finish(self.start(state, step, most))
 
     @property
     def text(self) -> str:
-        """The compiled program, as XLA prints it."""
+        """The text of the compiled program, from XLA."""
         return self._block.as_text()
 
     def _compile(self, state: TrainState) -> Any:
@@ -164,9 +164,9 @@ class BlockRunner:
         return lowered.compile()
 
     def _process_flags(self) -> jax.Array | None:
-        """Return what this process tells the others with a block: a step's microseconds, and whether to stop.
+        """Return this process's flags for the others: the microseconds of a step, and whether to stop.
 
-        The answer comes with the block's metrics: nothing else is sent, and no process decides anything alone.
+        The maximum over all processes comes back with the block's metrics, so all processes decide alike.
         """
         if not self._several:
             return None

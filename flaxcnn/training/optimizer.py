@@ -1,7 +1,7 @@
-"""The optimizers: optax's, with hyperparameters that are values at run time, so one compilation serves them all.
+"""Optax optimizers with runtime hyperparameters, so changing a value does not recompile.
 
-What kind it is, whether gradients are clipped and how the learning rate is scheduled is part of the program; every
-number but the schedule's is part of the state.
+The kind of optimizer, whether gradients are clipped, and the schedule are part of the compiled program. All other
+numbers are part of the state.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,18 +17,18 @@ from flaxcnn.training.schedules import CONSTANT, Schedule
 
 @dataclass(frozen=True)
 class RuntimeOptimizer:
-    """An optax optimizer whose hyperparameters stand in its state, as `opt_state.hyperparams`, by name.
+    """An optax optimizer whose hyperparameters are part of its state, in the dictionary `opt_state.hyperparams`.
 
     It has the `init` and `update` of `optax.GradientTransformation`. Its state is a tree of arrays: hyperparameters are
-    float32 scalars, and `opt_state.count`, an int32 scalar, is the number of updates made, which the schedule goes by.
-    Two that differ in the values of their hyperparameters alone are equal, for only `init` reads these: so a jitted
-    step is compiled once for all of them. To change a value in a state, put a `jnp.float32` in its place.
+    float32 scalars, and `opt_state.count`, an int32 scalar, counts the updates for the schedule. Optimizers that differ
+    only in hyperparameter values compare equal, because only `init` reads the values; a jitted step therefore compiles
+    once for all of them. To change a value in a state, replace it by a `jnp.float32`.
 
     Attributes:
-        make: one of this module's functions from hyperparameters, by name, to an optax optimizer.
+        make: one of this module's functions from named hyperparameters to an optax optimizer.
         hyperparameters: the values that `init` puts into the state; `learning_rate` is the peak.
-        schedule: the factor of the learning rate, for each update.
-        names: of the hyperparameters; follows from them.
+        schedule: the learning rate's factor for each update.
+        names: the names of the hyperparameters; derived.
     """
 
     make: Callable[..., optax.GradientTransformation]
@@ -40,11 +40,11 @@ class RuntimeOptimizer:
         object.__setattr__(self, "names", tuple(self.hyperparameters))
 
     def init(self, params: Any) -> optax.OptState:
-        """Return the state before the first update, for parameters of float32."""
+        """Return the initial state for float32 parameters."""
         return self._injected.init(params)
 
     def with_own_values(self, state: optax.OptState) -> optax.OptState:
-        """Return a state, which an equal optimizer may have made, with this one's hyperparameters."""
+        """Return the state with this optimizer's hyperparameter values; an equal optimizer may have created it."""
         values = {name: jnp.float32(value) for name, value in self.hyperparameters.items()}
         return state._replace(hyperparams=values)
 
@@ -52,9 +52,9 @@ class RuntimeOptimizer:
         """Return the updates to add to the parameters, and the next state.
 
         Args:
-            gradients: of the parameters, a tree of their structure.
-            state: as `init` or the last update gave it.
-            params: the parameters; only `adam` can do without.
+            gradients: gradients with the structure of the parameters.
+            state: from `init` or the previous update.
+            params: the parameters; only `adam` does not need them.
         """
         peak = jnp.asarray(state.hyperparams["learning_rate"], jnp.float32)
         scheduled = state._replace(hyperparams={**state.hyperparams, "learning_rate": self.learning_rate(state)})
@@ -62,12 +62,12 @@ class RuntimeOptimizer:
         return updates, next_state._replace(hyperparams={**next_state.hyperparams, "learning_rate": peak})
 
     def learning_rate(self, state: optax.OptState) -> jax.Array:
-        """Return the learning rate of the next update, the peak times the schedule's factor; a float32 scalar."""
+        """Return the learning rate of the next update, a float32 scalar: the peak times the schedule's factor."""
         return jnp.asarray(state.hyperparams["learning_rate"] * self.schedule(state.count), jnp.float32)
 
     @property
     def _injected(self) -> optax.GradientTransformation:
-        # Whole numbers are made floats, for optax would leave them int32; and float32 whatever the parameters are, for
+        # Integers become floats, because optax would keep them int32. The dtype is float32 for all parameters, because
         # bfloat16 rounds 0.999 to 1.
         values = {name: float(value) for name, value in self.hyperparameters.items()}
         return optax.inject_hyperparams(self.make, hyperparam_dtype=jnp.float32)(**values)
@@ -82,18 +82,17 @@ def adam(
     clip_norm: float | None = None,
     schedule: Schedule = CONSTANT,
 ) -> RuntimeOptimizer:
-    """Return `optax.adam` with hyperparameters that are values at run time; it has no weight decay.
+    """Return `optax.adam` with runtime hyperparameters. It has no weight decay.
 
     Source: D. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
 
     Args:
-        learning_rate: step size, at the schedule's peak.
-        b1: decay of the mean of gradients.
-        b2: decay of the mean of squared gradients.
-        eps: added to the root of the second mean.
-        clip_norm: gradients of a larger norm, over all parameters together, are first scaled down to it; None for no
-            clipping.
-        schedule: of the learning rate.
+        learning_rate: learning rate at the schedule's peak.
+        b1: decay rate of the first moment.
+        b2: decay rate of the second moment.
+        eps: added to the square root of the second moment.
+        clip_norm: maximum global norm of the gradients; larger gradients are scaled down first. None for no clipping.
+        schedule: learning-rate schedule.
     """
     rule = {"learning_rate": learning_rate, "b1": b1, "b2": b2, "eps": eps}
     return RuntimeOptimizer(_adam, _with_clipping(rule, clip_norm), schedule)
@@ -109,21 +108,21 @@ def adamw(
     clip_norm: float | None = None,
     schedule: Schedule = CONSTANT,
 ) -> RuntimeOptimizer:
-    """Return `optax.adamw`, Adam with decoupled weight decay: each update takes off learning_rate x weight_decay.
+    """Return `optax.adamw`, Adam with decoupled weight decay: it subtracts learning_rate x weight_decay x kernel.
 
-    Kernels decay (parameters of two axes or more); biases and the scales of normalisations do not.
+    Only kernels decay (parameters with two or more axes), not biases or normalisation scales.
 
-    Source: I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2, whose alpha is
-    1 here and whose decay is, as in optax and PyTorch, times the learning rate.
+    Source: I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2, with alpha = 1
+    and, as in optax and PyTorch, with the decay multiplied by the learning rate.
 
     Args:
-        learning_rate: step size, at the schedule's peak.
-        b1: decay of the mean of gradients.
-        b2: decay of the mean of squared gradients.
-        eps: added to the root of the second mean.
-        weight_decay: what a kernel loses in an update, as a fraction of itself and of the learning rate.
+        learning_rate: learning rate at the schedule's peak.
+        b1: decay rate of the first moment.
+        b2: decay rate of the second moment.
+        eps: added to the square root of the second moment.
+        weight_decay: fraction of a kernel that an update subtracts, divided by the learning rate.
         clip_norm: as for `adam`.
-        schedule: of the learning rate, and so of the decay.
+        schedule: schedule of the learning rate, and so of the decay.
     """
     rule = {"learning_rate": learning_rate, "weight_decay": weight_decay, "b1": b1, "b2": b2, "eps": eps}
     return RuntimeOptimizer(_adamw, _with_clipping(rule, clip_norm), schedule)
@@ -138,21 +137,21 @@ def sgd(
     clip_norm: float | None = None,
     schedule: Schedule = CONSTANT,
 ) -> RuntimeOptimizer:
-    """Return stochastic gradient descent with momentum, as PyTorch has it: velocity = momentum x velocity + gradient.
+    """Return stochastic gradient descent with momentum as in PyTorch: velocity = momentum x velocity + gradient.
 
-    The decay is L2 regularisation: weight_decay x kernel is added to the gradient, after clipping and before momentum.
-    Kernels decay (parameters of two axes or more); biases and the scales of normalisations do not.
+    Weight decay is L2 regularisation: weight_decay x kernel is added to the gradient, after clipping and before
+    momentum. Only kernels decay (parameters with two or more axes), not biases or normalisation scales.
 
     Source: I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in the
     form of `torch.optim.SGD` with a dampening of 0; the recipe of K. He et al., "Deep Residual Learning", CVPR 2016.
 
     Args:
-        learning_rate: step size, at the schedule's peak.
-        momentum: decay of the velocity; 0 for none.
+        learning_rate: learning rate at the schedule's peak.
+        momentum: decay rate of the velocity; 0 for none.
         nesterov: step along momentum x velocity + gradient instead of the velocity.
-        weight_decay: of kernels.
+        weight_decay: weight decay of kernels.
         clip_norm: as for `adam`.
-        schedule: of the learning rate.
+        schedule: learning-rate schedule.
     """
     rule = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     return RuntimeOptimizer(_nesterov_sgd if nesterov else _sgd, _with_clipping(rule, clip_norm), schedule)
@@ -167,17 +166,17 @@ def lion(
     clip_norm: float | None = None,
     schedule: Schedule = CONSTANT,
 ) -> RuntimeOptimizer:
-    """Return `optax.lion`, which steps by signs, with decoupled weight decay of kernels as for `adamw`.
+    """Return `optax.lion`, which uses the sign of each update, with decoupled weight decay as for `adamw`.
 
     Source: X. Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023, algorithm 2.
 
     Args:
-        learning_rate: step size, at the schedule's peak; a tenth to a third of Adam's.
-        b1: share of the momentum, not of the gradient, in the direction of the step.
-        b2: decay of the momentum.
-        weight_decay: as for `adamw`; three to ten times Adam's.
+        learning_rate: learning rate at the schedule's peak; usually a tenth to a third of Adam's.
+        b1: weight of the momentum, against the gradient, in the update direction.
+        b2: decay rate of the momentum.
+        weight_decay: as for `adamw`; usually three to ten times Adam's.
         clip_norm: as for `adam`.
-        schedule: of the learning rate, and so of the decay.
+        schedule: schedule of the learning rate, and so of the decay.
     """
     rule = {"learning_rate": learning_rate, "weight_decay": weight_decay, "b1": b1, "b2": b2}
     return RuntimeOptimizer(_lion, _with_clipping(rule, clip_norm), schedule)
@@ -187,7 +186,7 @@ def _with_clipping(rule: Mapping[str, float], clip_norm: float | None) -> dict[s
     return dict(rule) if clip_norm is None else {**rule, "clip_norm": clip_norm}
 
 
-# What `RuntimeOptimizer.make` can be. The names of the arguments are those of the hyperparameters in the state.
+# The values of `RuntimeOptimizer.make`. Their arguments have the names of the hyperparameters in the state.
 
 _Number = jax.Array | float
 

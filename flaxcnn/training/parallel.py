@@ -1,8 +1,8 @@
-"""Several trials side by side, each in a slot of one program: one after the other or all at once.
+"""Parallel trials: several trials in the slots of one program, one after the other or all at once.
 
-Trainings share a program where their states have one structure and their batches one size: they differ in values alone,
-the learning rate, the seed, the strength of an augmentation. Each trial makes its own number of steps, so trials may
-stand at different steps, and one that has nothing to do makes none.
+Trials share a program if their states have the same structure and their batches the same size. They then differ only in
+values such as the learning rate, the seed or the strength of an augmentation. Each trial counts its own steps, so
+trials may be at different steps, and a trial with nothing to do runs none.
 """
 
 import time
@@ -28,13 +28,13 @@ Tree = TypeVar("Tree")
 
 
 class Position(NamedTuple):
-    """Where a trial stands and how far it is to go without a pause.
+    """A trial's next step and the end of its training without a pause.
 
     Attributes:
-        calendar: of the trial; its batch size and number of examples are those of all trials.
-        seed: of the order of examples.
+        calendar: the trial's calendar; all trials share the batch size and the number of examples.
+        seed: seed of the example order.
         step: the next step.
-        end: the step before which to pause, above `step`.
+        end: the step before which to pause, greater than `step`.
     """
 
     calendar: StepCalendar
@@ -44,11 +44,11 @@ class Position(NamedTuple):
 
 
 class TrialBlock(NamedTuple):
-    """What a block of steps leaves in one slot.
+    """The result of a block of steps in one slot.
 
     Attributes:
-        losses: of the steps that it made, float32; the last one may be the faulty one.
-        finite: whether all losses, gradients and updates are; where not, the trial stands before the faulty step.
+        losses: the losses of its steps, float32; the last one may be the faulty one.
+        finite: whether all losses, gradients and updates are finite; if not, the state is from before the faulty step.
     """
 
     losses: np.ndarray
@@ -56,10 +56,10 @@ class TrialBlock(NamedTuple):
 
 
 class ParallelTrials(Protocol):
-    """Trials side by side.
+    """Parallel trials.
 
     Attributes:
-        count: how many slots there are.
+        count: the number of slots.
     """
 
     count: int
@@ -73,9 +73,9 @@ class ParallelTrials(Protocol):
         ...
 
     def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
-        """Run a block of steps in every slot that has a position, and return what it leaves there.
+        """Run a block of steps in every slot that has a position, and return the results.
 
-        A block takes about `BLOCK_SECONDS`, and ends in each slot at its position's end or an epoch's, at the latest.
+        A block takes about `BLOCK_SECONDS`. In each slot it ends at the latest at the position's end or an epoch's end.
         """
         ...
 
@@ -85,16 +85,16 @@ class ParallelTrials(Protocol):
 
 
 class CohortTrials:
-    """Trials of one program, on one device that holds all images. It is compiled once, when the slots are made.
+    """Trials of one program, on one device that holds all images. The constructor compiles the program.
 
     Args:
         state: any state of the trainings, for its shapes.
-        batch_size: of all of them.
-        images: that they train on, uint8 (N, H, W, C), on the device.
-        targets: arrays with N rows, likewise.
-        count: how many slots there are.
-        how: whether they run one after the other, as it suits a CPU, or all at once, as it suits a GPU.
-        layout: of the device.
+        batch_size: batch size of all trials.
+        images: training images, uint8 (N, H, W, C), on the device.
+        targets: their targets, arrays with N rows, on the device.
+        count: number of slots.
+        how: "map" runs trials one after the other, which suits a CPU; "vmap" runs all at once, which suits a GPU.
+        layout: the device layout.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class CohortTrials:
         return _take(self._states, np.int32(slot))
 
     def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
-        """Run a block of steps in every slot that has a position, as `ParallelTrials` says."""
+        """Run a block of steps in every slot that has a position; see `ParallelTrials`."""
         affordable = min(MOST_STEPS, max(1, int(BLOCK_SECONDS / self._step_seconds)))
         steps, firsts = np.zeros(self.count, np.int32), np.zeros(self.count, np.int32)
         for slot, position in enumerate(positions):
@@ -143,7 +143,7 @@ class CohortTrials:
             self._states, self._images, self._targets, self._orders, firsts, steps
         )
         losses, finite, made = (np.asarray(each) for each in (losses, metrics["finite"], metrics["steps"]))
-        # Slots of `map` share the time, those of `vmap` all take the longest one's steps.
+        # With `map`, slots share the time; with `vmap`, all slots take as many steps as the longest.
         busy = [int(count) for count in steps if count]
         together = sum(busy) / len(busy) if self.how == "map" else max(busy)
         self._step_seconds = (time.perf_counter() - started) / together
@@ -156,7 +156,7 @@ class CohortTrials:
         """Do nothing: nothing runs in the background."""
 
     def _visit(self, slot: int, position: Position) -> None:
-        """Have a slot's order of examples be that of its position's epoch."""
+        """Set a slot's example order to that of its position's epoch."""
         epoch = position.calendar.epoch(position.step)
         if self._epochs[slot] != (position.seed, epoch):
             order = epoch_order(position.seed, epoch, position.calendar.examples)
@@ -171,14 +171,14 @@ class CohortTrials:
 
 
 class SingleTrial:
-    """A single trial, for what a cohort cannot take: images that do not fit the device, or several devices.
+    """A single trial, for cases that a cohort does not support: images that do not fit the device, or several devices.
 
-    Each training has a runner of its own, and so a program that is compiled for it.
+    Each training has its own runner and so its own compiled program.
 
     Args:
-        layout: of the devices.
-        batch_source: returns what gives the batches of a position's training.
-        compiled: called whenever a program was compiled.
+        layout: the device layout.
+        batch_source: returns the batch source of a position's training.
+        compiled: called after each compilation.
     """
 
     count = 1
@@ -200,12 +200,12 @@ class SingleTrial:
         self._state = state
 
     def take(self, slot: int) -> TrainState:
-        """Return the state of the slot; it is good until the slot runs on."""
+        """Return the state of the slot; it is valid until the slot runs again."""
         assert self._state is not None, "nothing was put"
         return self._state
 
     def run(self, positions: Sequence[Position | None]) -> list[TrialBlock | None]:
-        """Run a block of steps, as `ParallelTrials`."""
+        """Run a block of steps; see `ParallelTrials`."""
         (position,) = positions
         if position is None:
             return [None]
@@ -235,7 +235,7 @@ def _train_trials(
     batch_size: int,
     how: How,
 ) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
-    """Make a block of steps in every slot: `train_block` with a leading axis of slots, and images for all of them."""
+    """Run a block of steps in every slot: `train_block` with a leading axis of slots and shared images."""
 
     def one(slot: tuple[TrainState, jax.Array, jax.Array, jax.Array]) -> Any:
         state, order, first, steps = slot

@@ -1,6 +1,6 @@
-"""How the learning rate goes: a factor of its peak, for each step, as optax's schedules give it.
+"""Learning-rate schedules: for each step, a factor of the peak learning rate, built from optax's schedules.
 
-A schedule knows steps only; what an epoch is, is the caller's business, and the peak is the optimizer's.
+A schedule counts steps only. The caller converts epochs, and the optimizer holds the peak.
 """
 
 import math
@@ -27,22 +27,22 @@ _RISING_SHARE, _CYCLE_START, _CYCLE_END = 0.3, 1 / 25, 1 / 250_000
 class Schedule:
     """A factor in [0, 1] of the peak learning rate, for each update.
 
-    Updates are counted from 0. In the warm-up, while step < warmup_steps, the factor is (step + 1) / warmup_steps: the
-    first update is made at 1 / warmup_steps and not at 0, which would be for nothing, and the warm-up's last one at the
-    peak. What follows, by kind, with t = (step - warmup_steps) / (total_steps - warmup_steps):
+    Updates are counted from 0. In the warm-up, while step < warmup_steps, the factor is (step + 1) / warmup_steps: it
+    starts at 1 / warmup_steps, because an update at 0 would do nothing, and reaches 1 in the warm-up's last step. The
+    factor after the warm-up, by kind, with t = (step - warmup_steps) / (total_steps - warmup_steps):
 
     - constant: 1.
     - cosine: final + (1 - final) (1 + cos(pi t)) / 2 (I. Loshchilov and F. Hutter, "SGDR", ICLR 2017, equation 5).
     - linear: 1 + (final - 1) t.
-    - step: decay_rate to the power of step // decay_steps; drops are counted from step 0, the warm-up included
+    - step: decay_rate ** (step // decay_steps), with drops counted from step 0, including the warm-up
       (P. Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1).
-    - one_cycle: half a cosine from 1/25 at step 0 up to 1 at step p = 0.3 total_steps - 1, another down to 4e-6 at the
-      last step, total_steps - 1; p may lie between two steps (L. Smith and N. Topin, "Super-Convergence", 2018, in the
-      form and with the defaults of `torch.optim.lr_scheduler.OneCycleLR`).
+    - one_cycle: half a cosine from 1/25 at step 0 up to 1 at step p = 0.3 total_steps - 1, then half a cosine down to
+      4e-6 at the last step, total_steps - 1; p may lie between two steps (L. Smith and N. Topin, "Super-Convergence",
+      2018, in the form and with the defaults of `torch.optim.lr_scheduler.OneCycleLR`).
 
-    A run's last update is made at step total_steps - 1. So cosine and linear would be at `final` one update after it,
-    as PyTorch's are; steps past `total_steps` have the factor of step `total_steps`. Equal by value, so that a jitted
-    step which holds one is compiled once for all that are equal.
+    A run's last update is at step total_steps - 1, so cosine and linear would reach `final` one update later, as in
+    PyTorch. Steps past `total_steps` have the factor of step `total_steps`. Schedules compare by value, so a jitted
+    step compiles once for all equal schedules.
 
     >>> halves = Schedule("cosine", total_steps=4)
     >>> [round(float(halves(step)), 3) for step in range(6)]
@@ -50,15 +50,15 @@ class Schedule:
 
     Attributes:
         kind: the shape after the warm-up.
-        total_steps: updates of the whole run, the warm-up included, at most 2**31 - 1; all kinds but constant need it;
-            one_cycle needs 4.
-        warmup_steps: updates of the warm-up, 0 for none; one_cycle has a rise of its own.
-        decay_steps: step: updates from one drop to the next; fewer than `total_steps`, or there would be no drop.
+        total_steps: updates of the whole run, including the warm-up, at most 2**31 - 1. All kinds except constant need
+            it; one_cycle needs at least 4.
+        warmup_steps: updates of the warm-up, 0 for none; not for one_cycle, which has its own.
+        decay_steps: step: updates between drops; fewer than `total_steps`, or there is no drop.
         decay_rate: step: factor of each drop.
         final: cosine, linear: the factor at `total_steps`.
 
     Raises:
-        ConfigError: an unknown kind, or a number out of its range.
+        ConfigError: an unknown kind, or a number out of range.
     """
 
     kind: Kind = "constant"
@@ -94,7 +94,7 @@ class Schedule:
 
     @property
     def peak_step(self) -> int:
-        """The first step that is not below the peak on the way up."""
+        """The first step at or past the peak."""
         if self.kind == "one_cycle":
             return math.ceil(_RISING_SHARE * self.total_steps) - 1
         return max(self.warmup_steps - 1, 0)
@@ -103,7 +103,7 @@ class Schedule:
         """Return the factor of an update, a float32 scalar.
 
         Args:
-            step: updates made before it, an integer scalar; may be traced.
+            step: the number of earlier updates, an integer scalar; may be traced.
         """
         schedule = _AFTER_WARMUP[self.kind](self)
         if warmup := self.warmup_steps:

@@ -1,4 +1,4 @@
-"""The state of a training: one pytree, made from a seed and nothing else."""
+"""The training state: one pytree, created from a seed."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,23 +22,23 @@ from flaxcnn.training.optimizer import RuntimeOptimizer
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a step reads and writes.
+    """Everything that a training step reads and updates.
 
     Attributes:
-        step: updates made so far, an int32 scalar.
-        seed: of all randomness, a uint32 scalar; no key is carried (`flaxcnn.keys`).
+        step: number of updates so far, an int32 scalar.
+        seed: seed of all randomness, a uint32 scalar; the state carries no random key (`flaxcnn.keys`).
         params: the model's parameters.
-        batch_stats: the model's running statistics; {} where it has none.
-        opt_state: the optimizer's state, its learning rate and other hyperparameters included.
-        hyperparameters: what else a step is told by value.
-        augmentations: of the training images, in order; their strengths are leaves.
-        mixup: mixes pairs of training examples; None for no mixing.
-        average: the moving average of the variables; None where there is no decay for it.
-        constants: what training data fixed, as the means of pixels; {} for nothing. No update changes it.
-        model: the module, part of the tree's structure and not of its leaves.
-        optimizer: has optax's `init` and `update`; likewise.
-        task: says what is learned; likewise.
-        accumulate: parts into which a step cuts its batch; likewise.
+        batch_stats: the model's running statistics; {} if it has none.
+        opt_state: the optimizer's state, including the learning rate and other hyperparameters.
+        hyperparameters: further runtime hyperparameters of a step.
+        augmentations: augmentations of the training images, in order; their strengths are leaves.
+        mixup: MixUp of training examples; None for none.
+        average: exponential moving average of the variables; None without one.
+        constants: constants computed from training data, such as pixel means; {} for none. Updates do not change them.
+        model: the module; static, part of the pytree's structure.
+        optimizer: an optimizer with optax's `init` and `update`; static.
+        task: the task; static.
+        accumulate: number of parts into which a step splits its batch; static.
     """
 
     step: jax.Array
@@ -58,13 +58,13 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables that are evaluated and kept, as `model.apply` takes them: the average where there is one."""
+        """The variables for evaluation, as `model.apply` takes them: the moving average if there is one."""
         learned = as_variables(self.params, self.batch_stats) if self.average is None else self.average
         return {**learned, CONSTANTS: self.constants} if self.constants else learned
 
 
 def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
-    """Return the variables of a model; a collection that is empty is left out, as `model.init` does."""
+    """Return a model's variables without empty collections, like `model.init`."""
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
@@ -82,23 +82,23 @@ def create_state(
     constants: Mapping[str, ArrayLike] | None = None,
     variables: Any = None,
 ) -> TrainState:
-    """Return the state before the first step.
+    """Create the initial training state.
 
     Args:
-        model: as `flaxcnn.models.create` gives it, or any module with its interface.
-        optimizer: as `flaxcnn.training.adam` gives it, or any of optax's.
+        model: from `flaxcnn.models.create`, or any module with the same interface.
+        optimizer: from `flaxcnn.training.adam` and its siblings, or any optax optimizer.
         image_shape: (H, W, C).
-        seed: of the weights, of dropout and of augmentation.
-        augmentations: of the training images, in order (`flaxcnn.layers.augmentation`).
-        mixup: mixes pairs of training examples; None for no mixing.
-        hyperparameters: smoothing, dropout, class weights and the average's decay; None for none of them.
-        accumulate: parts into which a step cuts its batch.
-        task: says what is learned; None for classification.
-        constants: what training data fix (`Task.constants`, and `pixel_mean` and `pixel_deviation`); None for nothing.
-        variables: to start from, as `model.init` gives them, in place of those that the seed draws.
+        seed: seed of the weights, of dropout and of augmentation.
+        augmentations: augmentations of the training images, in order (`flaxcnn.layers.augmentation`).
+        mixup: MixUp of training examples; None for none.
+        hyperparameters: label smoothing, dropout, class weights and the decay of the moving average; None for none.
+        accumulate: number of parts into which a step splits its batch.
+        task: the task; None for classification.
+        constants: constants from training data (`Task.constants`, `pixel_mean` and `pixel_deviation`); None for none.
+        variables: initial variables, as from `model.init`; None to draw them from the seed.
 
     Raises:
-        ContractError: the variables to start from are not the model's.
+        ContractError: `variables` do not have the model's names, shapes and dtypes.
     """
     params, batch_stats, opt_state = _initialize(jnp.uint32(seed), model, optimizer, image_shape)
     if variables is not None:
@@ -132,14 +132,14 @@ def _initialize(
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
 ) -> tuple[Any, Any, optax.OptState]:
-    """Return parameters, statistics and the optimizer's state; compiled once for all seeds and hyperparameters."""
+    """Return parameters, batch statistics and optimizer state; compiled once for all seeds and hyperparameters."""
     images = jnp.zeros((1, *image_shape), jnp.float32)
     variables = model.init(key_for(seed, Purpose.WEIGHTS), images)
     return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
 
 
 def _given(variables: Any, params: Any, batch_stats: Any) -> tuple[Any, Any]:
-    """Return parameters and statistics to start from; raises ContractError where they are not those of the model."""
+    """Return the given parameters and batch statistics; raises ContractError if they do not fit the model."""
     wanted, found = as_variables(params, batch_stats), split_constants(variables)[0]
     ours, theirs = (
         {
@@ -157,8 +157,8 @@ def _given(variables: Any, params: Any, batch_stats: Any) -> tuple[Any, Any]:
 
 
 def _owned(tree: Any) -> Any:
-    """Return a tree's numbers as arrays of their own: a state is saved, and a step takes the memory of its state over.
+    """Return a tree with its numbers copied to new arrays, because a step donates the memory of its state.
 
-    With a type of their own as well: Python's numbers are weakly typed, and a restored state would not fit the program.
+    The arrays are strongly typed: Python numbers are weakly typed, and a restored state would trigger a recompilation.
     """
     return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), tree)

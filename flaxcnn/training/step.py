@@ -1,4 +1,4 @@
-"""One training step, and a block of them in one program."""
+"""One training step, and a block of steps in one compiled program."""
 
 import dataclasses
 from functools import partial
@@ -22,13 +22,13 @@ _Carry = tuple[jax.Array, TrainState, jax.Array, dict[str, jax.Array]]  # of a b
 
 
 class Batch(NamedTuple):
-    """What a step learns from, augmented.
+    """An augmented batch of training examples.
 
     Attributes:
         images: float32 (B, H, W, C).
-        targets: what is learned from them, arrays (B, ...).
-        partners: the targets of the images that were mixed in, int32 (B,); None without MixUp.
-        shares: of `targets` in the loss, the rest being of `partners`, float32 (B,); None without MixUp.
+        targets: the images' targets, arrays (B, ...).
+        partners: targets of the images mixed in by MixUp, like `targets`; None without MixUp.
+        shares: weight of `targets` in the loss, float32 (B,); `partners` have the rest. None without MixUp.
     """
 
     images: jax.Array
@@ -41,23 +41,22 @@ class Batch(NamedTuple):
 def train_step(
     state: TrainState, images_BHWC: jax.Array, targets: Any, *, check_targets: bool = False
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Make one update on one batch: augment, the task's loss, its gradient, the optimizer's step.
+    """Run one training step on a batch: augmentation, the task's loss, its gradient, the optimizer's update.
 
-    The function is pure, and compiled once for a shape of batch. What is random in it follows from the state's seed and
-    step. It takes over the memory of the state that it is given (`donate_argnums`): go on with the one that it returns.
+    The function is pure and compiled once per batch shape. All randomness follows from the state's seed and step. The
+    function donates the memory of `state` (`donate_argnums`), so use only the returned state afterwards.
 
-    Where the state says to cut the batch, its parts are computed one after the other and their gradients averaged: the
-    update is that of the whole batch up to rounding, but for batch normalisation, which sees one part at a time, and
-    for dropout, which draws again for each part.
+    With gradient accumulation (`state.accumulate`), the parts of the batch are computed one after the other and their
+    gradients are averaged. The update equals that of the whole batch up to rounding, with two exceptions: batch
+    normalisation sees one part at a time, and dropout draws a new mask for each part.
 
     Args:
-        state: as `create_state` or the last step gave it.
-        images_BHWC: uint8, divided by 255 here, or floating-point, taken as they are; (B, H, W, C).
-        targets: what is to be learned from them, arrays (B, ...); of a classifier integers in [0, classes). A label out
-            of this range makes `loss` NaN and `finite` False; the update made with it is not to be used.
-        check_targets: whether the program checks their range and names the first that is wrong; static. It is for
-            `chex.chexify` or `checkify.checkify`, without which a program with checks cannot be compiled, and takes
-            time: without it, targets cost a step nothing.
+        state: from `create_state` or the previous step.
+        images_BHWC: uint8, divided by 255 here, or floating-point, used unchanged; (B, H, W, C).
+        targets: the images' targets, arrays (B, ...); for a classifier integers in [0, classes). A label out of range
+            makes `loss` NaN and `finite` False; do not use that update.
+        check_targets: whether the program checks the targets' range and names the first wrong one; static. It needs
+            `chex.chexify` or `checkify.checkify`, which compile programs with checks, and costs time.
 
     Returns:
         The next state, and float32 scalars of this batch and update: `loss`, the mean over the batch of what is
@@ -67,8 +66,8 @@ def train_step(
         all of these, every gradient and every updated parameter and statistic are.
 
     Raises:
-        DataError: images that are not (B, H, W, C) or of which there is none; targets that do not fit; or a
-            batch that cannot be cut into the state's parts. All are raised when the step is traced.
+        DataError: images that are not (B, H, W, C) or an empty batch; targets that do not fit; or a batch that does
+            not divide into the state's parts. All are raised when the step is traced.
         TypeError: images that are neither uint8 nor floating-point.
 
     >>> import chex
@@ -116,13 +115,13 @@ def train_step(
 
 
 def _width(state: TrainState, images_BHWC: jax.Array) -> int:
-    """Return how many outputs a state's model has; nothing is computed."""
+    """Return the number of outputs of a state's model, without computing them."""
     outputs, _ = jax.eval_shape(lambda: apply_for_training(state, state.params, to_float(images_BHWC)))
     return int(jax.tree.leaves(outputs)[0].shape[-1])
 
 
 def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> Batch:
-    """Return a batch as the state's step sees it: floats, augmented, and mixed where the state says so."""
+    """Return the batch that the state's step trains on: as floats, augmented, and mixed if the state uses MixUp."""
     key = key_for(state.seed, Purpose.AUGMENTATION, state.step)
     images = augment(state.augmentations, key, to_float(images_BHWC))
     if state.task.moves and state.augmentations:
@@ -135,24 +134,24 @@ def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> 
 
 
 def parts_of(state: TrainState, batch: Batch) -> list[Batch]:
-    """Return the parts into which a step cuts its batch, in order."""
+    """Return the parts into which a step splits its batch, in order."""
     cut = _cut(state, batch)
     return [jax.tree.map(lambda array, part=part: array[part], cut) for part in range(state.accumulate)]
 
 
 def _cut(state: TrainState, batch: Batch) -> Batch:
-    """Return a batch with an axis for its parts before that for their examples."""
+    """Return a batch with a leading axis for its parts."""
     cut: Batch = jax.tree.map(lambda array: array.reshape(state.accumulate, -1, *array.shape[1:]), batch)
     return cut
 
 
 def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0) -> tuple[jax.Array, Any]:
-    """Return what a step minimises, and beside it the task's logged metrics and the next batch statistics.
+    """Return the training loss, with the task's logged metrics and the next batch statistics.
 
     Args:
-        state: for all but the parameters.
+        state: provides everything except the parameters.
         params: the parameters.
-        batch: a batch, or one of the parts into which it is cut.
+        batch: a batch, or one of its parts.
         part: the number of the part.
     """
     outputs, batch_stats = apply_for_training(state, params, batch.images, part)
@@ -180,14 +179,14 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
 def apply_for_training(
     state: TrainState, params: Any, images_BHWC: jax.Array, part: jax.Array | int = 0, **options: Any
 ) -> tuple[jax.Array, Any]:
-    """Return the outputs for float images as a step computes them, dropout included, and the next batch statistics.
+    """Return the outputs for float images in training mode, with dropout, and the next batch statistics.
 
     Args:
-        state: for all but the parameters.
+        state: provides everything except the parameters.
         params: the parameters.
         images_BHWC: float images, augmented.
-        part: the number of the part of the batch that they are.
-        options: more for the model's `apply`.
+        part: the number of this part of the batch.
+        options: additional arguments of the model's `apply`.
     """
     key = key_for(state.seed, Purpose.DROPOUT, state.step)
     if state.accumulate > 1:
@@ -255,23 +254,24 @@ def run_block(
 ) -> tuple[TrainState, jax.Array, dict[str, jax.Array]]:
     """Make several steps in one program, each on the batch that the state's own step says.
 
-    The number of steps is a value, not a constant: the loop is one compiled program for blocks of any length, so that
-    where a run is logged, saved or interrupted changes neither its bits nor the number of compilations. A step whose
-    loss, gradient or update is not finite ends the block, and its update is not made.
+    The number of steps is a runtime value, so one compiled program serves blocks of any length. Where a run is logged,
+    saved or interrupted therefore changes neither its results nor the number of compilations. A step with a non-finite
+    loss, gradient or update ends the block, and its update is discarded.
 
     Args:
-        state: as for `train_step`; its memory is taken over.
-        batches: of the block's steps.
-        steps: how many, an int32 scalar, at most `most_steps` and not past the end of the batches.
-        finite: whether the block before this one was; where not, no step is made. So a block can be started before it
-            is known how the one before it ends.
-        process_flags: what each process has to tell the others, int32 (devices, K); None where there is only one.
-        most_steps: the longest block; static.
+        state: as for `train_step`; its memory is donated.
+        batches: the block's batches.
+        steps: the number of steps, an int32 scalar, at most `most_steps` and not past the end of the batches.
+        finite: whether the previous block was finite; if not, no step runs. This allows a block to start before the
+            result of the previous one is known.
+        process_flags: each process's flags for the other processes, int32 (devices, K); None for a single process.
+        most_steps: the maximum block length; static.
 
     Returns:
-        The state after the block; the loss of each step, (most_steps,) float32, 0 after the last; and the metrics of
-        the last step, as `train_step` gives them. Where their `finite` is False, the state is the one before that step.
-        With them `steps`, how many were made, the faulty one included, and the largest of each column of the flags.
+        The state after the block; each step's loss, float32 (most_steps,), 0 after the last step; and the metrics of
+        the last step, as from `train_step`. If their `finite` is False, the state is from before that step. The metrics
+        also hold `steps`, the number of steps run including the faulty one, and `process_flags`, the maximum of each
+        column of the flags.
     """
 
     def go_on(carry: _Carry) -> jax.Array:
@@ -297,4 +297,4 @@ def run_block(
 
 
 train_block = jax.jit(run_block, donate_argnums=0, static_argnames="most_steps")
-"""`run_block` as one program, which takes over the memory of the state that it is given."""
+"""`run_block`, compiled; it donates the memory of its state."""

@@ -218,7 +218,7 @@ def test_an_update_keeps_a_files_rights_and_the_link_to_it(folder):
     [
         ("a -> (B, " + "1" * 26 + "x)", "net.contract:3: not a line of a contract"),
         ("a -> (B, 1" + "0" * 400 + ")", "net.contract:3: not a line of a contract"),
-        ("a\0 -> (B)", r"name cannot stand in a contract; expected printable characters"),
+        ("a\0 -> (B)", r"name not allowed in a contract; expected printable characters"),
         ("caf\xe9 -> (B)", "net.contract: not text in UTF-8; found byte 0xe9"),
         (None, "paper_cnn: not a batch of images; expected (B, H, W, C), found (8, 5)"),
     ],

@@ -140,8 +140,8 @@ HEAD = "model N 0 parameters\ninput (B, 8, 8, 1)\n"
         (HEAD + "a -> (B, 1" + "0" * 400 + ")", "c:3: not a line of a contract"),
         (HEAD + "a -> ()\n" * 10_000, "c: too long for a contract; .* found 80,040 and 10,002"),
         (HEAD + "a" * 2**20, "c: too long for a contract"),
-        (HEAD + "a\x1b[2J -> (B)", r"c: a\\x1b\[2J: name cannot stand in a contract"),
-        (HEAD + "a\0 -> (B)", "name cannot stand in a contract"),
+        (HEAD + "a\x1b[2J -> (B)", r"c: a\\x1b\[2J: name not allowed in a contract"),
+        (HEAD + "a\0 -> (B)", "name not allowed in a contract"),
         (HEAD + "a (B) -> (B) k (4) k (4)", "c: a: two variables with one name; found k, k"),
         (HEAD.replace("8, 8, 1", "99999999999, 99999999999, 3"), "c: input: not the shape of an image; expected .*"),
         (HEAD.replace("8, 8, 1", "1" + "0" * 30), "c:2: not a line of a contract"),
@@ -211,7 +211,7 @@ def test_a_contract_that_contradicts_itself_names_the_layer(old, new, message):
 
 
 def test_a_name_that_no_line_can_hold_is_refused():
-    with pytest.raises(ContractError, match="my layer: name cannot stand in a contract"):
+    with pytest.raises(ContractError, match="my layer: name not allowed in a contract"):
         Contract("Net", (8,), (LayerContract("my layer", None, ((B,),)),))
 
 

@@ -111,7 +111,7 @@ def test_a_file_that_numpy_wrote_is_read(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RunFolderError, match=r"absent\.npz: no predictions\. Name the folder of a run that ended"):
+    with pytest.raises(RunFolderError, match=r"absent\.npz: no predictions\. Name the folder of a finished run"):
         load_predictions(tmp_path / "absent.npz")
 
 

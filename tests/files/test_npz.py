@@ -82,7 +82,7 @@ def test_a_plain_array_file_and_an_archive_of_other_files_are_refused(tmp_path):
         read(tmp_path / "plain.npy")
     with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive:
         archive.writestr("readme.txt", "text")
-    with pytest.raises(RunFolderError, match="a member that is no array"):
+    with pytest.raises(RunFolderError, match="a member that is not an array"):
         read(tmp_path / "file.npz")
 
 

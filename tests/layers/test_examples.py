@@ -125,7 +125,7 @@ def test_labels_beyond_the_first_examples_play_no_part():
 def test_no_example_is_not_a_division_by_zero():
     sums, _ = evaluated(IMAGES, np.zeros(4, int), examples=0)
     for number in ("measures", "mean_loss"):
-        with pytest.raises(DataError, match="no images to average over; expected at least one that was evaluated, fou"):
+        with pytest.raises(DataError, match="no images to average over; expected at least one evaluated image, fou"):
             getattr(sums, number)
 
 
@@ -141,7 +141,7 @@ def test_a_batch_that_does_not_divide_into_the_states_parts_is_refused():
 
 def test_class_weights_of_another_number_of_classes_are_refused():
     state = new_state(hyperparameters=Hyperparameters.of(class_weights=[1.0, 2.0]))
-    with pytest.raises(DataError, match=r"class_weights: not one weight for each class; expected \(3,\), found \(2,\)"):
+    with pytest.raises(DataError, match=r"class_weights: not one weight per class; expected \(3,\), found \(2,\)"):
         train_step(state, IMAGES, np.zeros(4, int))
 
 

@@ -98,7 +98,7 @@ def test_an_experiment_that_does_not_go_with_the_size_that_was_found_is_told_the
     done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", *words)
     assert done.returncode == 2, done.stderr
     (error,) = done.stderr.splitlines()
-    assert "with the 512 images of --batch_size auto: schedule.warmup_epochs: all of it warm-up" in error
+    assert "with the 512 images of --batch_size auto: schedule.warmup_epochs: the warm-up takes the whole run" in error
 
 
 def test_a_number_is_short_for_the_options_own_name(flaxcnn, small_mnist, tmp_path):

@@ -190,7 +190,7 @@ def test_a_signal_ends_the_run_soon_with_a_checkpoint_and_the_command_that_goes_
     step = int(re.search(r"stopped after step (\d+) of 400; saved the checkpoint of step \1", printed)[1])
     assert step <= 350  # a block of a quarter of a second, and what was trained before the signal was heard
     assert (tmp_path / "run" / "checkpoints" / f"step-{step:08d}").is_dir()
-    assert re.search(rf"go on with: .*flaxcnn resume {re.escape(str(tmp_path / 'run'))}\n", printed)
+    assert re.search(rf"resume with: .*flaxcnn resume {re.escape(str(tmp_path / 'run'))}\n", printed)
     ended_well(start("run", command="resume"))
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
@@ -415,7 +415,7 @@ def test_a_complete_run_without_its_checkpoints_is_left_as_it_is(half, ends, tmp
     assert "is complete" in printed
     code, _, errors = ends("run", *STEPS)
     assert code == 2
-    assert "no checkpoint to go on from" in errors
+    assert "no checkpoint to resume from" in errors
     assert (tmp_path / "run" / "summary.json").read_text() == before
 
 

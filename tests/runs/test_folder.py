@@ -34,7 +34,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 def test_a_file_in_the_folders_place_is_named(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(RunFolderError, match="run: a file stands there; expected a folder"):
+    with pytest.raises(RunFolderError, match="run: not a folder; expected a folder"):
         make_run_folder(str(tmp_path / "run"), "paper")
 
 
@@ -87,7 +87,7 @@ def test_rows_are_not_added_to_what_a_link_leads_to(tmp_path):
     (tmp_path / "precious").write_text("years of work")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").symlink_to(tmp_path / "precious")
-    with pytest.raises(RunFolderError, match=r"run/metrics\.jsonl: cannot write: a link stands there"):
+    with pytest.raises(RunFolderError, match=r"run/metrics\.jsonl: cannot write: a symbolic link"):
         RunFolder(tmp_path / "run").append_row("metrics.jsonl", {"step": 0})
     assert (tmp_path / "precious").read_text() == "years of work"
 
@@ -96,7 +96,7 @@ def test_the_lock_does_not_empty_what_a_link_leads_to(tmp_path):
     (tmp_path / "precious").write_text("years of work")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
-    refused = pytest.raises(RunFolderError, match=r"run/\.lock: cannot write: a link stands there")
+    refused = pytest.raises(RunFolderError, match=r"run/\.lock: cannot write: a symbolic link")
     with refused, locked(tmp_path / "run"):
         pass
     assert (tmp_path / "precious").read_text() == "years of work"

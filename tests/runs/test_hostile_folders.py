@@ -229,7 +229,7 @@ def test_weights_that_are_encrypted_or_no_archive_are_named(copy, refused):
     [
         ({"target": np.full(300, 10, np.int32)}, "label out of range; expected 0 to 9, "),
         ({"target": np.full(300, -1, np.int32)}, "label out of range; expected 0 to 9, "),
-        ({"target": np.zeros(299, np.int32)}, "damaged: arrays of several lengths"),
+        ({"target": np.zeros(299, np.int32)}, "damaged: arrays of different lengths"),
         ({"target": np.zeros(300, np.float32)}, "labels are not class numbers"),
         ({"target": None, "target/species": np.zeros(300, np.int32)}, "labels and logits do not fit"),
         ({"logits": None, "boxes": np.zeros((300, 10), np.float32)}, "predictions of another task"),
@@ -269,7 +269,7 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(copy, tmp_path, r
     mine.write_text("years of work\n")
     (copy / ".lock").unlink()
     (copy / ".lock").symlink_to(mine)
-    assert ".lock: cannot write: a link stands there" in refused("resume", copy)
+    assert ".lock: cannot write: a symbolic link" in refused("resume", copy)
     assert mine.read_text() == "years of work\n"
 
 

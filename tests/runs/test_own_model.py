@@ -195,7 +195,7 @@ class Fails(nn.Module):
     ("name", "expected", "found"),
     [
         ("Wide", "one array (B, 10)", "(B, 7)"),
-        ("Nothing", "parameters, the collection params, and perhaps batch_stats", "nothing"),
+        ("Nothing", "parameters, the collection params, and optionally batch_stats", "nothing"),
     ],
 )
 def test_a_model_that_cannot_be_trained_is_refused(name, expected, found, folder):

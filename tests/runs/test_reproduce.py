@@ -64,7 +64,7 @@ def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again
     alone = flaxcnn("reproduce", config(0.3), "--seeds", 1, "--out", "both").stdout
     (one,) = [line for line in alone.splitlines() if "test_accuracy |" in line]
     assert "– to –" in one
-    assert "One seed says nothing of the spread, so there are no intervals" in alone
+    assert "One seed gives no intervals" in alone
 
 
 def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxcnn, tmp_path):
@@ -98,7 +98,7 @@ def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcn
     done = flaxcnn("evaluate", "run")
     assert done.returncode == 0, done.stderr
     assert "nan" not in done.stdout
-    why = "not defined for these test images: their targets are all alike"
+    why = "not defined for these test images: all targets are the same"
     assert {line.split(maxsplit=1)[0] for line in done.stdout.splitlines() if line.endswith(why)} == {
         "macro_roc_auc",
         "macro_average_precision",
@@ -138,7 +138,7 @@ def test_values_to_compare_with_are_checked_before_anything_is_trained(bound, fl
     (tmp_path / "mine.py").write_text(f"from flaxcnn.config import Experiment\nexperiment = Experiment()\n{bound}\n")
     done = flaxcnn("reproduce", "mine.py", "--seeds", "2")
     assert done.returncode == 2
-    assert "mine.py: values in another form; expected" in done.stderr
+    assert "mine.py: values in the wrong form; expected" in done.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -36,7 +36,10 @@ def test_another_kind_of_server_is_told_from_a_cluster(flaxcnn, tmp_path):
         found = flaxcnn("sweep", "--trials", 2, "--out", "out", "--executor", "ray", "--ray.address", address)
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1
-    assert f"--ray.address {address}: a server answers that is no Ray cluster; found b'HTTP'. Name the" in found.stderr
+    assert (
+        f"--ray.address {address}: the server that answers is not a Ray cluster; found b'HTTP'. Name the"
+        in found.stderr
+    )
 
 
 def test_a_server_that_accepts_and_never_answers_is_not_waited_for(monkeypatch):

@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_a_sweep_that_the_same_command_goes_on_with(command_enviro
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert time.monotonic() - began < 10
-    assert "go on with the same command" in printed
+    assert "continue with the same command" in printed
     released = [line["trial"] for line in events(tmp_path / "out") if line["event"] == "released"]
     assert released == [0, 1]
     shorter = path.read_text().replace("epochs=40", "epochs=41")
@@ -269,7 +269,7 @@ def test_workers_that_were_ended_from_outside_are_no_finished_sweep(command_envi
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--workers", 2), "--workers: one process trains"),
+        (("--workers", 2), "--workers: no effect with one process"),
         (("--data.validation", 0), "data.validation: no images to rank trials by"),
         (("--trials", 0), "sweep.trials: out of range"),
         (("--training.patience", 3), "training.patience: the scheduler says when a trial ends"),

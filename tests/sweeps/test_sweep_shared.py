@@ -142,7 +142,7 @@ def test_stopped_on_ray_it_goes_on_from_the_last_checkpoints_without_ray_too(
     sweep.send_signal(number)
     printed, errors = sweep.communicate(timeout=60)
     assert sweep.returncode == code, errors
-    assert "go on with the same command" in printed
+    assert "continue with the same command" in printed
     assert [line["trial"] for line in events(out) if line["event"] == "released"] == [0, 1]
     left = [checkpoints(out, trial) for trial in range(2)]
     assert all(max(steps) < 144 for steps in left)

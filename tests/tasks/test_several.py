@@ -87,7 +87,7 @@ def test_heads_say_what_is_learned_and_how_much_it_weighs():
     assert task.compared == ("amount_rmse", "kind_accuracy", "marks_mean_average_precision")
 
 
-FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, as species=classification area=regression:0.5"
+FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, such as species=classification area=regression:0.5"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_split_without_any_target_of_a_head_is_measured_by_the_others(trained)
 def test_of_training_images_one_has_the_target_of_each_head():
     with pytest.raises(DataError) as refused:
         task_of("kind=classification").constants({"kind": np.full(3, -1, np.int32)})
-    assert fields(refused.value) == ("training targets kind", "a target of an image", "none")
+    assert fields(refused.value) == ("training targets kind", "at least one image with a target", "none")
     with pytest.raises(DataError) as refused:
         task_of("amount=regression").constants({"amount": np.full(3, np.nan, np.float32)})
     assert refused.value.where == "training targets amount"
@@ -255,7 +255,7 @@ def test_one_array_is_no_targets_of_several_heads_and_names_are_wanted_of_classe
     targets = {"amount": np.zeros(4, np.float32), "kind": np.zeros(4, np.int32)}
     with pytest.raises(DataError) as refused:
         task.check(targets, ("a",), "x")
-    assert fields(refused.value) == ("x kind target names", "one for each", "none")
+    assert fields(refused.value) == ("x kind target names", "one name for each value", "none")
 
 
 def test_targets_that_fit_are_taken_and_described():

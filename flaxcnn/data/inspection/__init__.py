@@ -1,1 +1,1 @@
-"""What a data set holds: its counts and pictures, and images that it holds more than once."""
+"""Inspection of a data set: counts, pictures and duplicate images."""

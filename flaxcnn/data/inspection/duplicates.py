@@ -1,7 +1,7 @@
-"""Images that a data set holds more than once: a result on a test image that stands in training measures memory.
+"""Find duplicate images in a data set: a test image that is also a training image measures memorisation.
 
-Copies are found by their pixels, and test images that are nearly one of the training images by correlation, which a
-change of brightness or contrast leaves as it is. A shifted, mirrored or cropped copy is not found. Nothing is removed.
+Exact copies are found by their pixels. Near copies of training images among the test images are found by correlation,
+which ignores changes of brightness and contrast. Shifted, flipped or cropped copies are not found. Nothing is removed.
 """
 
 import hashlib

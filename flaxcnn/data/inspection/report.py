@@ -1,4 +1,4 @@
-"""What a data set holds, as lines to print and as a picture of its examples (Figure 1 of the founding paper)."""
+"""Describe a data set as lines of text and as a grid of examples (Figure 1 of the founding paper)."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""How batches reach the training: the order of examples, the loader, its worker processes."""
+"""Loading of batches: the order of examples, the loader and its worker processes."""

@@ -1,7 +1,7 @@
-"""Batches of a data set that does not fit the device, read ahead of the training that uses them.
+"""Prefetching of batches from a data set that does not fit in the device's memory.
 
-What a step sees is a pure function of (seed, step), whoever reads it and from whichever step on: the batch that it
-takes from a data set on the device.
+A step's batch is a pure function of (seed, step), independent of the workers and the first step. It is the same batch
+that a data set on the device gives.
 """
 
 from collections import deque
@@ -19,13 +19,13 @@ from flaxcnn.errors import ConfigError
 
 
 class Chunk(NamedTuple):
-    """The batches of several steps that follow one another. The arrays are the caller's own.
+    """The batches of consecutive steps. The caller owns the arrays.
 
     Attributes:
         images: uint8 (chunk_steps, rows, H, W, C); zeros after the last step.
-        targets: what is learned from them, each array (chunk_steps, rows, ...); zeros after the last step.
-        first: the number of the first step, over all epochs, counted from 0.
-        steps: how many there are, 1 to chunk_steps.
+        targets: the images' targets, each array (chunk_steps, rows, ...); zeros after the last step.
+        first: the number of the first step, counted from 0 over all epochs.
+        steps: the number of steps, 1 to chunk_steps.
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,31 +35,31 @@ class Chunk(NamedTuple):
 
 
 class Loader:
-    """Gives the batches of a training in chunks, in order. A context manager; leaving it ends its processes.
+    """Loads a training's batches in chunks, in order. A context manager; its exit ends the worker processes.
 
-    Step s is in epoch s // E, where E = N // batch_size is the number of whole batches in an epoch; its batch is the
-    (s % E)-th of `epoch_order(seed, epoch, N)`. A chunk may span epochs; the last one may have fewer steps.
+    Step s is in epoch s // E, where E = N // batch_size is the number of full batches per epoch; its batch is the
+    (s % E)-th of `epoch_order(seed, epoch, N)`. A chunk may span epochs; the last chunk may have fewer steps.
 
-    Images on disk are read by `workers` processes, up to `ahead` chunks before they are asked for, in that much shared
-    memory. Images that no other process can read are read in the calling thread, when a chunk is asked for. Images in
-    an array are copied in the calling thread, whatever `workers` is: there is nothing to wait for.
+    Images on disk are read by `workers` processes into shared memory, up to `ahead` chunks in advance. Images that
+    other processes cannot read are read in the calling thread on demand. Images in an array are copied in the calling
+    thread regardless of `workers`, because there is nothing to wait for.
 
     Args:
         images: uint8 (N, H, W, C).
         targets: arrays with N rows (`flaxcnn.data.targets`).
-        seed: of the order of examples.
-        batch_size: images of a step, of all processes that train together.
-        first_step: the first step that is wanted.
-        total_steps: the number of the last step that is wanted, plus 1.
-        chunk_steps: steps in a chunk.
-        part: which of the images of each step, from and to before which place in the batch; all when None. Each
-            process that trains asks for its part.
-        workers: processes that read; 0 to read in the calling thread, when a chunk is asked for.
-        ahead: chunks that are read before they are asked for, at most.
+        seed: seed of the example order.
+        batch_size: images per step, over all processes that train together.
+        first_step: the first step to load.
+        total_steps: one past the last step to load.
+        chunk_steps: steps per chunk.
+        part: the range (start, stop) of each batch to load, for one of several training processes; None for the whole
+            batch.
+        workers: number of processes that read; 0 to read in the calling thread on demand.
+        ahead: maximum number of chunks to read in advance.
 
     Raises:
-        ConfigError: an argument out of its range.
-        DataError: not as many targets as images, or no worker can be started.
+        ConfigError: an argument out of range.
+        DataError: the numbers of targets and images differ, or no worker can start.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Loader:
         self._next_step, self._total_steps, self._chunk_steps = first_step, total_steps, chunk_steps
         self._epoch, self._order = -1, np.zeros(0, np.int32)
         self._closed = False
-        self._wanted: deque[_Wanted] = deque()  # what the workers read, the next chunk first
+        self._wanted: deque[_Wanted] = deque()  # the chunks that the workers read, in order
         self._workers: Workers | None = None
         buffers = min(ahead, -(-(total_steps - first_step) // chunk_steps))
         if workers and buffers and isinstance(images, StoredImages) and images.in_workers:
@@ -112,8 +112,8 @@ class Loader:
         """Return the next chunk.
 
         Raises:
-            DataError: an image cannot be read, or a worker was killed. The loader is closed then.
-            ValueError: there are no more steps, or the loader is closed.
+            DataError: an image cannot be read, or a worker was killed. This closes the loader.
+            ValueError: no steps are left, or the loader is closed.
         """
         if self._closed:
             raise ValueError("the loader is closed")
@@ -138,7 +138,7 @@ class Loader:
         return Chunk(images, targets, wanted.first, steps)
 
     def close(self) -> None:
-        """End the workers and give back the shared memory. Chunks that were given stay as they are."""
+        """End the workers and free the shared memory. Chunks returned earlier stay valid."""
         self._closed = True
         if self._workers is not None:
             self._workers.close()
@@ -164,14 +164,14 @@ class Loader:
             out_RHWC[...] = self._images[wanted.positions.reshape(-1)]
 
     def _start(self, workers: Workers, buffer: int) -> None:
-        """Have the workers read the next chunk that nobody wanted yet into a free buffer."""
+        """Let the workers read the next chunk into a free buffer."""
         wanted = self._want(buffer)
         workers.buffers.positions_SR[buffer, : wanted.positions.size] = wanted.positions.reshape(-1)
         workers.start(buffer, wanted.positions.size)
         self._wanted.append(wanted)
 
     def _want(self, buffer: int) -> "_Wanted":
-        """Return the next chunk that nobody wanted yet; without a step where there is none left."""
+        """Return the next chunk to read; it has no steps if none are left."""
         first, per_epoch = self._next_step, len(self._images) // self._batch_size
         self._next_step = min(first + self._chunk_steps, self._total_steps)
         batches = [np.zeros((0, self._rows), np.int32)]
@@ -188,7 +188,7 @@ class Loader:
 
 
 class _Wanted(NamedTuple):
-    """A chunk that is to be read: its first step, its buffer, and which images each step sees, (steps, rows)."""
+    """A chunk to read: its first step, its buffer, and the positions of each step's images, (steps, rows)."""
 
     first: int
     buffer: int

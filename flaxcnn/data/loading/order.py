@@ -1,8 +1,8 @@
-"""The order in which an epoch visits the examples: a pure function of (seed, epoch), the same in every process.
+"""The order of examples in an epoch: a pure function of (seed, epoch), equal in every process.
 
-NumPy promises the streams of its bit generators across versions, but not what `Generator.permutation` makes of them;
-so the order is the sort of the raw words of Philox4x64-10, a counter-based generator that anyone can recompute:
-J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+NumPy guarantees the streams of its bit generators across versions, but not the results of `Generator.permutation`.
+The order is therefore the sort order of the raw words of Philox4x64-10, a counter-based generator that anyone can
+recompute: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
 from operator import index

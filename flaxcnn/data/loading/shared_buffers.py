@@ -1,4 +1,4 @@
-"""Memory that the loader and its workers share: for each of a few chunks which images it wants, and their pixels."""
+"""Shared memory of the loader and its workers: the image positions and the pixels of several chunks."""
 
 import math
 import mmap

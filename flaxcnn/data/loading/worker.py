@@ -1,12 +1,10 @@
-"""The program of a worker process: `python -m flaxcnn.data.loading.worker SETUP`, started by
-`flaxcnn.data.loading.workers`.
+"""The worker process of the loader: `python -m flaxcnn.data.loading.worker SETUP`.
 
-SETUP is the descriptor of a file with two pickles: the import path and the users' files, then the images on disk and
-what `SharedBuffers` needs. Each line on stdin is a task, "BUFFER START STOP": read these rows of the buffer. Each line
-on stdout
-answers: the buffer, once that is done, or a JSON object with the parts of an error, after which the worker ends. It
-    also
-ends when stdin does, whatever it is doing then: its parent is dead, however it died. JAX is not imported here.
+`flaxcnn.data.loading.workers` starts it. SETUP is the descriptor of a file with two pickles: first the import path and
+the user's files, then the images on disk and the arguments of `SharedBuffers`. Each line on stdin is a task, "BUFFER
+START STOP": read these rows of the buffer. Each line on stdout is an answer: the number of the finished buffer, or a
+JSON object with the parts of an error, after which the worker ends. The worker also ends when stdin closes, even in the
+middle of a task, because its parent is then dead. This module does not import JAX.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""The loader's processes: started, given tasks, waited for, and ended.
+"""The loader's worker processes: start them, give them tasks, wait for them and end them.
 
-They are programs of their own and not forks, since JAX has threads, nor `multiprocessing`'s, which would run a user's
-script a second time. What goes wrong in one ends in one error here.
+They are separate programs, not forks, because JAX has threads, and not `multiprocessing` processes, which would run a
+user's script again. Any failure of a worker becomes one error here.
 """
 
 import json
@@ -200,6 +200,6 @@ def _possible(size: int) -> int:
             where="loader",
             expected=f"at most {most:,} bytes",
             found=f"{size:,}",
-            fix="take shorter chunks, or fewer ahead",
+            fix="use shorter chunks, or prefetch fewer",
         )
     return size

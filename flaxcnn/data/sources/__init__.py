@@ -1,1 +1,1 @@
-"""Where images come from: one module a format; `by_name` finds the source that a name asks for."""
+"""Sources of images: one module per format. `by_name` finds the source for a name."""

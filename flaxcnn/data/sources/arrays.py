@@ -1,4 +1,4 @@
-"""A data set of a user's own, from arrays in memory."""
+"""Data sets from a user's arrays in memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ from flaxcnn.errors import ConfigError, DataError
 
 
 class Examples(NamedTuple):
-    """Examples as a user gives them, nothing checked.
+    """Examples as the user passed them, unchecked.
 
     Attributes:
         images: uint8 (N, H, W, C) or (N, H, W).
         targets: class numbers, class names, numbers or labels, or a dictionary of these.
-        groups: a number or a name of each example's group; None for no groups.
-        names: of the examples; None for no names.
-        images_digest: SHA-256 of the images where it is known (`array_digest`).
+        groups: the number or name of each example's group; None for no groups.
+        names: names of the examples; None for no names.
+        images_digest: `array_digest` of the images; None if unknown.
     """
 
     images: Any
@@ -42,40 +42,40 @@ def from_arrays(
     target_names: Any = None,
     source: str = "arrays",
 ) -> Dataset:
-    """Make a data set from arrays.
+    """Create a data set from arrays.
 
     Targets are one of
 
     - class numbers, integers (N,) or (N, 1), from 0;
     - class names, strings (N,): the classes are the sorted names;
     - numbers, floats (N,) or (N, T);
-    - labels of which any may hold, bool (N, L);
+    - any number of labels per image, bool (N, L);
     - a dictionary of these. In it, an example may lack a target: -1 for a class number, NaN for a number, None for a
       class name.
 
     Args:
         images: uint8 (N, H, W, C), or (N, H, W) for one channel.
-        targets: as above; lists do as well as arrays.
-        test: which examples are the test split: a mask, bool (N,), or examples of their own: a tuple of images,
-            targets and, where there are any, groups and names.
-        test_fraction: in place of `test`, about how much to draw, more than 0 and less than 1. A hash of the pixels
-            draws, or of groups (`flaxcnn.data.split_validation`): the same images always, copies and groups whole.
-        groups: an integer or a string for each example that says which belong together (a person, a plant, a
-            session): no group is divided between splits, and intervals resample groups. Those of `test`'s own
-            examples mean the same groups.
+        targets: as above, arrays or lists.
+        test: the test split: a mask, bool (N,), that selects test examples, or separate test examples as a tuple
+            (images, targets), (images, targets, groups) or (images, targets, groups, names).
+        test_fraction: instead of `test`, the approximate fraction of test examples, more than 0 and less than 1. They
+            are chosen by a hash of the pixels or of the group (`flaxcnn.data.split_validation`), so the choice is
+            reproducible and does not divide copies or groups.
+        groups: an integer or a string per example that identifies its group (a person, a plant, a session). No group is
+            divided between splits, and confidence intervals resample groups. Separate test examples share the same
+            group identifiers.
         names: a name for each example, such as its file's path.
-        target_names: a tuple with a name for each class, label or number; of a dictionary of targets, a dictionary of
-            such tuples, which may lack some. Where they are not given: classes given as numbers, labels and numbers
-            are named by their number, "0", "1" and so on.
-        source: what the data set is called.
+        target_names: a tuple with a name for each class, label or number; for a dictionary of targets, a dictionary of
+            such tuples, which may be incomplete. Default: the class names, or else numbers, "0", "1" and so on.
+        source: the name of the data set.
 
     Returns:
         The data set; arrays of the right type are not copied.
 
     Raises:
-        ConfigError: neither or both of `test` and `test_fraction`, or a fraction out of its range.
-        DataError: anything that does not fit, such as images that are not uint8, integers that are no int32, another
-            number of targets than of images, or a group that is in both splits.
+        ConfigError: neither or both of `test` and `test_fraction` are given, or the fraction is out of range.
+        DataError: invalid data, such as images that are not uint8, integers that do not fit in int32, differing numbers
+            of targets and images, or a group in both splits.
 
     >>> images = np.zeros((4, 8, 8, 3), np.uint8)
     >>> dataset = from_arrays(images, ["cat", "dog", "dog", "cat"], test=np.array([False, False, True, True]))
@@ -102,10 +102,10 @@ def assemble(
     test_fraction: float | None,
     target_names: Any,
 ) -> Dataset:
-    """Make a data set of examples, and of test examples, a mask of them or a fraction; raises as `from_arrays`."""
+    """Create a data set from examples and either test examples, a mask or a fraction; raises as `from_arrays`."""
     if (test is None) == (test_fraction is None):
         raise ConfigError(
-            "no test examples" if test is None else "test examples twice",
+            "no test examples" if test is None else "test examples given twice",
             where=f"{source} test",
             expected="test or test_fraction",
             found="neither" if test is None else "both",
@@ -133,7 +133,7 @@ def assemble(
         (whole,) = splits
         if len(test) != len(whole):
             raise DataError(
-                "not one entry for each image", where=f"{source} test", expected=f"{len(whole)}", found=len(test)
+                "image and mask lengths differ", where=f"{source} test", expected=f"{len(whole)}", found=len(test)
             )
         train_split, test_split = (whole.choose(np.flatnonzero(side)) for side in (~test, test))
     else:
@@ -146,7 +146,7 @@ def assemble(
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:
-    """Return whether (…, C, H, W) was given where (…, H, W, C) is wanted: 1 or 3 is never the height of a picture."""
+    """Return whether a shape is (…, C, H, W) instead of (…, H, W, C): no image has a height of 1 or 3."""
     return shape[-3] in (1, 3) and shape[-1] > 4 and shape[-2] > 4
 
 
@@ -157,12 +157,12 @@ def _images(images: Any, where: str) -> Images:
         array = np.asarray(images)
     except ValueError as error:
         expected = "images of one size, uint8 (N, H, W, C) or (N, H, W)"
-        raise DataError("no array of images", where=where, expected=expected, found=str(error)) from error
+        raise DataError("not an array of images", where=where, expected=expected, found=str(error)) from error
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8, copy=False)
     expected, found = "uint8 (N, H, W, C) or (N, H, W)", f"{array.dtype} {array.shape}"
     if array.dtype != np.uint8:
-        fix = "give pixels of 0 to 255 as uint8; floats are made on the device"
+        fix = "use uint8 pixels from 0 to 255; the device converts them to floats"
         raise DataError("images of the wrong kind", where=where, expected=expected, found=found, fix=fix)
     if array.ndim not in (3, 4):
         raise DataError("images of the wrong kind", where=where, expected=expected, found=found)

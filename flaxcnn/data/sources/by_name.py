@@ -1,7 +1,6 @@
-"""From the name of a source to a checked data set: `mnist`, `idx:FOLDER`, `tfds:NAME` or a user's own, `FILE.py:NAME`.
+"""Load a checked data set by its source's name: `mnist`, `idx:FOLDER`, `tfds:NAME` or a user's own, `FILE.py:NAME`.
 
-MNIST is part of the package, so it is there offline; the others are what the user has on disk. Nothing here downloads
-anything.
+MNIST is bundled and works offline. The other sources read files on the user's disk. Nothing here downloads anything.
 """
 
 import difflib

@@ -1,7 +1,7 @@
-"""Encoded image files to pixels, by Pillow, of a few named formats and of a bounded size.
+"""Decode image files to pixels with Pillow, for a few formats and up to a size limit.
 
-Pillow knows some forty formats, and for one of them, EPS, it starts Ghostscript. The bytes may come from anybody, so
-only the decoders of four formats ever see them.
+Pillow knows some forty formats and starts Ghostscript for one of them, EPS. The bytes are untrusted, so only the
+decoders of four formats are used.
 """
 
 import io

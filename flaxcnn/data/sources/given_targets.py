@@ -1,4 +1,4 @@
-"""From targets and groups as a user gives them to the few types that a data set holds."""
+"""Convert targets and groups from a user to the few types that a data set holds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -76,7 +76,7 @@ def _tree(parts: Sequence[Any], names: Any, wheres: Sequence[str], may_lack: boo
     if names is not None and (not isinstance(names, Mapping) or not names.keys() <= first.keys()):
         found = _keys(names) if isinstance(names, Mapping) else type(names).__name__
         raise DataError(
-            "target_names do not go with the targets",
+            "target_names do not match the targets",
             where=wheres[0],
             expected=f"a dictionary with some of {_keys(first)}",
             found=found,
@@ -153,7 +153,7 @@ def _given(values: Any, where: str, may_lack: bool) -> _Given:
                 where=where,
                 expected="a target for each example",
                 found=f"none at position {np.flatnonzero(lacking)[0]} ({np.count_nonzero(lacking)} such examples)",
-                fix="" if may_lack else "leave it out, or give a dictionary of targets, in which one may be lacking",
+                fix="" if may_lack else "remove the example, or use a dictionary of targets, which may lack some",
             )
         array = _spread(array, lacking, kind)
     return _Given(kind, array, lacking, where)

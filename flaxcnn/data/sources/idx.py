@@ -1,9 +1,9 @@
-"""A reader of IDX files, the format of MNIST's distribution, raw or gzipped.
+"""A reader of IDX files, MNIST's format, raw or gzipped.
 
 The format is a magic number (two zero bytes, the element type, the rank), each dimension as a big-endian 32-bit
 integer, then the elements; for its definition see the page of Y. LeCun's MNIST distribution. Only unsigned bytes are
-read, since images and labels are nothing else. A file is taken whole or not at all: one byte too few or too many is
-an error, and nothing is allocated on the word of a header. The images of a large raw file can stay where they are.
+read, because images and labels have no other type. One byte too few or too many is an error, and no header can cause a
+large allocation. The images of a large raw file can stay on disk.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A user's own data, named as `FILE.py:NAME`: what makes a `Dataset`, or one."""
+"""A user's own data, `FILE.py:NAME`: a `Dataset`, or a function that returns one."""
 
 import inspect
 from collections.abc import Callable

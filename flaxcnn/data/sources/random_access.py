@@ -1,7 +1,7 @@
-"""A data set from any source that answers to `len(source)` and `source[position]`.
+"""Data sets from random-access sources: any object with `len(source)` and `source[position]`.
 
-TensorFlow Datasets' `data_source`, Grain's data sources and `MapDataset`, Hugging Face's `Dataset` and PyTorch's
-map-style `Dataset` are such sources; none of these packages is imported.
+Examples are TensorFlow Datasets' `data_source`, Grain's data sources and `MapDataset`, Hugging Face's `Dataset` and
+PyTorch's map-style `Dataset`. This module imports none of these packages.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from flaxcnn.data.sources.arrays import Examples, assemble, channels_first
 from flaxcnn.errors import DataError
 
 Key: TypeAlias = str | int
-"""Where something is in an example: a key of a dictionary, or a place in a tuple."""
+"""A field of an example: the key in a dictionary, or the position in a tuple."""
 
-_PLACES = {"image": 0, "label": 1}  # of the default keys, in a tuple
+_PLACES = {"image": 0, "label": 1}  # positions of the default keys in a tuple
 
 
 class SourceImages(StoredImages):
-    """The images of a source, each got from it when asked for, and compared with what it was at first.
+    """A source's images, read on demand and checked against their hashes from the first read.
 
     Args:
-        source: answers to `source[position]`.
-        key: of the image in an example.
+        source: an object with `source[position]`.
+        key: the image's key in an example.
         shape: (N, H, W, C).
-        hashes_N: of the images, `_hash`; (N,) uint64.
-        where: what to call the source in an error.
+        hashes_N: the images' `_hash`, uint64 (N,).
+        where: the source's name in errors.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class SourceImages(StoredImages):
                     "the image changed since the data set was loaded",
                     where=where,
                     expected="the same pixels each time",
-                    found="others",
-                    fix="leave random changes out of the source: they are made by the augmentations of a training",
+                    found="other pixels",
+                    fix="remove random transforms from the source; use the augmentation options instead",
                 )
             out_KHWC[place] = pixels
 
@@ -76,34 +76,35 @@ def from_source(
     source: str = "source",
     in_memory: int = IN_MEMORY,
 ) -> Dataset:
-    """Make a data set of a source of training examples and one of test examples.
+    """Create a data set from random-access sources of training and test examples.
 
-    Each example is read once here, for its targets, its checks and its digest. Images that fit `in_memory` stay there;
-    others are asked for again whenever they are needed, by the loader in processes of its own, to which the source is
-    pickled. A source that cannot be pickled, or whose class is defined in the program or notebook that is run, is read
-    in the calling process, and a warning says so.
+    This function reads each example once, for its targets, the checks and the digest. Images stay in memory if they fit
+    in `in_memory`. Otherwise the loader's worker processes, which receive the pickled source, read them again on
+    demand. If the source cannot be pickled, or its class is defined in the running script or notebook, the calling
+    process reads them instead, with a warning.
 
     Args:
-        train: answers to `len(train)`, and to `train[position]` with a dictionary or a tuple (image, label). An image
-            is a PIL image or uint8, (H, W, C) or (H, W), all of one size. A source gives the same each time.
+        train: an object with `len(train)` and `train[position]`, which returns a dictionary or a tuple (image, label).
+            An image is a PIL image or uint8, (H, W, C) or (H, W), all of one size. The source must return the same
+            example each time.
         test: the same for the test split.
-        image: the key of the image in a dictionary, or its place in a tuple; 0 in a tuple when not given.
-        target: that of what is to be learned, 1 in a tuple when not given; or {our name: key} for several. What it may
-            be is what `from_arrays` takes, an example at a time; a dictionary becomes a dictionary of targets.
-        test_fraction: as for `from_arrays`, in place of `test`.
-        group: the key of the group, as for `from_arrays`.
+        image: the image's key in a dictionary or position in a tuple; in a tuple 0 by default.
+        target: the target's key or position, in a tuple 1 by default; or {target name: key} for several targets. It has
+            one of the types that `from_arrays` accepts, for one example; a dictionary becomes a dictionary of targets.
+        test_fraction: as for `from_arrays`, instead of `test`.
+        group: the group's key, as for `from_arrays`.
         name: the key of the example's name.
-        target_names: as for `from_arrays`; where not given, the class names that the source declares, if it does.
-        source: what the data set is called.
-        in_memory: images of a split that take more bytes than this stay where they are.
+        target_names: as for `from_arrays`; by default the class names that the source declares, if any.
+        source: the name of the data set.
+        in_memory: a split's images stay in the source if they take more bytes than this.
 
     Returns:
         The data set.
 
     Raises:
-        ConfigError: neither or both of `test` and `test_fraction`.
-        DataError: a source without a length, a key that an example lacks, images that are not uint8 or of different
-            sizes, or what `from_arrays` raises of targets and groups.
+        ConfigError: neither or both of `test` and `test_fraction` are given.
+        DataError: a source has no length, an example lacks a key, images are not uint8 or differ in size, or targets or
+            groups are invalid as for `from_arrays`.
     """
     keys = image, target, group, name
     if target_names is None:
@@ -117,7 +118,7 @@ def from_source(
 def _read(
     source: Any, keys: tuple[Key, Key | Mapping[str, Key], Key | None, Key | None], in_memory: int, where: str
 ) -> Examples:
-    """Read every example once; keep the images where they fit."""
+    """Read every example once; keep the images in memory if they fit."""
     image, target, group, name = keys
     count = _length(source, where)
     targets: list[Any] = []
@@ -140,7 +141,7 @@ def _read(
                 where=place,
                 expected=f"{'×'.join(map(str, pixels.shape[1:]))} as in example 0",
                 found="×".join(map(str, found.shape)),
-                fix="have the source resize its images to one size",
+                fix="resize all images to one size in the source",
             )
         pixels[position % len(pixels)] = found
         digest.update(pixels[position % len(pixels)].data)
@@ -160,7 +161,7 @@ def _read(
         images = SourceImages(source, image, shape, hashes_N, where)
         if fault := _why_not_elsewhere(images):
             images.in_workers = False
-            warnings.warn(f"{where}: its images are read in this process alone: {fault}", stacklevel=3)
+            warnings.warn(f"{where}: only this process can read its images: {fault}", stacklevel=3)
     return Examples(
         images,
         _gathered(targets),
@@ -176,16 +177,16 @@ def _length(source: Any, where: str) -> int:
         source.__getitem__  # noqa: B018
     except (TypeError, AttributeError) as error:
         raise DataError(
-            "not a source of random access",
+            "not a random-access source",
             where=where,
-            expected="an object that answers to len(source) and source[position]",
+            expected="an object with len(source) and source[position]",
             found=type(source).__name__,
         ) from error
     return count
 
 
 def _field(example: Any, key: Key, what: str, where: str) -> Any:
-    """Return what an example has at a key."""
+    """Return an example's value for a key."""
     if isinstance(example, Mapping):
         if key in example:
             return example[key]
@@ -195,7 +196,7 @@ def _field(example: Any, key: Key, what: str, where: str) -> Any:
         if isinstance(place, int) and -len(example) <= place < len(example):
             return example[place]
         expected, found = (
-            f"a place in a tuple for {key!r}" if isinstance(place, str) else f"one at place {place}",
+            f"a position in a tuple for {key!r}" if isinstance(place, str) else f"a value at position {place}",
             (f"a tuple of {len(example)}"),
         )
     else:
@@ -205,7 +206,7 @@ def _field(example: Any, key: Key, what: str, where: str) -> Any:
             expected="a dictionary or a tuple (image, label)",
             found=type(example).__name__,
         )
-    fix = f"say where it is with {what}="
+    fix = f"give its key with {what}="
     raise DataError(f"an example without {what}", where=where, expected=expected, found=found, fix=fix)
 
 
@@ -220,7 +221,7 @@ def _pixels(image: Any, where: str) -> npt.NDArray[np.uint8]:
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         if array.dtype == object or array.dtype.kind in "US":
             found = type(image).__name__
-        fix = "give pixels of 0 to 255 as uint8; floats are made on the device" if array.dtype.kind == "f" else ""
+        fix = "use uint8 pixels from 0 to 255; the device converts them to floats" if array.dtype.kind == "f" else ""
         raise DataError("an image of the wrong kind", where=where, expected=expected, found=found, fix=fix)
     if array.ndim == 3 and channels_first(array.shape):
         fix = "move the channels to the end: np.moveaxis(image, 0, -1)"
@@ -233,7 +234,7 @@ def _hash(pixels: npt.NDArray[np.uint8]) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a target as Python's own value, or an array where it has several numbers; bytes are text."""
+    """Return a target as a Python value, or as an array if it has several numbers; bytes are decoded to text."""
     if isinstance(value, Mapping):
         return {key: _plain(below) for key, below in value.items()}
     if value is None or isinstance(value, str):
@@ -277,7 +278,7 @@ def _declared_names(source: Any, target: Key | Mapping[str, Key]) -> Any:
 
 
 def _why_not_elsewhere(images: SourceImages) -> str | None:
-    """Return why another process could not have the images; None where it can."""
+    """Return why other processes cannot read the images; None if they can."""
     try:
         _Pickler(_Nowhere()).dump(images)
     except Exception as error:  # what a source's own pickling raises is not known
@@ -286,7 +287,7 @@ def _why_not_elsewhere(images: SourceImages) -> str | None:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles nothing of the program that is run, which another process has not."""
+    """A pickler that refuses objects defined in `__main__`, which other processes cannot import."""
 
     def reducer_override(self, value: Any) -> Any:
         if getattr(value, "__module__", None) == "__main__":

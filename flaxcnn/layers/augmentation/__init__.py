@@ -1,7 +1,7 @@
-"""Random changes of training images, made on the device, each a function of the example's key alone.
+"""Random augmentation of training images on the device; each change is a function of the example's key alone.
 
-An augmentation's strength is an array of the tree that it is, so another strength needs no other program; only what
-decides a shape is part of the tree's structure.
+An augmentation is a pytree with its strength as a leaf, so changing a strength does not recompile. Only values that
+determine a shape are static.
 """
 
 from flaxcnn.layers.augmentation.apply import augment, sources

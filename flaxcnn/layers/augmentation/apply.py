@@ -1,4 +1,4 @@
-"""Augmentations in order, on a whole batch."""
+"""Apply augmentations in order to a whole batch."""
 
 from functools import partial
 from itertools import groupby
@@ -11,17 +11,17 @@ from flaxcnn.layers.augmentation.warps import Warp, warp
 
 
 def augment(augmentations: tuple[Augmentation, ...], key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
-    """Apply augmentations one after the other, each example with keys of its own.
+    """Apply augmentations in order, with separate keys for each example.
 
-    The first one listed changes the image first. Warps that stand next to each other are one resampling (`warp`).
+    Consecutive warps are combined into one resampling (`warp`).
 
     Args:
-        augmentations: in order.
-        key: of the step; an example's keys follow from its position in the batch and from the augmentation's place.
-        images_BHWC: the batch; floating-point where there are warps.
+        augmentations: the augmentations, in order.
+        key: the step's key; an example's keys follow from its position in the batch and the augmentation's index.
+        images_BHWC: the batch; must be floating-point for warps.
 
     Returns:
-        The changed images, (B, H, W, C), of the same dtype.
+        The augmented images, (B, H, W, C), of the same dtype.
 
     Raises:
         TypeError: there are warps, and the pixels are not floating-point.

@@ -1,4 +1,4 @@
-"""Augmentations that move or blank whole pixels, so that any dtype keeps its values: crop, flip and cutout."""
+"""Augmentations that move or blank whole pixels, so pixel values stay exact in any dtype: crop, flip and cutout."""
 
 import flax.struct
 import jax
@@ -10,18 +10,18 @@ from flaxcnn.layers.augmentation.protocol import Strength
 
 @flax.struct.dataclass
 class RandomCrop:
-    """Pads an image with zeros on each side and cuts a window of its own size out of it, each place equally likely.
+    """Pads an image with zeros on each side and crops it to its original size at a uniformly random position.
 
-    Source: C.-Y. Lee et al., "Deeply-Supervised Nets", AISTATS 2015; usual for CIFAR since, with a padding of 4.
+    Source: C.-Y. Lee et al., "Deeply-Supervised Nets", AISTATS 2015; common for CIFAR since, with a padding of 4.
 
     Attributes:
-        padding: pixels on each side; static, as it decides a shape.
+        padding: pixels on each side; static, because it determines a shape.
     """
 
     padding: int = flax.struct.field(pytree_node=False)
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array) -> jax.Array:
-        """Return the cut image, (H, W, C), of the same dtype."""
+        """Return the cropped image, (H, W, C), of the same dtype."""
         padding = self.padding
         padded = jnp.pad(image_HWC, ((padding, padding), (padding, padding), (0, 0)))
         top, left = self._corner(key)
@@ -38,10 +38,10 @@ class RandomCrop:
 
 @flax.struct.dataclass
 class RandomFlip:
-    """Mirrors an image left to right, or leaves it as it is.
+    """Flips an image left to right with a given probability.
 
     Attributes:
-        probability: of mirroring, in [0, 1].
+        probability: the probability of a flip, in [0, 1].
     """
 
     probability: Strength
@@ -63,19 +63,19 @@ class RandomFlip:
 class Cutout:
     """Sets a square of an image to zero.
 
-    The square's centre is each pixel of the image equally likely, so that part of the square may lie outside.
+    The square's centre is a uniformly random pixel of the image, so part of the square may lie outside.
 
     Source: T. DeVries and G. W. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017
     (arXiv:1708.04552), section 3.
 
     Attributes:
-        size: the square's side in pixels, a whole number.
+        size: the square's side in pixels, an integer.
     """
 
     size: Strength
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array) -> jax.Array:
-        """Return the image with its hole, (H, W, C), of the same dtype."""
+        """Return the image with the square set to zero, (H, W, C), of the same dtype."""
         extent = jnp.asarray(image_HWC.shape[:2], jnp.float32)
         # Of a uniform float32 in [0, 1) times a whole number, the floor is below that number, whatever is rounded.
         centre = jnp.floor(jax.random.uniform(key, (2,)) * extent)

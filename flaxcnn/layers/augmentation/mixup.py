@@ -1,4 +1,4 @@
-"""MixUp: training on weighted sums of two images, with the loss weighted alike."""
+"""MixUp: training on weighted sums of two images, with the loss weighted in the same proportion."""
 
 import flax.struct
 import jax
@@ -11,24 +11,25 @@ _LEAST_ALPHA = 1e-6  # a share is 0 or 1 there in all but one of 10,000 draws; s
 
 @flax.struct.dataclass
 class MixUp:
-    """Replaces an image by share · image + (1 - share) · partner, the share drawn from Beta(alpha, alpha).
+    """Replaces an image by share · image + (1 - share) · partner, with a share drawn from Beta(alpha, alpha).
 
     Source: H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018
     (arXiv:1710.09412), section 2. The paper's alpha is 0.1 to 0.4 for ImageNet and 1 for CIFAR.
 
     Attributes:
-        alpha: of the Beta distribution, at least 0: small for shares near 0 or 1, 1 for all alike; 0 mixes nothing.
+        alpha: parameter of the Beta distribution, at least 0: small values give shares near 0 or 1, 1 gives uniform
+            shares, 0 mixes nothing.
     """
 
     alpha: Strength
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array, partner_HWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the mixture of a pair, and the first one's share in it.
+        """Return the mixture of a pair, and the share of the first image.
 
         Args:
-            key: of the example.
-            image_HWC: floating-point.
-            partner_HWC: likewise.
+            key: the example's key.
+            image_HWC: the first image, floating-point.
+            partner_HWC: the second image, floating-point.
 
         Returns:
             The mixture, (H, W, C), of the image's dtype, and the share, a float32 scalar in [0, 1].
@@ -46,14 +47,14 @@ class MixUp:
 def mix(mixup: MixUp, key: jax.Array, images_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mix each example of a batch with the next one, and the last with the first.
 
-    A batch is in random order already, so the next example is as good a partner as one that is drawn; other than in
-    the paper's own code each example has a share of its own. The loss of example i is share_i · loss(label_i) +
+    A batch is already in random order, so the next example is as good a partner as a random one. Unlike in the paper's
+    code, each example has its own share. The loss of example i is share_i · loss(label_i) +
     (1 - share_i) · loss(label_{i+1}).
 
     Args:
-        mixup: how much is mixed.
-        key: of the step, for this alone; an example's key follows from its position in the batch.
-        images_BHWC: floating-point.
+        mixup: the MixUp parameters.
+        key: the step's key for MixUp; an example's key follows from its position in the batch.
+        images_BHWC: the batch, floating-point.
 
     Returns:
         The mixtures, (B, H, W, C), of the same dtype, and the shares, (B,) float32.

@@ -1,4 +1,4 @@
-"""What an augmentation is, for those who apply one and those who write another."""
+"""The interface of an augmentation."""
 
 from typing import Protocol, TypeAlias
 
@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 
 Strength: TypeAlias = float | jax.Array
-"""How much an augmentation may change: a number, or a float32 scalar that a compiled program takes as it runs."""
+"""Strength of an augmentation: a number, or a float32 scalar that is a runtime value of a compiled program."""
 
 
 class Augmentation(Protocol):
     """A random change of one image. Implementations are frozen dataclasses and pytrees (`flax.struct.dataclass`)."""
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array) -> jax.Array:
-        """Return the changed image, (H, W, C), of the same dtype."""
+        """Return the augmented image, (H, W, C), of the same dtype."""
         ...
 
     def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
@@ -30,10 +30,10 @@ class Augmentation(Protocol):
 
 
 def require_float_pixels(image: jax.Array, augmentation: str) -> None:
-    """Refuse pixels between which nothing can be interpolated.
+    """Require pixels that can be interpolated.
 
     Raises:
-        TypeError: they are not floating-point.
+        TypeError: the pixels are not floating-point.
     """
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise TypeError(

@@ -1,7 +1,7 @@
-"""Augmentations that move an image's content by fractions of a pixel: shift, rotation, scale, shear and elastic.
+"""Augmentations that resample an image: shift, rotation, scale, shear and elastic deformation.
 
-Each is a map of coordinates: it says where in its input an output pixel is read. So several in a row are one map and
-one bilinear resampling, which costs less than one each and does not blur again and again.
+Each is a map of coordinates: it says which input position an output pixel reads. Consecutive warps are combined into
+one map and one bilinear resampling, which is cheaper and blurs only once.
 """
 
 import abc
@@ -19,18 +19,18 @@ from flaxcnn.layers.augmentation.protocol import Strength, require_float_pixels
 
 
 class Warp(abc.ABC):
-    """An augmentation that is a map of coordinates, in pixels, rows downwards and columns to the right, from 0."""
+    """An augmentation that maps coordinates, in pixels from 0: rows go down, columns go right."""
 
     @abc.abstractmethod
     def source(self, key: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
-        """Return where the warp's input is read for what stands at given places of its output.
+        """Return the input position that each output position reads.
 
         Args:
-            key: of the example.
-            coordinates_2HW: places in the output, row and column, float32; need not be those of whole pixels.
+            key: the example's key.
+            coordinates_2HW: output positions, row and column, float32; fractions of pixels are allowed.
 
         Returns:
-            Places in the input, (2, H, W) float32.
+            Input positions, float32 (2, H, W).
         """
 
     def __call__(self, key: jax.Array, image_HWC: jax.Array) -> jax.Array:
@@ -43,13 +43,13 @@ class Warp(abc.ABC):
 
 
 def warp(keyed: Sequence[tuple[Warp, jax.Array]], image_HWC: jax.Array) -> jax.Array:
-    """Apply several warps, the first one first, by one resampling.
+    """Apply several warps in order with a single resampling.
 
-    Content that one warp moves out of the image and a later one back in again is not lost.
+    Content that one warp moves out of the image and a later one moves back is not lost.
 
     Args:
         keyed: the warps, each with the example's key for it.
-        image_HWC: floating-point.
+        image_HWC: the image, floating-point.
 
     Returns:
         The warped image, (H, W, C), of the same dtype.
@@ -67,17 +67,17 @@ def warp(keyed: Sequence[tuple[Warp, jax.Array]], image_HWC: jax.Array) -> jax.A
 
 
 def resample(image_HWC: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
-    """Read an image between its pixels: bilinear, with zeros around the image.
+    """Resample an image bilinearly, with zeros outside the image.
 
-    At whole coordinates the result is the pixel itself, bit for bit.
+    At integer coordinates the result is the exact pixel value.
 
     Args:
-        image_HWC: floating-point.
+        image_HWC: the image, floating-point.
         coordinates_2HW: the row and the column to read for each output pixel, float32. H and W may differ from the
             image's.
 
     Returns:
-        What stands there, (H, W, C), of the image's dtype.
+        The resampled image, (H, W, C), of the image's dtype.
     """
     height, width, channels = image_HWC.shape
     # Without the barrier XLA computes the whole chain of maps again for each of the four taps.
@@ -97,14 +97,14 @@ def resample(image_HWC: jax.Array, coordinates_2HW: jax.Array) -> jax.Array:
 
 
 def _cell(positions_HW: jax.Array, extent: int) -> tuple[jax.Array, jax.Array]:
-    """Return the padded image's last row (or column) at or before each position, and the way to the next, (H, W, 1)."""
+    """Return the padded image's row (or column) at or before each position, and the fraction to the next, (H, W, 1)."""
     positions = jnp.clip(positions_HW, -1, extent)
     before = jnp.minimum(jnp.floor(positions), extent - 1)
     return before.astype(jnp.int32) + 1, (positions - before)[..., None]
 
 
 def _linear(matrix: Sequence[Sequence[Strength]], coordinates_2HW: jax.Array) -> jax.Array:
-    """Apply a 2×2 matrix about the image's centre. The unit matrix changes no bit."""
+    """Apply a 2×2 matrix about the image's centre. The identity matrix is exact."""
     _, height, width = coordinates_2HW.shape
     centre_row, centre_column = (height - 1) / 2, (width - 1) / 2
     row, column = coordinates_2HW[0] - centre_row, coordinates_2HW[1] - centre_column
@@ -118,10 +118,10 @@ def _signed_unit(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
 
 @flax.struct.dataclass
 class RandomShift(Warp):
-    """Moves the content along rows and along columns, each by its own amount, uniform in ±pixels.
+    """Shifts the content along rows and columns by independent amounts, uniform in ±pixels.
 
     Attributes:
-        pixels: the farthest, at least 0.
+        pixels: the maximum shift, at least 0.
     """
 
     pixels: Strength
@@ -133,10 +133,10 @@ class RandomShift(Warp):
 
 @flax.struct.dataclass
 class RandomRotation(Warp):
-    """Turns the content about the image's centre by an angle uniform in ±degrees.
+    """Rotates the content about the image's centre by an angle uniform in ±degrees.
 
     Attributes:
-        degrees: the largest angle, at least 0.
+        degrees: the maximum angle, at least 0.
     """
 
     degrees: Strength
@@ -150,10 +150,10 @@ class RandomRotation(Warp):
 
 @flax.struct.dataclass
 class RandomScale(Warp):
-    """Enlarges the content about the image's centre by a factor uniform in 1 ± fraction, the same for both axes.
+    """Scales the content about the image's centre by a factor uniform in 1 ± fraction, equal for both axes.
 
     Attributes:
-        fraction: the largest change of the factor, in [0, 1).
+        fraction: the maximum change of the factor, in [0, 1).
     """
 
     fraction: Strength
@@ -166,10 +166,10 @@ class RandomScale(Warp):
 
 @flax.struct.dataclass
 class RandomShear(Warp):
-    """Slants upright lines by an angle uniform in ±degrees: rows slide, those at the centre stay.
+    """Shears the content horizontally by an angle uniform in ±degrees; the centre row stays in place.
 
     Attributes:
-        degrees: the largest angle, in [0, 90).
+        degrees: the maximum angle, in [0, 90).
     """
 
     degrees: Strength
@@ -182,16 +182,17 @@ class RandomShear(Warp):
 
 @flax.struct.dataclass
 class Elastic(Warp):
-    """Moves each pixel by a smooth random field: uniform noise, one number a pixel and direction, under a Gaussian.
+    """Displaces each pixel by a smooth random field: uniform noise per pixel and direction, smoothed by a Gaussian.
 
-    Of each pixel, those at the edge too, and in each direction, the displacement's mean is 0 and its standard deviation
-    is `pixels`: the Gaussian's weights within the image are scaled so that their squares sum to 1. Last in a row of
-    warps it moves output pixels; before others, the field is read between its pixels where they say, and is 0 outside.
+    At every pixel, also at the edge, and in each direction, the displacement has mean 0 and standard deviation
+    `pixels`: the Gaussian's weights within the image are scaled so that their squares sum to 1. As the last of several
+    warps, it displaces output pixels. Before other warps, the field is interpolated at their positions and is 0
+    outside.
 
     Source: P. Y. Simard, D. Steinkraus and J. C. Platt, "Best Practices for Convolutional Neural Networks Applied to
     Visual Document Analysis", ICDAR 2003, section 2. Their alpha multiplies noise in ±1 smoothed by weights whose sum
-    is 1: far from the edge that is `pixels` = alpha / (sqrt(3) · sqrt(4π) · smoothness), so for MNIST their alpha of 34
-    with a sigma of 4 is 1.38 pixels.
+    is 1. Far from the edge, this equals `pixels` = alpha / (sqrt(3) · sqrt(4π) · smoothness): for MNIST, their alpha of
+    34 with a sigma of 4 is 1.38 pixels.
 
     Attributes:
         pixels: the displacement's standard deviation in each direction, at least 0.

@@ -1,1 +1,1 @@
-"""What a run's folder holds: its files, its record, its weights, its lock."""
+"""A run's folder: its files, its record, its weights and its lock."""

@@ -1,4 +1,4 @@
-"""What may change between the sessions of a run, and what may not: the same bits are promised for the same run."""
+"""Changes that are allowed between the sessions of a run, and those that are not because they change its results."""
 
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ def allowed_changes(before: Experiment, now: Experiment, where: object) -> list[
             where=where,
             expected=", ".join(f"{each.field} {each.before!r}" for each in refused),
             found=", ".join(f"{each.now!r}" for each in refused),
-            fix="take these values back",
+            fix="restore these values",
             elsewhere="another folder",
         )
     return found

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, data and source, as `environment.json` records them."""
+"""The environment of a run: versions, device, data and source, as recorded in `environment.json`."""
 
 import importlib.metadata
 import os

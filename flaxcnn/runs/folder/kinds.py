@@ -1,4 +1,4 @@
-"""What a folder that the library made holds, and which command it is for."""
+"""The kinds of folders that the library writes, and the command for each."""
 
 import os
 from enum import StrEnum
@@ -38,14 +38,14 @@ def kind_of(folder: Path) -> Kind | None:
 
 
 def use_of(kind: Kind, folder: Path) -> str:
-    """Return what can be done with a folder, for an error where something else was asked."""
+    """Return how to use a folder, for an error that says it is not what the command expects."""
     if kind is Kind.RUN:
-        return f"go on with it, if it is not complete, with: {command('resume', folder)}"
+        return f"if it is not complete, resume it with: {command('resume', folder)}"
     if kind is Kind.CRASH:
-        return f"look into it with: {command('replay', folder)}"
+        return f"inspect it with: {command('replay', folder)}"
     if kind is Kind.SEEDS:
         more = command("reproduce", "CONFIG", "--out", folder)
-        return f"name one of them, such as {folder / FIRST_SEED}, or go on with them with: {more}"
-    again = f"go on with it with: {command('sweep', 'CONFIG', '--out', folder)}"
+        return f"name one of them, such as {folder / FIRST_SEED}, or continue them with: {more}"
+    again = f"continue it with: {command('sweep', 'CONFIG', '--out', folder)}"
     best = folder / "best.py"
     return f"{again}; train its best setting with: {command('train', best)}" if best.is_file() else again

@@ -1,4 +1,4 @@
-"""One process at a time on a run's folder. The system takes the lock back when its holder dies, however it dies."""
+"""A lock on a run's folder for one process at a time. The system releases it when the process ends, however it ends."""
 
 import fcntl
 import os

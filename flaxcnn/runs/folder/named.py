@@ -1,6 +1,6 @@
-"""A run with a user's own code: its folder never makes a command import that code.
+"""Runs with a user's own code: no command imports that code because a run's folder says so.
 
-The user names the file again, and its digest has to be the recorded one.
+The user names the file again, and its digest must be the recorded one.
 """
 
 from collections.abc import Mapping

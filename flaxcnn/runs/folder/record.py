@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: its config, where it changed, and what it ran on."""
+"""The record of a run in its folder: its config, config changes, environment, logged rows and summary."""
 
 import types
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A run's folder: made, written whole, read back. What stands in which file is in docs/runs.md."""
+"""A run's folder: create it, write files atomically, read them back. docs/runs.md describes the files."""
 
 import glob
 import json
@@ -167,9 +167,7 @@ def make_run_folder(out: str | None, config_name: str, root: Path = Path("runs")
         path.mkdir(parents=True, exist_ok=True)
         holds = sorted(each.name for each in path.iterdir())
     except (FileExistsError, NotADirectoryError) as error:
-        raise RunFolderError(
-            "a file stands there", where=path, expected="a folder", fix="name another --out"
-        ) from error
+        raise RunFolderError("not a folder", where=path, expected="a folder", fix="name another --out") from error
     except OSError as error:
         raise cannot_write(path, error) from error
     kind = kind_of(path)

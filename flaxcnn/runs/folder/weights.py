@@ -1,4 +1,4 @@
-"""A model's variables as one `.npz` file that NumPy alone can read, and their digest."""
+"""A model's variables as an `.npz` file that NumPy alone can read, and their digest."""
 
 import hashlib
 from collections.abc import Mapping

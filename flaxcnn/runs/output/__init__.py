@@ -1,1 +1,1 @@
-"""What a run says and draws: console, TensorBoard, pictures, a trace, and what is kept of a crash."""
+"""The output of a run: console, TensorBoard, pictures, profile and crash folder."""

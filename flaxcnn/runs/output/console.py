@@ -1,4 +1,4 @@
-"""What a training prints: a progress bar and a table on a terminal, plain lines everywhere else."""
+"""Console output of a training: a progress bar and a table on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ class RunConsole:
         saved = f"the checkpoint of step {step:,}" if step else "nothing but the config: no step was made"
         self._say()
         self._say(f"stopped after step {step:,} of {total_steps:,}; saved {saved}")
-        self._say(f"go on with: {command('resume', folder, *options)}")
+        self._say(f"resume with: {command('resume', folder, *options)}")
 
     def complete(self, step: int, total_steps: int, folder: Path) -> None:
         """Print that a run has nothing left to do."""

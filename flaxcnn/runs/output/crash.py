@@ -1,4 +1,4 @@
-"""A step that went wrong: kept whole when it happens, repeated and looked into afterwards."""
+"""The crash folder of a diverged run: save the failed step, then repeat and inspect it."""
 
 import dataclasses
 from pathlib import Path

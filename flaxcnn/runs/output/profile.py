@@ -1,6 +1,6 @@
-"""A trace of some steps of a run: what TensorBoard and Perfetto open, and the operations that took longest.
+"""A profile of some steps of a run: a trace for TensorBoard and Perfetto, and the slowest operations.
 
-The driver cuts its blocks where the trace begins and ends; XLA records each operation of its programs by itself.
+The driver ends blocks where the trace starts and stops. XLA records each operation of its programs.
 """
 
 import re

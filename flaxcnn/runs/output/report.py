@@ -1,4 +1,4 @@
-"""The files of a run that people look at: the table beside the paper's values, the metrics and the pictures."""
+"""The readable results of a run: the comparison with the paper, the metrics and the pictures."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,1 +1,1 @@
-"""Commands that use runs: several seeds, the range test of learning rates, the largest batch."""
+"""Commands built on runs: several seeds, the learning-rate range test, the largest batch size."""

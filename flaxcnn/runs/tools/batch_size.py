@@ -1,7 +1,7 @@
-"""The largest batch that the devices hold: `--batch-size auto`.
+"""Find the largest batch size that fits in the devices' memory: `--batch-size auto`.
 
-XLA accounts for the memory of a program before anything is computed, so sizes are tried by compiling alone. The one
-that is found then has to make a real step.
+XLA reports a program's memory before it runs, so sizes are tested by compiling alone. The size found must then complete
+a real step.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""How much main memory a process may still take, by its machine and by the container that it runs in."""
+"""The main memory that a process can still use, limited by its machine and its container."""
 
 import os
 from pathlib import Path

@@ -1,9 +1,8 @@
-"""A learning-rate range test, `flaxcnn lr-find`: one step at each of many rising rates, and what its losses suggest.
+"""The learning-rate range test, `flaxcnn lr-find`: one step at each of many increasing rates, and suggested rates.
 
-Source: L. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. The rates that rise
-geometrically, the end at four times the best mean and both suggestions are those of fastai's `lr_find`; the running
-mean there forgets with 0.98, and lags behind the rates. Only training images are looked at, and no run's folder is
-made.
+Source: L. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3. The geometric rates,
+the stop at four times the best mean loss, and both suggestions follow fastai's `lr_find`, whose running mean has the
+decay 0.98 and lags behind the rates. The test uses only training images and creates no run folder.
 """
 
 import csv
@@ -252,7 +251,7 @@ def _require_writable(picture: Path) -> None:
         raise cannot_write(picture.parent, error) from error
     for path in (picture, picture.with_suffix(".csv")):
         if path.is_dir():
-            raise ConfigError("a folder stands there", where=path, expected="a file", fix="name another --out")
+            raise ConfigError("a folder, not a file", where=path, expected="a file", fix="name another --out")
 
 
 def _write(test: RangeTest, found: Suggestions | None, title: str, picture: Path) -> bool:

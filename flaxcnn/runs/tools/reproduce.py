@@ -1,6 +1,6 @@
-"""One experiment with several seeds, and what they say together: `flaxcnn reproduce`.
+"""Train one experiment with several seeds and summarise the results: `flaxcnn reproduce`.
 
-Each seed is a run in a folder of its own, so that what was interrupted goes on, and what is done is left as it is.
+Each seed is a run in its own folder, so interrupted runs continue and finished runs stay unchanged.
 """
 
 import dataclasses
@@ -120,7 +120,7 @@ def _report(
     if table:
         lines += ["", table]
     if seeds == 1:
-        lines += ["", "One seed says nothing of the spread, so there are no intervals: train more with --seeds."]
+        lines += ["", "One seed gives no intervals; train more with --seeds."]
     digests = [
         f"- seed {each['seed']}: weights {each['weights_sha256']}, log {each['metrics_sha256']}" for each in summaries
     ]

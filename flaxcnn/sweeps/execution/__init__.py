@@ -1,1 +1,1 @@
-"""How the trials of a sweep are trained: decided, grouped by their program, and shared out among workers."""
+"""Execution of trials: decide what to train, group trials by compiled program, distribute them among workers."""

@@ -1,4 +1,4 @@
-"""The compiled programs of a sweep: one for all trials that differ in values alone, and how its trials are run."""
+"""Cohorts: trials that differ only in runtime values share one compiled program."""
 
 import time
 from collections.abc import Hashable

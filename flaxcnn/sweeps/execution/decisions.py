@@ -1,8 +1,8 @@
-"""What a process of a sweep takes on next, and what it tells the study of how it went.
+"""Decide what a sweep process does next, and report results to the study.
 
-A decision is made under the study's lock and written down before it is carried out, so a process may be killed
-anywhere: whoever decides next carries out what is left of it, and goes on with the trials of the dead one before
-anything new is decided. So one process that is killed and started again makes the decisions of one that was not.
+A decision is made under the study's lock and recorded before it is carried out, so a process may be killed at any time:
+the next process to decide finishes the recorded decision and continues the dead process's trials before it decides
+anything new. A single process that is killed and restarted therefore makes the same decisions as one that is not.
 """
 
 from collections.abc import Callable, Sequence

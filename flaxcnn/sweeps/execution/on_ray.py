@@ -1,7 +1,7 @@
-"""A sweep on a Ray cluster: this process decides, and each cohort of trials is trained by a task, on any node.
+"""Run a sweep on a Ray cluster: this process decides, and Ray tasks on any node train cohorts of trials.
 
-Trials' states are kept in the sweep's folder, which all nodes see. Ray repeats the task of a node that was lost, and it
-goes on with the states that are there.
+Trial states are in the sweep's folder, which all nodes must see. If a node is lost, Ray repeats its task, which
+continues from the saved states.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""A Ray cluster: how it is reached, what room it has, and what a task finds in its environment."""
+"""The Ray cluster: its address, its free resources and the environment of its tasks."""
 
 import os
 import re
@@ -141,7 +141,7 @@ def require_listener(address: str | None) -> None:
         return
     where, fix = f"--ray.address {address}", "start one with: ray start --head"
     if len(port) > 5 or int(port) > 65535:
-        raise ConfigError("no address of a port", where=where, expected="HOST:PORT with a port of at most 65535")
+        raise ConfigError("not an address with a port", where=where, expected="HOST:PORT with a port of at most 65535")
     try:
         with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
@@ -153,7 +153,7 @@ def require_listener(address: str | None) -> None:
         raise ConfigError("no Ray cluster answers", where=where, found=found, fix=fix) from error
     if answer[3:] != _HTTP2_SETTINGS:
         fix = "name the port of the head node's GCS, which is 6379 where ray start got no --port"
-        raise ConfigError("a server answers that is no Ray cluster", where=where, found=answer, fix=fix)
+        raise ConfigError("the server that answers is not a Ray cluster", where=where, found=answer, fix=fix)
 
 
 def environment(cpus: float) -> dict[str, str]:

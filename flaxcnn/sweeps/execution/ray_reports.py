@@ -1,4 +1,4 @@
-"""What tasks on a Ray cluster report while they train; apart, since the process that holds it needs nothing else."""
+"""Progress reports of Ray tasks, in a separate module because the process that holds them needs nothing else."""
 
 Report = tuple[int, int, float]  # trial, step, metric
 

@@ -1,6 +1,6 @@
-"""What runs on a Ray cluster, in a worker process on any node: the trials of a cohort, as a task.
+"""The Ray task that trains a cohort of trials, in a worker process on any node.
 
-Nothing here needs Ray to be imported: what a worker is handed comes from the process that was started.
+This module does not import Ray: the main process passes in what a worker needs.
 """
 
 from collections.abc import Sequence

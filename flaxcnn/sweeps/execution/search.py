@@ -1,4 +1,4 @@
-"""A search and where it is kept, and what one process does to get it done."""
+"""A search with its storage, and the work of one process on it."""
 
 from collections.abc import Callable
 from pathlib import Path

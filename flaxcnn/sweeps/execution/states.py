@@ -1,4 +1,4 @@
-"""The states of a sweep's trials on the disk: where each goes on, and where its copies begin."""
+"""Trial states on disk: where each trial continues, and where its copies start."""
 
 import json
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Trains trials: those that share a program in the slots of one cohort, each to the end of its rung.
+"""Train trials: those that share a program run in the slots of one cohort, each to the end of its rung.
 
-A trial's state is on the disk whenever it pauses, so that it goes on where it stood, in this process or another. What
-is computed for a trial does not depend on its company: with trials one after the other it is a solo run's, bit for bit.
+A trial's state is on disk whenever it pauses, so it can continue in this process or another. A trial's results do not
+depend on the other trials: with one trial after the other, they equal a solo run's bit for bit.
 """
 
 import dataclasses

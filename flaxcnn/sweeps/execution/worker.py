@@ -1,4 +1,4 @@
-"""A process of a sweep that trains: takes trials on, trains them, and says how it went, until nothing is left to do."""
+"""A worker process of a sweep: it takes trials, trains them and reports the results until none are left."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Several processes on this machine that share a sweep, each with its part of the cores."""
+"""Several worker processes on this machine that share a sweep, each with a share of the cores."""
 
 import multiprocessing
 import os

@@ -1,1 +1,1 @@
-"""What a sweep shows: the live table, results, intervals, pictures, and the config of the best trial."""
+"""The output of a sweep: live table, results, intervals, pictures, and the best trial's config."""

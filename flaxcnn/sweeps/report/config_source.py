@@ -1,6 +1,6 @@
-"""An experiment as the Python of a config file: what a sweep found, ready for `flaxcnn train`.
+"""An experiment as the Python source of a config file, ready for `flaxcnn train`.
 
-Written are only the fields that differ from their defaults, in the form that `ruff format` leaves as it is.
+It lists only fields that differ from their defaults, formatted as by `ruff format`.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""What a sweep prints while it goes on: a live table on a terminal, a plain line an event everywhere else.
+"""Console output of a sweep: a live table on a terminal, one line per event elsewhere.
 
-What has happened is told by the trials themselves: between two looks at them, also those of other workers.
+Events, also those of other workers, are derived from how the trials changed between two reads.
 """
 
 import time

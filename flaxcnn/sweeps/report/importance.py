@@ -1,4 +1,4 @@
-"""How much each searched field had to do with being among the best trials: Optuna's PED-ANOVA.
+"""Importance of each searched field for being among the best trials: Optuna's PED-ANOVA.
 
 Source: S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
 Subspaces", IJCAI 2023.

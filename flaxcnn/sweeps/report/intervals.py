@@ -1,7 +1,7 @@
-"""Whether the best settings of a sweep are better than the base setting: both trained again with the same fresh seeds.
+"""Compare a sweep's best settings with the base settings, both retrained with the same new seeds.
 
-The best of many noisy trials owes a part of its place to luck, so its own score flatters it. Fresh seeds do not; and
-since setting and base have their seeds in common, it is their differences, seed by seed, that are judged.
+The best of many noisy trials is best partly by luck, so its score is biased. New seeds are not; and because both
+settings use the same seeds, their differences are paired by seed.
 """
 
 import math

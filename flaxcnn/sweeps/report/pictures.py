@@ -1,8 +1,7 @@
 """The pictures of a sweep: learning curves by trial, parallel coordinates, importance, metric by hyperparameter.
 
-The best trial is orange; the others go from dark blue (good) to light green (bad), in colours whose brightness says the
-same, or are blue where a colour would say nothing. Each is drawn under the settings of
-`flaxcnn.pictures.drawn`.
+The best trial is orange. The others range from dark blue (good) to light green (bad), with brightness in the same
+order, or are all blue if colour has no meaning. All are drawn with the settings of `flaxcnn.pictures.drawn`.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
-"""What a sweep found, in words: its trials from the best to the worst, as a table, as CSV and for the terminal.
+"""The results of a sweep: its trials from best to worst, as a table, as CSV and for the terminal.
 
-A score is higher the better it is; what people read is the metric itself.
+A score is higher for better trials; the output shows the metric itself.
 """
 
 import csv

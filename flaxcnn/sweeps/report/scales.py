@@ -1,7 +1,7 @@
-"""Where a value stands along an axis of a picture, from 0 to 1, and what is written beside the axis.
+"""Axis scales of a picture: a value's position from 0 to 1, and the labels.
 
-Hyperparameters stand as their domains say, logarithmically or one option beside the other. Metrics stand so that the
-good ones lie apart: 0.98 and 0.99 are as different as 0.8 and 0.9.
+Hyperparameters use their domain's scale, logarithmic or one position per option. Metrics use a scale that spreads good
+values: 0.98 and 0.99 are as far apart as 0.8 and 0.9.
 """
 
 import math

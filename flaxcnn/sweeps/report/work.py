@@ -1,4 +1,4 @@
-"""How much work a sweep is, and how much of it is done: for the time that is left."""
+"""The total and the finished work of a sweep, to estimate the remaining time."""
 
 import random
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""How far each trial of a sweep is trained: to its end, or on only while it is among the best.
+"""Schedulers: how far to train each trial of a sweep, to its end or only while it is among the best.
 
-All of these are pure functions of the trials, so a sweep that was killed goes on as if it had not been.
+All of them are pure functions of the trials, so a killed sweep continues as if uninterrupted.
 """
 
 from flaxcnn.sweeps.schedulers.halving import ASHA, Hyperband, Straight, SuccessiveHalving

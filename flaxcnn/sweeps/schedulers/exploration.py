@@ -1,4 +1,4 @@
-"""How a population explores: values near those of a trial that does well."""
+"""Exploration of a population: perturbed values of a good trial."""
 
 from typing import Any
 

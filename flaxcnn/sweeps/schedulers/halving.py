@@ -1,6 +1,6 @@
-"""Successive halving and what is made of it: from rung to rung, only the best trials are trained on.
+"""Successive halving and its variants: at each rung, only the best trials continue.
 
-Where a failed trial is counted, it is counted as the worst of the rung in which it failed.
+A failed trial counts as the worst of the rung in which it failed.
 """
 
 from collections.abc import Sequence

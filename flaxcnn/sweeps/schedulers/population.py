@@ -1,7 +1,7 @@
-"""Population-based training: the worst members of a population are replaced by changed copies of the best.
+"""Population-based training: perturbed copies of the best members replace the worst members of a population.
 
-A member goes from generation to generation with its own weights; a replacement is a new trial that begins with the
-weights of another one and perturbed settings, so what was found is a schedule of settings, not one setting (`lineage`).
+A member keeps its own weights from generation to generation. A replacement is a new trial that starts with another
+trial's weights and perturbed settings, so the result is a schedule of settings, not one setting (`lineage`).
 """
 
 from collections.abc import Callable, Iterator, Sequence

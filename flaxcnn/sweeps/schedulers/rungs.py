@@ -1,4 +1,4 @@
-"""What every scheduler asks about a rung: who has yet to end it, who waits after it or passed it, who was best."""
+"""The state of a rung, for every scheduler: who has not finished it, who waits or passed it, and who is best."""
 
 import math
 from collections.abc import Iterable

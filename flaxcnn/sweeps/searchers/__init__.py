@@ -1,7 +1,7 @@
-"""What a sweep tries next: points of a grid, random ones, a sequence that fills the space, or what Optuna proposes.
+"""Searchers: what a sweep tries next, from a grid, random points, a space-filling sequence, or Optuna.
 
-A searcher remembers nothing. What it proposes follows from the space, the trial's number, the trials before it and the
-seed, so a sweep that was killed goes on with the same proposals.
+A searcher has no memory. Its proposal follows from the space, the trial's number, the earlier trials and the seed, so a
+killed sweep continues with the same proposals.
 """
 
 from collections.abc import Sequence

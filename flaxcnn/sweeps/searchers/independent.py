@@ -1,4 +1,4 @@
-"""Searchers that learn nothing from the trials before: each proposal follows from its number and the sweep's seed."""
+"""Searchers that ignore earlier trials: each proposal follows from its number and the sweep's seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

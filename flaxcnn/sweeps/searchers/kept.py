@@ -1,7 +1,7 @@
-"""What a sampler keeps from trial to trial, as numbers in the study: nothing that is read from there becomes code.
+"""A sampler's state between trials, stored as numbers in the study: reading it never runs code.
 
-Optuna's CMA-ES keeps its distribution as a pickle, which runs whatever it names when it is loaded. Here its numbers are
-kept instead, and held against those of a fresh distribution before it is made of them again.
+Optuna's CMA-ES stores its distribution as a pickle, which can run any code when loaded. This module stores its numbers
+instead, and checks them against a new distribution before it restores one from them.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A searcher that tries what it is told to: settings that someone chose, not a rule."""
+"""A searcher that tries a given list of settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Searchers that learn from the trials before: Optuna's samplers, an extra: `pip install 'flaxcnn[sweep]'`.
+"""Searchers that learn from earlier trials: Optuna's samplers, an extra: `pip install 'flaxcnn[sweep]'`.
 
-Every proposal comes from a study in memory, made from the history, and from a fresh sampler, seeded by the sweep's seed
-and the trial's number. What a sampler keeps from trial to trial, as CMA-ES its distribution, it writes into the
-attributes of the trials, which come back to it with the history.
+Every proposal comes from an in-memory study, built from the history, and a new sampler, seeded by the sweep's seed and
+the trial's number. A sampler's state between trials, such as CMA-ES's distribution, is stored in the trials' attributes
+and returns to it with the history.
 """
 
 import abc

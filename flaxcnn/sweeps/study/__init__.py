@@ -1,4 +1,4 @@
-"""The study: what a sweep knows of its trials, kept in a database that several processes and machines share."""
+"""The study: a sweep's trials in a database that several processes and machines share."""
 
 from flaxcnn.sweeps.study.records import Step
 from flaxcnn.sweeps.study.storage import file_url

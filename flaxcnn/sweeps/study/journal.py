@@ -1,4 +1,4 @@
-"""What each process of a sweep did and when, as it happened: the trials' history, where the study keeps their state."""
+"""The journal of a sweep: what each process did and when. The study holds the trials' current state."""
 
 import json
 import os

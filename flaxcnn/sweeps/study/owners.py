@@ -1,7 +1,8 @@
-"""The processes that own running trials: what names one over all machines, and how another knows that it is gone.
+"""The processes that own running trials: their identity across machines, and how others detect that one is gone.
 
-On the same machine the system says at once that a process has ended. Elsewhere, and of one that hangs, only its
-silence shows: each process tells the database every few seconds that it lives, by the database's own clock.
+On the same machine, the system reports at once that a process has ended. On other machines, and for a process that
+hangs, only silence shows it: each process writes a heartbeat to the database every few seconds, timed by the database's
+clock.
 """
 
 import os

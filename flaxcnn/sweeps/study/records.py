@@ -1,4 +1,4 @@
-"""How a sweep and its trials stand in an Optuna study: what Optuna has no field for, as attributes of JSON."""
+"""The records of a sweep in an Optuna study: data without an Optuna field, stored as JSON attributes."""
 
 import json
 import math
@@ -199,5 +199,5 @@ def require_same_sweep(
             where=where,
             expected=json.dumps(there),
             found=json.dumps(here),
-            fix="go on with the sweep that it was made for, or name another --out or --storage",
+            fix="continue the sweep that created it, or name another --out or --storage",
         )

@@ -1,4 +1,4 @@
-"""The database of a sweep: reached by an Optuna URL, locked over all machines, and its faults said in one line."""
+"""The database of a sweep: opened by an Optuna URL, locked across machines, with one-line errors."""
 
 import fcntl
 import hashlib
@@ -152,7 +152,9 @@ class Database:
         except (SQLAlchemyError, StorageInternalError) as error:
             found, fix = _reason(error), "check --storage, and that the database is there and may be written to"
             if self.backend == "sqlite" and any(words in found for words in ("malformed", "not a database")):
-                fix = "move the file away; the same command begins a new one, and trials go on from their checkpoints"
+                fix = (
+                    "move the file away; the same command creates a new one, and trials continue from their checkpoints"
+                )
             raise ConfigError("the storage failed", where=self.shown, found=found, fix=fix) from error
 
     @contextmanager
@@ -171,7 +173,7 @@ class Database:
                 "the study is damaged",
                 where=self.shown,
                 found=f"{type(error).__name__}: {error}",
-                fix="name another --storage, or move the file away; trials go on from their checkpoints",
+                fix="name another --storage, or move the file away; trials continue from their checkpoints",
             ) from error
 
     def _require_plain_tables(self) -> None:
@@ -243,7 +245,7 @@ class Database:
         raise ProcessError(
             f"another process of the sweep has decided for {_LOCK_SECONDS // 60} minutes",
             where=self.shown,
-            fix="end the one that hangs, or let it go on where it is suspended",
+            fix="end the process that hangs, or resume it if it is suspended",
         )
 
 

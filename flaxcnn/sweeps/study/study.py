@@ -1,7 +1,7 @@
-"""The durable study of a sweep: its trials in a database that all of its processes share, and who trains which.
+"""The durable study of a sweep: its trials in a database that all processes share, and which process trains which.
 
-The database is Optuna's, so whatever reads an Optuna study reads a sweep. What decides on trials (searchers,
-schedulers) and what trains them stand elsewhere; here they are kept, so that a process may be killed at any time.
+The database is Optuna's, so any tool for Optuna studies can read a sweep. Searchers and schedulers, which decide on
+trials, and the trainers are separate. The study stores everything, so a process may be killed at any time.
 """
 
 import dataclasses

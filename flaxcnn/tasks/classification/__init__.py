@@ -1,4 +1,4 @@
-"""One class for each image: softmax cross-entropy, accuracy, and every usual metric of a classifier."""
+"""Classification: softmax cross-entropy, accuracy, and the usual metrics of a classifier."""
 
 from flaxcnn.tasks.classification.task import Classification
 

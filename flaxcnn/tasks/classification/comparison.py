@@ -1,4 +1,4 @@
-"""Whether two classifiers are equally accurate: McNemar's test on the examples that one alone gets right."""
+"""Compare the accuracies of two classifiers: McNemar's test on the examples that only one classifies correctly."""
 
 import numpy as np
 

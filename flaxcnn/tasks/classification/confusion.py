@@ -1,4 +1,4 @@
-"""What a model takes for what, from its logits: the confusion matrix and the most confident mistakes."""
+"""The confusion matrix and the most confident mistakes of a classifier, from its logits."""
 
 from typing import NamedTuple
 

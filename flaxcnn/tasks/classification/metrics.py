@@ -1,7 +1,7 @@
-"""Metrics of a classifier from labels and logits, in float64 on the host, each with a stated meaning at its edges.
+"""Metrics of a classifier from labels and logits, in float64 on the host, with defined values in edge cases.
 
-`classification_metrics` measures; `CountedExamples` measures the same for examples that count several times or not at
-all, which is what a bootstrap resample is. Running the model and intervals are others' work.
+`classification_metrics` computes them. `CountedExamples` computes the same for weighted examples, as in a bootstrap
+resample. Other modules run the model and compute intervals.
 """
 
 import dataclasses

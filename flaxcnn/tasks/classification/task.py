@@ -1,4 +1,4 @@
-"""The task of telling classes apart: one class number for each image."""
+"""The classification task: one class per image."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _MOST_MISTAKES = 30
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """One class for each image. Targets are int32 (N,), each the index of a class."""
+    """One class per image. Targets are class numbers, int32 (N,)."""
 
     name = "classification"
     metrics = METRICS
@@ -38,18 +38,18 @@ class Classification(Task):
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """The accuracy; every other metric stands in `test_metrics.json`."""
+        """The accuracy; `test_metrics.json` holds all other metrics."""
         return self.logged
 
     def check(self, targets: Any, names: Any, where: str) -> None:
-        """Raise DataError where there is not one class number for each image."""
+        """Raise DataError if the targets are not one class number per image."""
         if not holds_classes(targets):
             raise DataError(
-                "no class number for each image",
+                "not one class number per image",
                 where=f"{where} targets",
                 expected="int32 (N,) for the task classification",
                 found=described_targets(targets),
-                fix="name the task that these targets are for, with --task.name",
+                fix="choose a task that fits these targets with --task.name",
             )
         require_names(names, None, where)
         check_class_range(targets, len(names), f"{where} targets")
@@ -63,24 +63,23 @@ class Classification(Task):
         return f"{len(names)} classes"
 
     def class_counts(self, train_targets: Any, outputs: int) -> np.ndarray:
-        """Return each class's training examples, (K,)."""
+        """Return the number of training examples of each class, (K,)."""
         return np.bincount(train_targets, minlength=outputs)
 
     def present(self, targets: Any) -> Any:
-        """Return which labels are not negative."""
+        """Return which examples have a label, that is, a label that is not negative."""
         return rows_where(lambda labels: labels >= 0, targets)
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return softmax cross-entropy in nats with smoothed labels, weighted by class, float32 (B,).
 
-        A label's own class has the weight 1 - s + s / K and every other s / K, as `optax.smooth_labels` has it;
-        source: C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, section 7.
-        The mean over a batch divides by its examples, not by the sum of their class weights, so that means of parts of
-        a batch add up. The loss of a label that is out of range is NaN.
+        With smoothing s, the label's class has the weight 1 - s + s / K and every other class s / K, as in
+        `optax.smooth_labels`. Source: C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
+        CVPR 2016, section 7. The batch mean divides by the number of examples, not by the sum of their class weights,
+        so that the means of a batch's parts can be averaged. A label out of range has the loss NaN.
 
         Raises:
-            DataError: the labels are not one integer for each row of logits, or the class weights not one for each
-                class.
+            DataError: the labels are not one integer per row of logits, or there is not one class weight per class.
         """
         check_labels(targets, outputs.shape[0])
         classes = outputs.shape[-1]
@@ -92,13 +91,11 @@ class Classification(Task):
         share, weights = values.label_smoothing, values.class_weights
         losses = (1 - share) * of_label + share * of_all
         if weights is not None and weights.shape != (classes,):
-            raise DataError(
-                "not one weight for each class", where="class_weights", expected=(classes,), found=weights.shape
-            )
+            raise DataError("not one weight per class", where="class_weights", expected=(classes,), found=weights.shape)
         return losses if weights is None else losses * weights[labels]
 
     def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
-        """Return which examples are classified correctly; a label that is out of range is not."""
+        """Return which examples are classified correctly; those with a label out of range are not."""
         return {"correct": jnp.argmax(outputs, -1) == targets}
 
     def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
@@ -110,7 +107,7 @@ class Classification(Task):
         return {"logits": outputs}
 
     def check_range(self, outputs: int, targets: Any) -> None:
-        """Check that labels are 0 to K - 1."""
+        """Check that labels are in 0 to K - 1."""
         label_in_range_check(targets, outputs)
 
     def scores(self, predicted: Predicted) -> CountedExamples:
@@ -118,7 +115,7 @@ class Classification(Task):
         return CountedExamples(predicted.targets, predicted.prediction("logits"))
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
-        """Return every metric, those of each class too."""
+        """Return every metric, including those per class."""
         found = classification_metrics(predicted.targets, predicted.prediction("logits"))
         return {"class_names": predicted.names, **found.to_json()}
 
@@ -131,5 +128,5 @@ class Classification(Task):
             yield Picture("mistakes.png", partial(draw_mistakes, predicted.images, mistakes, names))
 
     def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str]:
-        """Return what McNemar's exact test says of the two models' accuracies."""
+        """Return the result of McNemar's exact test on the two models' accuracies."""
         return mcnemar_lines(a.targets, a.prediction("logits"), b.prediction("logits"), called)

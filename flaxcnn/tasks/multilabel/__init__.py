@@ -1,4 +1,4 @@
-"""Any number of labels for each image: sigmoid cross-entropy, average precision, F1 and a threshold for each label."""
+"""Multilabel classification: sigmoid cross-entropy, average precision, F1 and a threshold for each label."""
 
 from flaxcnn.tasks.multilabel.task import Multilabel
 

@@ -1,4 +1,4 @@
-"""The picture of several labels: how well each one is found."""
+"""The picture of the multilabel task: average precision and F1 of each label."""
 
 from collections.abc import Sequence
 from typing import BinaryIO

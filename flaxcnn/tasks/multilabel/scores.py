@@ -1,4 +1,4 @@
-"""Metrics of several labels an image, for examples that count several times or not at all."""
+"""Metrics of the multilabel task, for weighted examples (resampling counts)."""
 
 from collections.abc import Collection, Mapping
 

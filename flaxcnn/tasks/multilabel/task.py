@@ -1,4 +1,4 @@
-"""The task of finding which of several labels an image has."""
+"""The multilabel task: any number of labels per image."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
 
 @dataclass(frozen=True)
 class Multilabel(Task):
-    """Any number of labels for each image. Targets are bool (N, L): which of the labels an image has.
+    """Any number of labels per image. Targets are bool (N, L): whether an image has each label.
 
-    A label is predicted where its logit is above its threshold: 0, a probability of one half, or what has the best F1
-    on the validation images where there are any. The thresholds travel with the weights.
+    A label is predicted if its logit is above the label's threshold. With validation images, the threshold is the one
+    with the best F1 on them; otherwise it is 0, a probability of 0.5. The thresholds are saved with the weights.
     """
 
     name = "multilabel"
@@ -33,19 +33,19 @@ class Multilabel(Task):
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """Every metric, the mean average precision first."""
+        """Every metric; mean average precision first."""
         return tuple(METRICS)
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The two that do and do not depend on thresholds."""
+        """Mean average precision, which needs no thresholds, and micro F1, which does."""
         return ("mean_average_precision", "micro_f1")
 
     def check(self, targets: Any, names: Any, where: str) -> None:
-        """Raise DataError where there is not one row of booleans for each image."""
+        """Raise DataError if the targets are not one row of booleans per image."""
         if not isinstance(targets, np.ndarray) or targets.dtype != bool or targets.ndim != 2:
             raise DataError(
-                "no row of labels for each image",
+                "not one row of labels per image",
                 where=f"{where} targets",
                 expected="bool (N, L) for the task multilabel",
                 found=described_targets(targets),
@@ -61,20 +61,20 @@ class Multilabel(Task):
         return f"{len(names)} {'label' if len(names) == 1 else 'labels'}"
 
     def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
-        """Return a threshold for each label, 0 until it is chosen."""
+        """Return the initial threshold of each label, 0."""
         return {"thresholds": np.zeros(train_targets.shape[1], np.float32)}
 
     def class_counts(self, train_targets: Any, outputs: int) -> np.ndarray:
-        """Return how many training images have each label, (L,)."""
+        """Return the number of training images with each label, (L,)."""
         return np.asarray(train_targets).sum(0)
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
-        """Return sigmoid cross-entropy in nats, the mean over the labels, each times its weight; float32 (B,).
+        """Return sigmoid cross-entropy in nats, averaged over the labels with their weights; float32 (B,).
 
-        Smoothing takes a label for 1 - s / 2 where an image has it and for s / 2 where it has not, as Keras does.
+        With smoothing s, the target of a label is 1 - s / 2 if the image has it and s / 2 if not, as in Keras.
 
         Raises:
-            DataError: the class weights are not one for each label.
+            DataError: there is not one class weight per label.
         """
         wanted = targets.astype(jnp.float32)
         if values is None:
@@ -84,12 +84,12 @@ class Multilabel(Task):
         if weights is not None:
             if weights.shape != outputs.shape[-1:]:
                 expected, found = outputs.shape[-1:], weights.shape
-                raise DataError("not one weight for each label", where="class_weights", expected=expected, found=found)
+                raise DataError("not one weight per label", where="class_weights", expected=expected, found=found)
             losses = losses * weights
         return losses.mean(-1)
 
     def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
-        """Return how many labels each example has and is rightly predicted to have, and how many are wrong."""
+        """Return each example's counts of true positives, of labels and predictions, and its share of wrong labels."""
         predicted = outputs > constants["thresholds"]
         wrong = predicted != targets
         return {
@@ -100,7 +100,7 @@ class Multilabel(Task):
         }
 
     def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
-        """Return micro F1, 0 where nothing is to be found or predicted, subset accuracy and Hamming loss."""
+        """Return micro F1 (0 without any labels and predictions), subset accuracy and Hamming loss."""
         return {
             "micro_f1": ratio(2 * sums["both"], sums["either"]),
             "subset_accuracy": sums["exact"] / examples,
@@ -117,12 +117,12 @@ class Multilabel(Task):
         return MultilabelScores(predicted.targets, logits, predicted.constant("thresholds", logits.shape[1:]))
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
-        """Return the thresholds that have the best F1 of each label on these, the validation images."""
+        """Return the constants with each label's threshold of best F1 on these validation images."""
         thresholds = best_thresholds(predicted.targets, predicted.prediction("logits"))
         return {**predicted.constants, "thresholds": thresholds}
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
-        """Return every metric, and of each label its support, threshold, average precision and F1."""
+        """Return every metric, and each label's support, threshold, average precision and F1."""
         found = self.scores(predicted).measure(np.ones((1, len(predicted.targets)), np.int32))
         values = {name: value[0].tolist() for name, value in found.items()}
         of_labels = {
@@ -135,7 +135,7 @@ class Multilabel(Task):
         return {**{name: as_json(value) for name, value in values.items()}, **of_labels}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
-        """Return the average precision and F1 of each label."""
+        """Return a plot of each label's average precision and F1."""
         found = self.scores(predicted).measure(np.ones((1, len(predicted.targets)), np.int32))
         support = np.asarray(predicted.targets).sum(0)
         values = found["average_precision"][0], found["f1"][0]

@@ -1,4 +1,4 @@
-"""Numbers for each image: squared, absolute or Huber loss of standardised targets, and errors in their own units."""
+"""Regression: squared, absolute or Huber loss of standardised targets, and errors in the targets' units."""
 
 from flaxcnn.tasks.regression.task import Regression
 

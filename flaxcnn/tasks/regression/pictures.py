@@ -1,4 +1,4 @@
-"""The pictures of predicted numbers: against the truth, and what is left of it."""
+"""The pictures of the regression task: predicted against true numbers, and residuals."""
 
 import textwrap
 from collections.abc import Sequence

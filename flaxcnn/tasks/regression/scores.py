@@ -1,4 +1,4 @@
-"""Metrics of predicted numbers, for examples that count several times or not at all."""
+"""Metrics of the regression task, for weighted examples (resampling counts)."""
 
 from collections.abc import Collection, Mapping
 

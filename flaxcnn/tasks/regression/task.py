@@ -1,4 +1,4 @@
-"""The task of predicting numbers: one for each image, or several."""
+"""The regression task: one or several numbers per image."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,14 +21,14 @@ from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Numbers for each image. Targets are float32 (N,), or (N, T) for several.
+    """One or several numbers per image. Targets are float32 (N,), or (N, T) for several.
 
-    The model predicts standardised targets: less the mean and over the deviation of those of the training images, which
-    travel with the weights. Predictions and errors are in the targets' own units.
+    The model predicts targets that are standardised with the mean and standard deviation of the training targets, which
+    are saved with the weights. Predictions and errors are in the targets' original units.
 
     Attributes:
-        loss: of a standardised target: the squared error, the absolute error, or the Huber loss.
-        huber_delta: the error from which on the Huber loss is a line.
+        loss: the loss of a standardised target: squared error, absolute error, or Huber loss.
+        huber_delta: the error above which the Huber loss is linear.
     """
 
     loss: Literal["squared", "absolute", "huber"] = "squared"
@@ -43,7 +43,7 @@ class Regression(Task):
         if self.loss != "huber" and self.huber_delta != type(self).huber_delta:
             expected = f"task.loss huber, or the default {type(self).huber_delta:g}"
             raise ConfigError(
-                f"the {self.loss} loss has no use for it",
+                f"the {self.loss} loss does not use it",
                 where="task.huber_delta",
                 expected=expected,
                 found=self.huber_delta,
@@ -51,19 +51,19 @@ class Regression(Task):
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """Every metric, R² first."""
+        """Every metric; R² first."""
         return tuple(METRICS)
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The usual three."""
+        """RMSE, MAE and R²."""
         return ("rmse", "mae", "r2")
 
     def check(self, targets: Any, names: Any, where: str) -> None:
-        """Raise DataError where there are not finite numbers for each image."""
+        """Raise DataError if the targets are not finite numbers for each image."""
         if not isinstance(targets, np.ndarray) or targets.dtype != np.float32 or targets.ndim not in (1, 2):
             raise DataError(
-                "no numbers for each image",
+                "not numbers for each image",
                 where=f"{where} targets",
                 expected="float32 (N,) or (N, T) for the task regression",
                 found=described_targets(targets),
@@ -76,7 +76,7 @@ class Regression(Task):
             require_names(names, self.outputs(targets, names), where)
 
     def outputs(self, targets: Any, names: Any) -> int:
-        """Return how many numbers an image has."""
+        """Return the number of values per image."""
         return math.prod(targets.shape[1:])
 
     def described(self, targets: Any, names: Any) -> str:
@@ -85,18 +85,18 @@ class Regression(Task):
         return f"{count} {'number' if count == 1 else 'numbers'} an image"
 
     def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
-        """Return the mean and the deviation of each number over the training images, float32 (T,)."""
+        """Return the mean and standard deviation of each value over the training images, float32 (T,)."""
         numbers = train_targets.reshape(len(train_targets), -1).astype(np.float64)
         deviation = numbers.std(0)
-        deviation[deviation == 0] = 1  # nothing to learn of a number that is always the same
+        deviation[deviation == 0] = 1  # constant values: avoid a division by zero
         return {"target_mean": numbers.mean(0).astype(np.float32), "target_deviation": deviation.astype(np.float32)}
 
     def present(self, targets: Any) -> Any:
-        """Return for which examples all numbers are known: NaN stands for one that is not."""
+        """Return which examples have all numbers; a missing number is NaN."""
         return rows_where(lambda numbers: numbers == numbers, targets)
 
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
-        """Return the loss of the standardised targets, the mean over an example's numbers, float32 (B,).
+        """Return the loss on standardised targets, averaged over an example's numbers, float32 (B,).
 
         The Huber loss is half the squared error up to `huber_delta` (P. Huber, Annals of Mathematical Statistics 35,
         1964).
@@ -109,9 +109,9 @@ class Regression(Task):
         return jnp.square(errors).mean(-1)
 
     def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
-        """Return the errors and targets of which R², RMSE and MAE are made, (B, T) each.
+        """Return the errors and targets for R², RMSE and MAE, (B, T) each.
 
-        They are those of standardised targets, whose sums of squares float32 holds well.
+        Squares are of standardised values, because float32 sums them accurately.
         """
         standardised = _standardised(constants, targets)
         errors = outputs - standardised
@@ -125,7 +125,7 @@ class Regression(Task):
         }
 
     def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
-        """Return R², RMSE and MAE, the means over an example's numbers; R² is 0 where all targets are the same."""
+        """Return R², RMSE and MAE, averaged over an example's numbers; R² is 0 if all targets are the same."""
         spread = sums["target_squared"] - sums["target"] ** 2 / examples
         known = spread > 1e-6 * sums["target_squared"]
         r2 = known * (1 - sums["squared"] / (spread * known + (known == 0)))
@@ -136,7 +136,7 @@ class Regression(Task):
         }
 
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
-        """Return the predicted numbers in their own units, float32 (B, T)."""
+        """Return the predicted numbers in the targets' units, float32 (B, T)."""
         return {"numbers": outputs * constants["target_deviation"] + constants["target_mean"]}
 
     def scores(self, predicted: Predicted) -> RegressionScores:
@@ -144,14 +144,14 @@ class Regression(Task):
         return RegressionScores(predicted.targets, predicted.prediction("numbers"))
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
-        """Return every metric, and those of each number where there are several."""
+        """Return every metric, and each number's metrics if there are several."""
         found = self.scores(predicted).measure(np.ones((1, len(predicted.targets)), np.int32))
         several = found["r2_of_each"].shape[1] > 1
         values = {name: value[0].tolist() for name, value in found.items() if value.ndim == 1 or several}
         return {"numbers": predicted.names, **{name: as_json(value) for name, value in values.items()}}
 
     def pictures(self, predicted: Predicted) -> Iterable[Picture]:
-        """Return the predictions against the truth, and the residuals."""
+        """Return plots of predicted against true numbers and of the residuals."""
         targets = np.asarray(predicted.targets).reshape(len(predicted.targets), -1)
         arguments = targets, predicted.prediction("numbers"), predicted.names
         yield Picture("predicted.png", partial(draw_predicted, *arguments))

@@ -1,4 +1,4 @@
-"""Checkpoints: saved whole or not at all, checked before they are believed, restored bit for bit."""
+"""Checkpoints: saved atomically, verified before use, restored bit for bit."""
 
 from flaxcnn.training.checkpoints.arrays import import_orbax
 from flaxcnn.training.checkpoints.manifest import DamagedCheckpointError

@@ -1,7 +1,7 @@
-"""A pytree of arrays as Orbax writes it into a folder: all that the library asks of Orbax.
+"""Save a pytree of arrays to a folder with Orbax: the library's only use of Orbax.
 
-Orbax is imported by the first call, which takes about a second; `import_orbax` lets a run choose when. What it wrote is
-read by `stored`.
+The first call imports Orbax, which takes about a second; `import_orbax` lets a run choose when. `stored` reads the
+files.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""The manifest of a folder: the size and SHA-256 of every file in it, and the check that nothing of it changed.
+"""The manifest of a folder: the size and SHA-256 of every file, and the check that no file changed.
 
-A folder may come from a stranger, its manifest included. So only regular files in the folder are read, each no further
-than the manifest says, and all together no further than the reader says.
+A folder is untrusted, including its manifest. Only regular files in the folder are read, each up to the size in the
+manifest, and all together up to the reader's limit.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What is known of a checkpoint besides its arrays, as strict JSON in `metadata.json`."""
+"""A checkpoint's metadata, everything besides its arrays, as strict JSON in `metadata.json`."""
 
 import dataclasses
 import math

@@ -1,8 +1,8 @@
-"""Where in a checkpoint's files each value lies, as its index says: OCDBT, which TensorStore writes for Orbax.
+"""The index of a checkpoint's files, which says where each value is: OCDBT, which TensorStore writes for Orbax.
 
-It is read here and not by TensorStore (0.1.86), which allocates what the lengths in a file say before it reads on: 640
-bytes make it ask for 64 GB, which ends the process. Here nothing is larger than what was decompressed, and that has
-a limit. Format: https://google.github.io/tensorstore/kvstore/ocdbt/index.html, "Storage format".
+TensorStore (0.1.86) does not read it here, because it allocates whatever length a file claims: 640 bytes make it
+request 64 GB, which ends the process. Here nothing is larger than the decompressed data, which has a limit. Format:
+https://google.github.io/tensorstore/kvstore/ocdbt/index.html, "Storage format".
 """
 
 from collections.abc import Callable

@@ -4,16 +4,16 @@
                               metadata.json   schema version, `Metadata`, and the dtype and shape of every array
                               manifest.json   size and SHA-256 of every other file
 
-A checkpoint is filled under a name that starts with `.partial-`, flushed to the disk, and renamed: killed at any
-instant, a save leaves the earlier checkpoints as they were and the new one either whole or absent. Only one run may
-save at a time; the caller sees to that.
+A checkpoint is written under a name that starts with `.partial-`, flushed to disk, and renamed. If the process is
+killed at any moment, the earlier checkpoints are unchanged and the new one is either complete or absent. Only one run
+may save at a time, which the caller must ensure.
 
-Of a run in several processes, all save and restore together, in a folder that all of them see: each writes its own part
-of the arrays and reads what it needs, and all else is the first process's. They leave a call with the same result or
-error.
+In a run with several processes, all save and restore together, in a folder that all of them see. Each process writes
+its own part of the arrays and reads what it needs; the first process does everything else. All processes leave a call
+with the same result or error.
 
-Nothing in the folder is believed: what is read and how much follows from the target, and only what a folder of this
-run's own holds is ever deleted, no link is followed to it.
+The folder is untrusted: the target determines what is read and how much. Only files of a run's own folder are ever
+deleted, without following links.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Arrays read from the files that Orbax wrote: uncompressed chunks in Zarr's format 3, found by an OCDBT index.
+"""Read arrays from the files that Orbax wrote: uncompressed chunks in Zarr's format 3, found by an OCDBT index.
 
-Nothing in a checkpoint decides how it is read. The target says which arrays there are and how large, and the
-description that stands beside an array has to be the one that the library writes for it, but for how it is divided into
-chunks: one for each device that wrote. Formats: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html and
+Nothing in a checkpoint decides how it is read. The target determines which arrays exist and how large they are. An
+array's stored description must equal the one that the library writes for it, except for the division into chunks, one
+per device that wrote. Formats: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html and
 https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
 """
 

@@ -1,8 +1,8 @@
-"""Files in ArrayRecord's format, checked before its library reads them.
+"""Checks of ArrayRecord files before the array_record library reads them.
 
-The library believes a file's footer: an offset or a size that lies takes any memory. So where the chunks are, how many
-records each has and how large they are is read and checked here first; the library then reads the records and verifies
-their hashes. The format is that of `layout.proto` in google/array_record on top of
+The library trusts a file's footer: a wrong offset or size makes it allocate any amount of memory. This module therefore
+first reads and checks where the chunks are, how many records each has and how large they are. The library then reads
+the records and verifies their hashes. The format is that of `layout.proto` in google/array_record on top of
 Riegeli's records: https://github.com/google/riegeli/blob/master/doc/riegeli_records_file_format.md.
 """
 

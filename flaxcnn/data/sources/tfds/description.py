@@ -1,7 +1,7 @@
-"""What a prepared data set says of itself: `dataset_info.json`, `features.json` and the names of its classes.
+"""The metadata of a prepared data set: `dataset_info.json`, `features.json` and its class names.
 
-TFDS's own reader imports the module that `features.json` names and so runs what it holds. This one compares names: it
-knows three of TFDS's feature classes, and a feature of any other is one that is not looked at.
+TFDS's own reader imports the module that `features.json` names and so runs its code. This reader only compares names:
+it knows three of TFDS's feature classes and ignores features of any other class.
 """
 
 import re

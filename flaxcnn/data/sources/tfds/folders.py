@@ -1,4 +1,4 @@
-"""Where TFDS has prepared a data set: DATA_DIR/NAME[/CONFIG]/VERSION, and what to do where it is not."""
+"""Find the folder of a prepared data set, DATA_DIR/NAME[/CONFIG]/VERSION, or say how to prepare it."""
 
 import os
 import re

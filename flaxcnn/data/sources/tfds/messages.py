@@ -1,7 +1,7 @@
-"""The protocol buffers in a prepared data set's files, declared here so that reading them imports nothing of theirs.
+"""The protocol buffers in a prepared data set's files, declared here so that reading them imports no other package.
 
-`Example` is TensorFlow's `tf.train.Example`; the others are those of ArrayRecord's `layout.proto`. A field that is not
-listed is skipped, as protocol buffers have it.
+`Example` is TensorFlow's `tf.train.Example`; the others are from ArrayRecord's `layout.proto`. Fields that are not
+listed are skipped, as usual for protocol buffers.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""From a prepared data set's name to a checked data set: everything is decoded once, for the checks and the digests."""
+"""Load a prepared data set by name. Everything is decoded once, for the checks and the digests."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The stored examples of a split of a prepared data set, read by position from its files."""
+"""The stored examples of a prepared data set's split, read from its files by position."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
