@@ -186,20 +186,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             task.check(split.targets, names, f"{dataset.source} {kind}")
     _check_for(task, experiment)
     task, outputs = task.fitted(train.targets, names), task.outputs(train.targets, names)
-    weights = experiment.training.class_weights
-    if isinstance(weights, tuple) and len(weights) != outputs:
-        raise ConfigError(
-            "not one number for each class",
-            where="training.class_weights",
-            expected=f"{outputs} numbers",
-            found=len(weights),
-        )
-    side = max(dataset.image_shape[:2])
-    for name in ("crop_padding", "cutout"):  # more changes nothing, and padding takes memory
-        asked = getattr(experiment.augmentation, name)
-        if asked > side:
-            expected = f"at most the images' longer side, {side}"
-            raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
+    _check_sizes(experiment, outputs, dataset.image_shape)
     calendar = StepCalendar.of(
         len(train),
         batch_size=experiment.training.batch_size,
@@ -215,26 +202,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             expected=f"fewer than the run's {calendar.total_steps:,} steps",
             found=calendar.log_every,
         )
-    if (
-        experiment.model.dtype == "bfloat16"
-        and jax.default_backend() == "cpu"
-        and experiment.model.name.startswith("wide")
-    ):
-        # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
-        raise ConfigError(
-            "a wide residual network cannot be trained in bfloat16 on a CPU",
-            where="model.dtype",
-            expected="float32",
-            found="bfloat16",
-        )
-    chosen, shape = experiment.model, dataset.image_shape
-    if given.model is None:
-        checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=shape)
-    else:
-        checked = check_given(given.model, outputs, chosen.dtype, image_shape=shape)
-    if experiment.model.dropout is not None and not takes(checked.module, "dropout"):
-        fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
-        raise ConfigError("this model takes none", where="model.dropout", found=experiment.model.dropout, fix=fix)
+    checked = _checked_model(experiment, given, outputs, dataset.image_shape)
     layout = DeviceLayout.of(calendar.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
@@ -255,6 +223,47 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             found=layout.model,
         )
     return setup
+
+
+def _check_sizes(experiment: Experiment, outputs: int, image_shape: tuple[int, int, int]) -> None:
+    """Raise ConfigError where class weights do not fit the outputs, or an augmentation the images."""
+    weights = experiment.training.class_weights
+    if isinstance(weights, tuple) and len(weights) != outputs:
+        raise ConfigError(
+            "not one number for each class",
+            where="training.class_weights",
+            expected=f"{outputs} numbers",
+            found=len(weights),
+        )
+    side = max(image_shape[:2])
+    for name in ("crop_padding", "cutout"):  # more changes nothing, and padding takes memory
+        asked = getattr(experiment.augmentation, name)
+        if asked > side:
+            expected = f"at most the images' longer side, {side}"
+            raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
+
+
+def _checked_model(
+    experiment: Experiment, given: Given, outputs: int, image_shape: tuple[int, int, int]
+) -> CheckedModel:
+    """Return the model after checking it against its contract; raises as `set_up`."""
+    chosen = experiment.model
+    if chosen.dtype == "bfloat16" and jax.default_backend() == "cpu" and chosen.name.startswith("wide"):
+        # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
+        raise ConfigError(
+            "a wide residual network cannot be trained in bfloat16 on a CPU",
+            where="model.dtype",
+            expected="float32",
+            found="bfloat16",
+        )
+    if given.model is None:
+        checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=image_shape)
+    else:
+        checked = check_given(given.model, outputs, chosen.dtype, image_shape=image_shape)
+    if chosen.dropout is not None and not takes(checked.module, "dropout"):
+        fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
+        raise ConfigError("this model takes none", where="model.dropout", found=chosen.dropout, fix=fix)
+    return checked
 
 
 def _check_for(task: Task, experiment: Experiment) -> None:
