@@ -55,7 +55,7 @@ def test_classes_that_only_the_test_split_has_are_counted():
 @pytest.mark.parametrize(
     ("targets", "names"),
     [
-        (np.arange(COUNT, dtype=np.float64) / 4, ("0",)),
+        (np.arange(COUNT, dtype=np.float64) / 4, ("target",)),
         (np.arange(3 * COUNT, dtype=np.float16).reshape(COUNT, 3), ("0", "1", "2")),
     ],
 )

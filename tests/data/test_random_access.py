@@ -76,10 +76,10 @@ def test_names_that_a_source_declares_are_those_of_its_classes():
     feature = collections.namedtuple("feature", "names")
     rows.features = {"image": object(), "fine": feature(["ant", "bee", "cat"]), "size": object()}  # as Hugging Face's
     assert from_source(rows, rows, target="fine").target_names == ("ant", "bee", "cat")
-    assert from_source(rows, rows, target="size").target_names == ("0",)
+    assert from_source(rows, rows, target="size").target_names == ("target",)
     assert from_source(rows, rows, target={"kind": "fine", "mg": "size"}).target_names == {
         "kind": ("ant", "bee", "cat"),
-        "mg": ("0",),
+        "mg": ("mg",),
     }
 
 
@@ -96,7 +96,7 @@ def test_several_targets_groups_and_names_are_found_by_their_keys():
     test = Rows(**{name: column[24:] for name, column in columns.items()} | {"person": ["zoe"] * 6})
     targets = {"species": "kind", "weight": "mg", "size": "box"}
     dataset = from_source(train, test, image="picture", target=targets, group="person", name="file")
-    assert dataset.target_names == {"species": ("ant", "bee"), "weight": ("0",), "size": ("0", "1")}
+    assert dataset.target_names == {"species": ("ant", "bee"), "weight": ("weight",), "size": ("0", "1")}
     assert dataset.train.targets["species"].tolist() == [0, -1, 1] * 8
     np.testing.assert_array_equal(dataset.train.targets["weight"], np.float32([0.5, 2, np.nan] * 8))
     np.testing.assert_array_equal(dataset.train.targets["size"], np.float32([[1, 1], [np.nan, np.nan], [0, 0]] * 8))

@@ -66,7 +66,8 @@ def from_arrays(
             group identifiers.
         names: a name for each example, such as its file's path.
         target_names: a tuple with a name for each class, label or number; for a dictionary of targets, a dictionary of
-            such tuples, which may be incomplete. Default: the class names, or else numbers, "0", "1" and so on.
+            such tuples, which may be incomplete. Default: the class names; for a single number, the name of its target
+            or "target"; else numbers, "0", "1" and so on.
         source: the name of the data set.
 
     Returns:

@@ -62,7 +62,8 @@ def groups_of(parts: Sequence[Any], wheres: Sequence[str]) -> list[npt.NDArray[n
 
 def _tree(parts: Sequence[Any], names: Any, wheres: Sequence[str], may_lack: bool) -> tuple[list[Any], Any]:
     if not any(isinstance(part, Mapping) for part in parts):
-        return _leaf([_given(part, where, may_lack) for part, where in zip(parts, wheres, strict=True)], names)
+        given = [_given(part, where, may_lack) for part, where in zip(parts, wheres, strict=True)]
+        return _leaf(given, names, wheres[0].rpartition("/")[2] if may_lack else "target")
     first = parts[0]
     for part, where in zip(parts, wheres, strict=True):
         found = _keys(part) if isinstance(part, Mapping) else "an array"
@@ -95,7 +96,8 @@ def _tree(parts: Sequence[Any], names: Any, wheres: Sequence[str], may_lack: boo
     return list(trees), called
 
 
-def _leaf(parts: list[_Given], names: Any) -> tuple[list[Any], tuple[str, ...]]:
+def _leaf(parts: list[_Given], names: Any, called: str) -> tuple[list[Any], tuple[str, ...]]:
+    """Return one array of targets of each split, and its names; a single number is called as its target is."""
     first = next((part for part in parts if not _all_lack(part)), parts[0])
     parts = [_as(part, first) if _all_lack(part) else part for part in parts]
     for part in parts:
@@ -119,7 +121,9 @@ def _leaf(parts: list[_Given], names: Any) -> tuple[list[Any], tuple[str, ...]]:
     else:
         arrays = [part.array for part in parts]
     columns = first.array.shape[1] if first.array.ndim == 2 else 1
-    return list(arrays), _numbers(columns) if names is None else names
+    if names is None:
+        names = (called,) if columns == 1 and first.kind == "numbers" else _numbers(columns)
+    return list(arrays), names
 
 
 def _given(values: Any, where: str, may_lack: bool) -> _Given:
