@@ -22,7 +22,7 @@ from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
 
 
 def optimizer_of(experiment: Experiment, calendar: StepCalendar) -> RuntimeOptimizer:
-    """Return the optimizer that an experiment names; its schedule spans all epochs, even if `steps` ends it sooner."""
+    """Return an experiment's optimizer; its schedule spans all epochs, even if `steps` ends the run earlier."""
     chosen, course = experiment.optimizer, schedule_of(experiment, calendar)
     common: Any = {"clip_norm": chosen.clip_norm, "schedule": course}
     rate, decay = chosen.learning_rate, chosen.weight_decay
@@ -36,10 +36,10 @@ def optimizer_of(experiment: Experiment, calendar: StepCalendar) -> RuntimeOptim
 
 
 def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
-    """Return the schedule that an experiment names, in the steps of a calendar.
+    """Return an experiment's schedule, converted to a calendar's steps.
 
     Raises:
-        ConfigError: in whole steps, it does not fit into the run.
+        ConfigError: the schedule, rounded to whole steps, does not fit into the run.
     """
     schedule, steps = experiment.schedule, calendar.steps_per_epoch
     total, warmup = experiment.training.epochs * steps, schedule.warmup_epochs * steps
@@ -58,7 +58,7 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
         expected = f"epochs of at least {SHORTEST_CYCLE} steps in all, to rise and to fall"
         require(total >= SHORTEST_CYCLE, "too few for one_cycle", "training.epochs", expected, total)
     if schedule.name in ("cosine", "linear"):
-        require(round(warmup) < total, "all of it warm-up", "schedule.warmup_epochs", within, warmup)
+        require(round(warmup) < total, "the warm-up takes the whole run", "schedule.warmup_epochs", within, warmup)
     if schedule.name == "step":
         expected = f"at most schedule.decay_epochs, {schedule.decay_epochs:g}"
         found = schedule.warmup_epochs
@@ -76,7 +76,7 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
 
 
 def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
-    """Return the augmentations of single images that a config asks for, in the order of its fields."""
+    """Return a config's augmentations of single images, in the order of its fields."""
     every: dict[str, Augmentation] = {
         "crop_padding": RandomCrop(chosen.crop_padding),
         "flip": RandomFlip(chosen.flip),
