@@ -1,4 +1,4 @@
-"""The numbers of a trained model: while it trains, at the end, and again from a run's folder."""
+"""Evaluation of a model during training, at the end, and again from a run's folder."""
 
 import math
 import operator
@@ -24,7 +24,7 @@ from flaxcnn.runs.setup import Setup
 from flaxcnn.tasks import Predicted, Task, measured
 from flaxcnn.training.device_queue import DeviceQueue
 
-_PIECE_BYTES = 32 * 2**20  # of images that are brought to the devices to be evaluated, at once
+_PIECE_BYTES = 32 * 2**20  # maximum size of the images that are sent to the devices at once for evaluation
 
 
 class _Piece(NamedTuple):
@@ -38,7 +38,7 @@ Numbers = tuple[Sums, dict[str, np.ndarray]]  # of a split: its sums and its pre
 
 
 class StartedRow(NamedTuple):
-    """The evaluation of a logged row that is being computed: sums on the device, None where there is nothing."""
+    """A running evaluation of a logged row: sums on the device, None for those not computed."""
 
     test: Sums | None
     validation: Sums | None
@@ -46,16 +46,16 @@ class StartedRow(NamedTuple):
 
 
 class Evaluator:
-    """The images to measure on, and the compiled programs that evaluate any first part of them.
+    """Evaluates a model on the test and validation images, or on the first of them, with compiled programs.
 
-    Images lie on the devices; those of a split that does not fit there are brought to them piece by piece.
+    Images are on the devices; a split that does not fit is sent piece by piece.
 
     Args:
-        setup: the data, where they go, and how many test images a row looks at.
-        model: the setup's, or what it is folded into.
-        variables: any of the model's variables, for their shapes.
-        device_queue: of the devices, shared with what else they do; None for one of its own.
-        clocks: to which it adds what it takes; None for some of its own.
+        setup: the data, the device layout, and the number of test images per row.
+        model: the setup's model, or its folded form.
+        variables: any variables of the model, for their shapes.
+        device_queue: the devices' queue, shared with other work on them; None for a new one.
+        clocks: the clocks to add evaluation time to; None for new ones.
     """
 
     def __init__(
@@ -72,24 +72,24 @@ class Evaluator:
         self._device_queue = DeviceQueue(setup.layout) if device_queue is None else device_queue
         self._variables = setup.layout.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
-        # Where no row looks at the test images, they are placed when all of them are measured, at the end.
+        # If no row uses the test images, they are placed at the end, when all of them are evaluated.
         self._test = self._place(setup.dataset.test) if self.first else None
         self._validation = None if setup.validation is None else self._place(setup.validation)
 
     @property
     def texts(self) -> list[str]:
-        """The compiled programs, as XLA prints them."""
+        """The texts of the compiled programs, from XLA."""
         return [program.as_text() for program in self._programs.values()]
 
     def start_row(self, variables: Any) -> StartedRow:
-        """Start to evaluate what a logged row shows: the first test images, and all validation images."""
+        """Start the evaluation for a logged row: the first test images, and all validation images."""
         at = time.perf_counter()
         test = None if self._test is None else self._sums(variables, self._test, self.first)
         validation = None if self._validation is None else self._sums(variables, self._validation)
         return StartedRow(test, validation, at)
 
     def finish_row(self, started: StartedRow) -> dict[str, float | None]:
-        """Wait for a row's evaluation, and return its numbers by its fields' names."""
+        """Wait for a row's evaluation and return its numbers by field name."""
         test, validation = jax.device_get((started.test, started.validation))
         self.clocks.evaluation += self._device_queue.lap(started.at)
         columns = measured_columns(
@@ -104,7 +104,7 @@ class Evaluator:
         return found
 
     def final_numbers(self, variables: Any) -> tuple[dict[str, Any], Any, Predictions]:
-        """Return the numbers that a summary reports, the variables with their constants tuned, and the predictions.
+        """Return the summary's numbers, the variables with tuned constants, and the predictions.
 
         The training images are the first ones, as many as there are test images and none of them changed: what the
         model does better on them than on the test images is the generalisation gap. What a task chooses on validation
@@ -168,9 +168,9 @@ class Evaluator:
         return {**variables, CONSTANTS: {name: self._setup.layout.put(value) for name, value in tuned.items()}}
 
     def _place(self, split: Split) -> list[_Piece]:
-        """Return a split in the pieces in which it is evaluated, once there is a program for so many images.
+        """Return a split's pieces for evaluation, after compiling a program for their number of images.
 
-        One that fits is one piece, on the devices.
+        A split that fits is a single piece, on the devices.
         """
         layout = self._setup.layout
         if self._setup.fits(split):
@@ -212,7 +212,7 @@ class Evaluator:
         self.clocks.compilation += time.perf_counter() - started
 
     def _run(self, variables: Any, pieces: list[_Piece], first: int | None) -> Iterator[tuple[Sums, Any, int]]:
-        """Yield sums, predictions and number of images of each piece of which any of the first images is part."""
+        """Yield sums, predictions and number of images of each piece that contains some of the first images."""
         left = sum(piece.examples for piece in pieces) if first is None else first
         before: Sums | None = None
         for piece in pieces:
@@ -229,11 +229,11 @@ class Evaluator:
             left, before = left - examples, sums
 
     def _sums(self, variables: Any, pieces: list[_Piece], first: int | None = None) -> Sums:
-        """Return the sums over the first images, all where `first` is None; those of one piece are not waited for."""
+        """Return the sums over the first images, or over all if `first` is None; does not wait for a single piece."""
         return reduce(partial(jax.tree.map, operator.add), (sums for sums, *_ in self._run(variables, pieces, first)))
 
     def _numbers(self, variables: Any, pieces: list[_Piece]) -> Numbers:
-        """Return the sums over all images, and the predictions of each."""
+        """Return the sums over all images, and all predictions."""
         found = [
             (sums, {name: np.asarray(array)[:count] for name, array in predictions.items()})
             for sums, predictions, count in self._run(variables, pieces, None)
