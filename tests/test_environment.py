@@ -126,7 +126,7 @@ def test_with_ascii_and_without_docstrings_and_assertions_nothing_is_missing(tra
     helped = flaxcnn("--help", env=variables)
     assert helped.returncode == 0
     assert helped.stdout == flaxcnn("--help").stdout
-    assert "Folder of a run that ended." in " ".join(flaxcnn("evaluate", "--help", env=variables).stdout.split())
+    assert "Folder of a finished run." in " ".join(flaxcnn("evaluate", "--help", env=variables).stdout.split())
 
 
 @pytest.mark.parametrize("variables", [NUMBERS, DEBUGGING], ids=["numbers", "debugging"])

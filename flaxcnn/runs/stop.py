@@ -49,9 +49,10 @@ class StopRequest:
         came, request = signal.Signals(number), number in REQUESTS
         if request and self._asked:
             os._exit(128 + number)
+        first = self.signal is None
+        # Recorded before anything is written: another signal may come, and be answered, while that is done.
+        self.signal, self._asked = self.signal or came, self._asked or request
         if request:
             write_now("flaxcnn: stopping after this block of steps; a second signal ends it at once")
-        elif self.signal is None:
+        elif first:
             write_now(f"flaxcnn: stopping after this block of steps, as {came.name} asks")
-        self._asked |= request
-        self.signal = self.signal or came
