@@ -164,7 +164,7 @@ def test_an_option_is_judged_beside_the_values_of_the_config_file(config, words,
         (("--model.dtype", "bfloat16", "--model.name", "wide_resnet10_1"), "cannot be trained in bfloat16 on a CPU"),
         (
             ("--schedule.name", "cosine", "--schedule.warmup_epochs", 0.99, "--training.batch_size", 500),
-            "all of it warm",
+            "the warm-up takes the whole run",
         ),
         (("--training.class_weights", 1, 2), "expected 10 numbers, found 2"),
     ],
