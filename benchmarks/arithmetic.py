@@ -4,6 +4,8 @@ The network with its filters multiplied by `width`: a 5×5 convolution 28×28×1
 14×14×16w → 14×14×32w, pooled to 7×7; and a dense layer, 1568w → 10.
 """
 
+from benchmarks.jobs import Convolution
+
 FLOAT = 4  # bytes
 
 
@@ -37,6 +39,16 @@ def training_flops(images: int, width: int = 1) -> int:
 def evaluation_flops(images: int, width: int = 1) -> int:
     """Return the operations of the products with which so many images are evaluated."""
     return images * sum(forward_flops(width).values())
+
+
+def convolution_flops(job: Convolution) -> int:
+    """Return the operations of a convolution's products, three times as many with both gradients.
+
+    >>> convolution_flops(Convolution(50, 14, 16, 5, 32)) == 50 * forward_flops()["conv2"]
+    True
+    """
+    products = job.batch * job.output_size**2 * job.filters * job.kernel**2 * job.channels // job.groups
+    return 2 * products * (3 if job.gradients else 1)
 
 
 def parameters() -> int:

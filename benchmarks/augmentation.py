@@ -1,54 +1,76 @@
 """Times a training step of the paper's model with augmentations, as a multiple of one without, on CPU.
 
     python -m benchmarks.augmentation [--rounds N] [--steps N] [--check]
+    python -m benchmarks.augmentation --photographs [--rounds N]
 
 All variants live in one process and take turns, block of steps by block of steps. Within a round they are compared with
 the plain step of that round, so that a machine that grows slower meanwhile is slower for both.
+
+With --photographs, each augmentation is timed by itself, on a batch of colour images.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import sys
+import time
 
 BATCH_SIZE = 50
 BATCHES = 40  # in an epoch: enough that no image stays in a core's nearest cache
 TARGET = 1.25  # of the plain step's time, at most, for shift, rotation, scale and shear together
 
+PHOTOGRAPHS = (32, 128, 128, 3)
+
 PLAIN = "no augmentation"
 AFFINE = "shift + rotate + scale + shear"
 
 
-def variants():
-    """Return what is timed: the augmentations of each row of the report."""
-    from flaxcnn.layers.augmentation import (
-        Cutout,
-        Elastic,
-        RandomCrop,
-        RandomFlip,
-        RandomRotation,
-        RandomScale,
-        RandomShear,
-        RandomShift,
-    )
+def alone():
+    """Return every augmentation of single images, by name, with usual strengths."""
+    from flaxcnn.layers import augmentation as layers
 
-    alone = {
-        "shift": RandomShift(2.0),
-        "rotate": RandomRotation(15.0),
-        "scale": RandomScale(0.15),
-        "shear": RandomShear(10.0),
-        "elastic": Elastic(1.4, smoothness=4.0),
-        "flip": RandomFlip(0.5),
-        "crop": RandomCrop(2),
-        "cutout": Cutout(8.0),
-    }
-    affine = (alone["shift"], alone["rotate"], alone["scale"], alone["shear"])
     return {
-        PLAIN: (),
-        **{name: (augmentation,) for name, augmentation in alone.items()},
-        AFFINE: affine,
-        f"{AFFINE} + elastic": (*affine, alone["elastic"]),
-        f"elastic + {AFFINE}": (alone["elastic"], *affine),
+        "shift": layers.RandomShift(2.0),
+        "rotate": layers.RandomRotation(15.0),
+        "scale": layers.RandomScale(0.15),
+        "shear": layers.RandomShear(10.0),
+        "elastic": layers.Elastic(1.4, smoothness=4.0),
+        "flip": layers.RandomFlip(0.5),
+        "crop": layers.RandomCrop(2),
+        "resized crop": layers.RandomResizedCrop(0.3, 4 / 3),
+        "RandAugment": layers.RandAugment(2, 9.0),
+        "TrivialAugment": layers.TrivialAugment(),
+        "AugMix": layers.AugMix(3.0),
+        "jitter of brightness and contrast": layers.ColorJitter(0.4, 0.4),
+        "jitter of all four": layers.ColorJitter(0.4, 0.4, 0.4, 0.1),
+        "gray": layers.RandomGray(0.2),
+        "blur": layers.GaussianBlur(0.5, 2.0),
+        "cutout": layers.Cutout(8.0),
+        "erasing": layers.RandomErasing(0.25),
+    }
+
+
+def mixtures():
+    """Return every augmentation that mixes pairs of images, by name."""
+    from flaxcnn.layers import augmentation as layers
+
+    return {"MixUp": layers.MixUp(0.2), "CutMix": layers.CutMix(1.0)}
+
+
+def variants():
+    """Return what a step is timed with: the augmentations and the mixture of each row of the report."""
+    single = alone()
+    for name in ("jitter of all four", "gray"):  # which leave digits as they are
+        del single[name]
+    affine = (single["shift"], single["rotate"], single["scale"], single["shear"])
+    return {
+        PLAIN: ((), None),
+        **{name: ((augmentation,), None) for name, augmentation in single.items()},
+        **{name: ((), mixture) for name, mixture in mixtures().items()},
+        AFFINE: (affine, None),
+        f"{AFFINE} + elastic": ((*affine, single["elastic"]), None),
+        f"elastic + {AFFINE}": ((single["elastic"], *affine), None),
     }
 
 
@@ -68,8 +90,10 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
     calendar = StepCalendar(examples, BATCH_SIZE, total_steps=10**9, log_every=10**9, save_every=10**9)
     batch_source = ResidentSource(split, calendar, 0, single_device())
     runners, states, done, seconds = {}, {}, {}, {}
-    for name, augmentations in variants().items():
-        states[name] = create_state(create("paper_cnn", classes=10), adam(1e-3), (28, 28, 1), 0, augmentations)
+    for name, (augmentations, mixture) in variants().items():
+        states[name] = create_state(
+            create("paper_cnn", classes=10), adam(1e-3), (28, 28, 1), 0, augmentations, mixup=mixture
+        )
         runners[name], done[name], seconds[name] = BlockRunner(states[name], calendar, batch_source), 0, []
 
     def take(name: str) -> float:
@@ -89,6 +113,26 @@ def measure(rounds: int, steps: int) -> dict[str, list[float]]:
     return seconds
 
 
+def measure_photographs(rounds: int) -> dict[str, list[float]]:
+    """Return the seconds that each augmentation takes for a batch of colour images, one number a round."""
+    import jax
+    import numpy as np
+
+    from flaxcnn.layers.augmentation import augment, mix
+
+    images = jax.numpy.asarray(np.random.default_rng(0).random(PHOTOGRAPHS, np.float32))
+    programs = {name: jax.jit(functools.partial(augment, (each,))) for name, each in alone().items()}
+    programs |= {name: jax.jit(functools.partial(mix, each)) for name, each in mixtures().items()}
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for place in range(-1, rounds):  # the first compiles
+        for name, program in programs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(program(jax.random.key(max(place, 0)), images))
+            if place >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
 def main() -> int:
     """Measure, print, and return the exit code."""
     parser = argparse.ArgumentParser(
@@ -96,9 +140,16 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=30, help="blocks of each variant (default 30)")
     parser.add_argument("--steps", type=int, default=20, help="steps in a block (default 20)")
+    parser.add_argument("--photographs", action="store_true", help="time each by itself, on colour images")
     parser.add_argument("--check", action="store_true", help="exit with 1 where the target is missed")
     options = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
+    if options.photographs:
+        print(f"A batch of {'×'.join(map(str, PHOTOGRAPHS))}; median and quartiles.")
+        for name, mine in measure_photographs(options.rounds).items():
+            low, median, high = (1e3 * each for each in statistics.quantiles(mine, n=4))
+            print(f"{name:42}{median:7.1f} ms  ({low:.1f} to {high:.1f})")
+        return 0
     seconds = measure(options.rounds, options.steps)
     plain = seconds[PLAIN]
     medians = {}

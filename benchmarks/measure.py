@@ -15,11 +15,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.jobs import as_fields
 from benchmarks.processes import Launcher
 from benchmarks.worker import ROOT, Data, Worker
-from benchmarks.workloads import LIMIT, MEMORY_ROWS, Process, Row, with_at_most
+from benchmarks.workloads import LIMIT, MEMORY_ROWS, OURS, Process, Row, with_at_most
 
 Measured = dict[str, list[dict[str, Any]]]  # of a row: every program's measurements, round after round
+_ROUNDING = 1e-3  # by which programs that do the same may differ in the means of what they compute
 
 
 def measure(
@@ -56,10 +60,10 @@ def measure(
                 "workload": row.workload,
                 "label": row.label,
                 "measure": row.measure,
-                "job": row.job and row.job._asdict(),
+                "job": row.job and as_fields(row.job),
                 "flops": row.flops(),
                 "rounds": measured[row.name],
-                "import_bytes": imports.get(row.workload),
+                "import_bytes": imports.get(row.workload) if row.name in MEMORY_ROWS else None,
             }
             for row in rows
         },
@@ -75,24 +79,28 @@ def paper_data() -> Data:
     return Data(mnist.train.images, mnist.train.targets, mnist.test.images, mnist.test.targets, order)
 
 
+def kernels() -> str:
+    """Return which kernels flaxcnn's convolutions run on, here as in the programs that are measured."""
+    from flaxcnn.kernels import library
+
+    reason = library.why_not()
+    return f"{library.describe()} ({reason})" if reason else library.describe()
+
+
 def circumstances() -> dict[str, Any]:
     """Return when, where and of what the figures are."""
-    processor = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _read("/proc/cpuinfo").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
+    first_core = [line.partition(":") for line in _read("/proc/cpuinfo").partition("\n\n")[0].splitlines()]
+    processor = {name.strip(): value.strip() for name, _, value in first_core}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": _git("status", "--porcelain", "--untracked-files=no"),
+        "kernels": kernels(),
         "machine": {
             "cores": len(os.sched_getaffinity(0)),
             "architecture": platform.machine(),
-            "processor": processor,
+            "processor": processor.get("model name", platform.processor()),
+            "avx512": "avx512f" in processor.get("flags", "").split(),
             "load_average": os.getloadavg()[1],
         },
         "versions": {
@@ -115,12 +123,29 @@ def _jobs(rows: list[Row], pythons: Mapping[str, str], data: Path) -> tuple[dict
         workers[LIMIT] = stack.enter_context(closing(Worker("matrix_rate", "serve", str(data))))
         for row in rows:
             assert row.job is not None
-            measured[row.name] = {program: [] for program in workers}
+            wanted = row.programs if row.flops() is None else (*row.programs, LIMIT)
+            doing = {program: worker for program, worker in workers.items() if program in wanted}
+            measured[row.name] = {program: [] for program in doing}
             for number in range(row.rounds):
-                for program, worker in workers.items():
-                    measured[row.name][program].append(worker.measure(row.job))
+                for program, worker in doing.items():
+                    if number == 0 or program not in row.once:
+                        measured[row.name][program].append(worker.measure(row.job))
+                require_same_work(row.label, measured[row.name])
                 _progress(row.label, number, row.rounds)
         return {program: worker.about["library"] for program, worker in workers.items()}, measured
+
+
+def require_same_work(label: str, measured: Measured) -> None:
+    """Compare what the programs of a row say of their work, the number of parameters or means of their outputs.
+
+    Raises:
+        RuntimeError: two programs did not do the same, so their times are no comparison.
+    """
+    said = {program: rounds[-1]["same"] for program, rounds in measured.items() if rounds[-1].get("same")}
+    for program, numbers in said.items():
+        ours = said.get(OURS, numbers)
+        if len(numbers) != len(ours) or not np.allclose(numbers, ours, rtol=_ROUNDING, atol=0):
+            raise RuntimeError(f"{label}: {program} does not do what {OURS} does: {numbers}, expected {ours}")
 
 
 def _processes(

@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.worker import ROOT
-from benchmarks.workloads import FLAX, KERAS, OURS, PROGRAMS, TORCH
+from benchmarks.workloads import FLAX, KERAS, OURS, PROGRAMS, TORCH, ZOO, Row
 
 LABELS = {OURS: "flaxcnn", FLAX: "plain Flax", KERAS: "Keras on JAX", TORCH: "PyTorch"}
 _NEEDS = {OURS: "flaxcnn", FLAX: "flax", KERAS: "keras", TORCH: "torch"}
@@ -27,6 +28,29 @@ def pythons() -> tuple[dict[str, str], list[str]]:
                 f"scripts/bench_environment.sh, or name one as {_NAMED.get(program, 'VENV')}"
             )
     return found, left_out
+
+
+def able(rows: Iterable[Row], pythons: Mapping[str, str]) -> tuple[list[Row], list[str]]:
+    """Return rows without the programs that lack what a row needs, and a line for each program that is left out.
+
+    That is PyTorch in the rows of the zoo, which need torchvision. `pythons` are the programs' interpreters.
+    """
+    rows, python = list(rows), pythons.get(TORCH)
+    if python is None or not any(row.workload == ZOO for row in rows) or _has(python, "torchvision"):
+        return rows, []
+    without = [
+        row._replace(
+            programs=tuple(program for program in row.programs if program != TORCH),
+            processes=tuple(process for process in row.processes if process.program != TORCH),
+        )
+        if row.workload == ZOO
+        else row
+        for row in rows
+    ]
+    return without, [
+        "PyTorch is left out of the networks of the zoo: its interpreter has no torchvision; make one with "
+        f"scripts/bench_environment.sh, or name one as {_NAMED[TORCH]}"
+    ]
 
 
 def _candidates(program: str) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.worker import ROOT, ROWS, Job
+from benchmarks.jobs import Job, as_fields
+from benchmarks.worker import ROOT, ROWS
 from benchmarks.workloads import EPOCH_STEPS, OURS, TORCH, Process
 
 
@@ -56,6 +57,9 @@ class Launcher:
 
     def _command(self, process: Process, out: Path, seed: int, most_steps: int) -> tuple[str, list[str]]:
         """Return the module that a process runs, and its arguments."""
+        if process.job is not None:
+            line = json.dumps(as_fields(process.job.at_most(most_steps)))
+            return f"benchmarks.programs.{process.program}", ["run", str(self._data), str(out), line]
         steps = 1 if process.task == "first_step" else min(most_steps, EPOCH_STEPS)
         if process.program == OURS:
             options = {
@@ -69,7 +73,7 @@ class Launcher:
             assert process.program == TORCH
             return "benchmarks.programs.torch_fast", [str(self._data), str(out), str(seed), str(steps)]
         job = Job("train", steps, evaluate_every=50, evaluated=0 if process.task == "first_step" else 2000)
-        arguments = ["run", str(self._data), str(out), json.dumps(job._asdict())]
+        arguments = ["run", str(self._data), str(out), json.dumps(as_fields(job))]
         return f"benchmarks.programs.{process.program}", arguments
 
     def _run(self, process: Process, words: list[str], first_row: Path) -> dict[str, Any]:

@@ -22,9 +22,11 @@ HEAD = """# Results
 
 This page shows each config of the library over several seeds, as `flaxcnn reproduce` reports it. `make results` writes
 it, one section per config, with the digests of the runs' weights and logs. The interval of the mean over seeds is
-Student's. The digests belong to the version that trained them: `mnist_best`, in batches of 100, was trained before a
-kernel's gradient was summed in parts, which rounds differently. The seconds come from a machine that did other work
-too; [performance.md](performance.md) has timings.
+Student's. The digests belong to the version and the kernels that trained them: each section says which device it was;
+`mnist_best` and `fashion_mnist` were trained on XLA, before convolutions ran on oneDNN, and `mnist_best`, in batches of
+100, before a kernel's gradient was summed in parts, which rounds differently. With `FLAXCNN_KERNELS=xla` the
+convolutions of this version have the bits of those before. The seconds come from a machine that did other work too;
+[performance.md](performance.md) has timings.
 """
 # Of the weights of the ten runs, on the first 20,000 training images, and of their logs.
 NOTES = {

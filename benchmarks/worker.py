@@ -1,4 +1,4 @@
-"""What stands between the harness and a program that it times: the data, the job, and lines of JSON.
+"""What stands between the harness and a program that it times: the data, and lines of JSON.
 
 NumPy and the standard library are all that it needs, so that it runs in another library's environment too.
 """
@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from benchmarks.jobs import AnyJob, as_fields, from_line
 
 ROOT = Path(__file__).parents[1]
 ROWS = (
@@ -46,50 +48,32 @@ class Data(NamedTuple):
         return list(self.order[: steps * batch_size].reshape(steps, batch_size))
 
 
-class Job(NamedTuple):
-    """What a program that stays alive is to do, again and again.
-
-    Attributes:
-        task: "train" makes `steps` steps from fresh weights; "evaluate" looks at every test image once.
-        steps: of a training.
-        batch_size: images a step.
-        width: multiplies the paper's 16 and 32 filters.
-        evaluate_every: a training evaluates at the steps 0, evaluate_every, …, each after its update; 0 for never.
-        evaluated: test images that such an evaluation looks at, the first ones.
-    """
-
-    task: str
-    steps: int = 0
-    batch_size: int = 50
-    width: int = 1
-    evaluate_every: int = 0
-    evaluated: int = 2000
-
-    def evaluates(self, step: int) -> bool:
-        """Return whether the training evaluates after a step."""
-        return self.evaluate_every > 0 and step % self.evaluate_every == 0
-
-
-def answer(library: str, prepare: Callable[[Data, Job], Measure], run: Callable[[str, Path, Job], None] | None) -> None:
+def answer(
+    library: str,
+    prepare: Mapping[type[Any], Callable[[Data, Any], Measure]],
+    run: Callable[[str, Path, Any], None] | None,
+) -> None:
     """Be the program that the command line asks for: `serve FILE`, or `run FILE FOLDER JOB`.
 
     Args:
         library: what is timed, with its version, for the report.
-        prepare: compiles and warms up for a job, and returns what does it and says its `seconds`; and, of images that
-            it didn't train on, the fraction that is right, `accuracy`.
+        prepare: for each kind of job that the program does, what compiles and warms up for it, and returns what does
+            the job and says its `seconds`; of images that it didn't train on, the fraction that is right, `accuracy`;
+            and `same`, numbers that every program has to agree about.
         run: does a whole training: reads the file, trains as the job says, logs its rows in the folder, and saves the
             weights there.
     """
     mode, file, *rest = sys.argv[1:]
     if mode == "serve":
-        serve({"library": library}, partial(prepare, Data.load(file)))
+        data = Data.load(file)
+        serve({"library": library}, lambda job: prepare[type(job)](data, job))
     elif run is not None:
-        folder, job = rest
+        folder, line = rest
         Path(folder).mkdir(parents=True)
-        run(file, Path(folder), Job(**json.loads(job)))
+        run(file, Path(folder), from_line(line))
 
 
-def serve(about: dict[str, Any], prepare: Callable[[Job], Measure]) -> None:
+def serve(about: dict[str, Any], prepare: Callable[[AnyJob], Measure]) -> None:
     """Say what the program is, then answer each job on standard input with one measurement.
 
     Only the last job stays prepared.
@@ -99,11 +83,30 @@ def serve(about: dict[str, Any], prepare: Callable[[Job], Measure]) -> None:
         print(json.dumps(about), file=answers, flush=True)
         prepared, measure = None, None
         for line in sys.stdin:
-            job = Job(**json.loads(line))
-            if measure is None or job != prepared:
+            if measure is None or line != prepared:
                 measure = None  # its memory goes before the next one's comes
-                prepared, measure = job, prepare(job)
+                prepared, measure = line, prepare(from_line(line))
             print(json.dumps(measure()), file=answers, flush=True)
+
+
+def timed_calls(call: Callable[[], Any], calls: int, same: Sequence[float] = ()) -> Measure:
+    """Return what measures the seconds of one of several calls, each of which ends when its result is there.
+
+    Args:
+        call: what is timed; called once now, to compile, and once before the clock starts in each measurement.
+        calls: in one measurement.
+        same: what every program has to agree about.
+    """
+    call()
+
+    def measure() -> dict[str, Any]:
+        call()
+        started = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return {"seconds": (time.perf_counter() - started) / calls, "same": list(same)}
+
+    return measure
 
 
 def log_row(folder: Path, step: int, loss: float, accuracy: float | None) -> None:
@@ -133,10 +136,10 @@ class Worker:
         )
         self.about = self._answer()
 
-    def measure(self, job: Job) -> dict[str, Any]:
+    def measure(self, job: AnyJob) -> dict[str, Any]:
         """Do a job once and wait for its end; the first time, it is prepared before."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job._asdict()) + "\n")
+        self._process.stdin.write(json.dumps(as_fields(job)) + "\n")
         self._process.stdin.flush()
         return self._answer()
 

@@ -16,7 +16,8 @@ import jax
 import keras
 from keras import layers
 
-from benchmarks.worker import Data, Job, Measure, answer, log_row
+from benchmarks.jobs import Job
+from benchmarks.worker import Data, Measure, answer, log_row
 
 STEPS_PER_EXECUTION = 50
 EVALUATION_BATCH = 500
@@ -118,4 +119,4 @@ def run(file: str, folder: Path, job: Job) -> None:
 
 
 if __name__ == "__main__":
-    answer(f"Keras {keras.__version__} on jax {jax.__version__}", prepare, run)
+    answer(f"Keras {keras.__version__} on jax {jax.__version__}", {Job: prepare}, run)

@@ -5,12 +5,13 @@ import time
 import jax
 import jax.numpy as jnp
 
-from benchmarks.worker import Data, Job, Measure, answer
+from benchmarks.jobs import AnyJob, Convolution, Job
+from benchmarks.worker import Data, Measure, answer
 
 SIDE = 2048
 
 
-def prepare(data: Data, job: Job) -> Measure:
+def prepare(data: Data, job: AnyJob) -> Measure:
     """Return what measures the rate, whatever the job."""
     matrix = jax.random.uniform(jax.random.key(0), (SIDE, SIDE))
     multiply = jax.jit(jnp.matmul)
@@ -28,4 +29,4 @@ def prepare(data: Data, job: Job) -> Measure:
 
 
 if __name__ == "__main__":
-    answer(f"matrix multiplication on jax {jax.__version__}", prepare, run=None)
+    answer(f"matrix multiplication on jax {jax.__version__}", {Job: prepare, Convolution: prepare}, run=None)

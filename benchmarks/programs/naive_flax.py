@@ -3,8 +3,11 @@
 Source: https://github.com/google/flax, examples/mnist/train.py; with the paper's model, loss and optimizer.
 """
 
+import os
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import flax.serialization
@@ -14,7 +17,10 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from benchmarks.worker import Data, Job, Measure, answer, log_row
+from benchmarks.jobs import LEARNING_RATE, MOMENTUM, Convolution, Job, Network
+from benchmarks.programs import jax_layers
+from benchmarks.programs.flax_networks import NETWORKS
+from benchmarks.worker import Data, Measure, answer, log_row
 
 EVALUATION_BATCH = 500  # the fastest of 50 to 2,000
 
@@ -120,6 +126,58 @@ def prepare(data: Data, job: Job) -> Measure:
     return measure
 
 
+class NetworkState(TrainState):
+    """The state of a network with running statistics, as in Flax's ImageNet example."""
+
+    batch_stats: Any
+
+
+@jax.jit
+def network_step(state, images, labels):
+    def loss_fn(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        rngs = {"dropout": jax.random.fold_in(jax.random.key(0), state.step)}  # where a network has dropout
+        (logits, _), updated = state.apply_fn(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated["batch_stats"]
+
+    (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    return state.apply_gradients(grads=gradients, batch_stats=batch_stats), loss
+
+
+def _created(job: Network) -> Any:
+    """Return a job's network."""
+    if not job.zoo:
+        return NETWORKS[job.network]()
+    os.environ["FLAXCNN_KERNELS"] = "xla"  # before the first import of what would load the compiled kernels
+    from benchmarks.programs import plain_zoo  # and flaxcnn, which other jobs do not need
+
+    return plain_zoo.create(job.network, job.classes)
+
+
+def prepare_network(data: Data, job: Network) -> Measure:
+    """Compile and return what does a network's job."""
+    model = _created(job)
+    if job.task != "train":
+        return jax_layers.prepare_network(model, data, job)
+    images, labels = job.examples()
+    images = images.astype(np.float32) / 255
+    variables = jax_layers.drawn(model, job) if job.zoo else jax.jit(model.init)(jax.random.key(0), images[:1])
+    first = NetworkState.create(apply_fn=model.apply, tx=optax.sgd(LEARNING_RATE, MOMENTUM), **variables)
+    jax.block_until_ready(first)
+
+    def measure(steps: int = job.calls) -> dict[str, Any]:
+        state, started = first, time.perf_counter()
+        for step in range(steps):
+            batch = slice(step * job.batch, (step + 1) * job.batch)
+            state, loss = network_step(state, images[batch], labels[batch])
+        jax.block_until_ready(state)
+        seconds = (time.perf_counter() - started) / steps
+        return {"seconds": seconds, "loss": float(loss), "same": [jax_layers.count(state.params)]}
+
+    measure(steps=1)
+    return measure
+
+
 def run(file: str, folder: Path, job: Job) -> None:
     """Train as a whole process does."""
     state, _ = train(as_floats(Data.load(file)), job, create_state(job.width), folder)
@@ -127,4 +185,6 @@ def run(file: str, folder: Path, job: Job) -> None:
 
 
 if __name__ == "__main__":
-    answer(f"plain Flax on jax {jax.__version__}", prepare, run)
+    convolution = partial(jax_layers.prepare_convolution, jax.lax.conv_general_dilated)
+    does = {Job: prepare, Convolution: convolution, Network: prepare_network}
+    answer(f"plain Flax on jax {jax.__version__}", does, run)

@@ -1,9 +1,12 @@
 """This library as `flaxcnn train` runs it: blocks of steps on data that lies on the device.
 
-A whole process is that command itself.
+A whole process is that command itself, but for networks, of which only the first steps are made.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -11,9 +14,14 @@ import jax
 import numpy as np
 
 import flaxcnn
-from benchmarks.worker import Data, Job, Measure, answer
+from benchmarks.jobs import LEARNING_RATE, MOMENTUM, Convolution, Job, Network
+from benchmarks.programs import jax_layers
+from benchmarks.programs.flax_networks import NETWORKS
+from benchmarks.worker import Data, Measure, answer, log_row
 from flaxcnn.layers import MaxPool
+from flaxcnn.layers.convolution import Conv
 from flaxcnn.layers.initializers import fan_in_uniform, fan_in_uniform_bias
+from flaxcnn.layers.normalization import BatchNorm
 from flaxcnn.training import TrainState
 from flaxcnn.training.batches import ResidentSource
 from flaxcnn.training.calendar import StepCalendar
@@ -33,15 +41,14 @@ class WideCNN(nn.Module):
         """Return the logits and the endpoints of images (B, 28, 28, 1)."""
         x = images_BHWC
         for filters in (16 * self.width, 32 * self.width):
-            conv = nn.Conv(
+            conv = Conv(
                 filters,
                 (5, 5),
                 padding=2,
                 kernel_init=fan_in_uniform(),
                 bias_init=fan_in_uniform_bias(5 * 5 * x.shape[-1]),
-                conv_general_dilated=flaxcnn.convolution,
             )
-            x = MaxPool((2, 2))(nn.relu(conv(x)))
+            x = nn.relu(MaxPool((2, 2))(conv(x)))
         x = x.reshape(x.shape[0], -1)
         bias_init = fan_in_uniform_bias(x.shape[-1])
         return nn.Dense(10, kernel_init=fan_in_uniform(), bias_init=bias_init)(x), {}
@@ -67,18 +74,26 @@ class Evaluated:
 
 
 def train(
-    runner: BlockRunner, state: TrainState, steps: int, job: Job, evaluated: Evaluated
+    runner: BlockRunner, state: TrainState, steps: int, job: Job | None = None, evaluated: Evaluated | None = None
 ) -> tuple[TrainState, float | None]:
     """Return the state after some steps, and the accuracy of the last evaluation: all that is known of the driver.
 
     As `flaxcnn.runs.steps` has it: a block is started, and the evaluation after it, before the numbers of the block
     before are looked at.
+
+    Args:
+        runner: of the run's calendar.
+        state: before the first step; its memory is donated.
+        steps: how many to make.
+        job: says when to evaluate; None for never.
+        evaluated: what evaluates then.
     """
 
     def start(state: TrainState, step: int) -> tuple[Started, flaxcnn.Sums | None]:
         block = runner.start(state, step, most=steps - step)
-        evaluates = job.evaluates(block.end - 1)
-        return block, evaluated.start(block.state, job.evaluated) if evaluates else None
+        if job is None or evaluated is None or not job.evaluates(block.end - 1):
+            return block, None
+        return block, evaluated.start(block.state, job.evaluated)
 
     accuracy, under_way = None, start(state, 0)
     while under_way is not None:
@@ -124,5 +139,65 @@ def prepare(data: Data, job: Job) -> Measure:
     return measure
 
 
+def prepare_network(data: Data, job: Network) -> Measure:
+    """Compile and return what does a network's job; its training is a run's own."""
+    if job.task != "train":
+        return jax_layers.prepare_network(_created(job), data, job)
+    runner, fresh = _training(job, drawn=job.zoo)
+
+    def measure(steps: int = job.calls) -> dict[str, Any]:
+        state = jax.block_until_ready(fresh())
+        started = time.perf_counter()
+        state, _ = train(runner, state, steps)
+        jax.block_until_ready(state.params)
+        return {"seconds": (time.perf_counter() - started) / steps, "same": [jax_layers.count(state.params)]}
+
+    measure(steps=1)
+    return measure
+
+
+def _created(job: Network) -> Any:
+    """Return a job's network."""
+    if job.zoo:
+        return flaxcnn.create(job.network, job.classes)
+    return NETWORKS[job.network](Conv, BatchNorm, fused=True)
+
+
+def _training(job: Network, *, drawn: bool = False) -> tuple[BlockRunner, Callable[[], TrainState]]:
+    """Return the compiled driver of a network's training, and what makes its first state.
+
+    Args:
+        job: the training.
+        drawn: whether NumPy draws the first weights (`jax_layers.drawn`), and not a compiled program.
+    """
+    model = _created(job)
+    images, labels = job.examples()
+    layout = single_device()
+    calendar = StepCalendar.of(
+        len(images), batch_size=job.batch, epochs=1, steps=None, log_every=10**9, save_every=10**9
+    )
+
+    optimizer = flaxcnn.sgd(LEARNING_RATE, MOMENTUM)
+    variables = jax_layers.drawn(model, job) if drawn else None
+
+    def fresh() -> TrainState:
+        return flaxcnn.create_state(model, optimizer, images.shape[1:], seed=0, variables=variables)
+
+    source = ResidentSource(flaxcnn.Split(images, labels), calendar, 0, layout)
+    return BlockRunner(fresh(), calendar, source, layout), fresh
+
+
+def run(file: str, folder: Path, job: Network) -> None:
+    """Train a network as a whole process does, and log each step."""
+    runner, fresh = _training(job)
+    state = fresh()
+    for step in range(job.calls):
+        block = runner.run(state, step, most=1)
+        state = block.state
+        log_row(folder, step, float(block.losses[0]), None)
+
+
 if __name__ == "__main__":
-    answer(f"flaxcnn {flaxcnn.__version__} on jax {jax.__version__}", prepare, run=None)
+    convolution = partial(jax_layers.prepare_convolution, flaxcnn.convolution)
+    does = {Job: prepare, Convolution: convolution, Network: prepare_network}
+    answer(f"flaxcnn {flaxcnn.__version__} on jax {jax.__version__}", does, run)

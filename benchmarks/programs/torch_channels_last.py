@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.worker import Data, Job, Measure, answer, log_row
+from benchmarks.jobs import Convolution, Job, Network
+from benchmarks.programs.torch_layers import Training, prepare_convolution, prepare_network
+from benchmarks.worker import Data, Measure, answer, log_row
 
 EVALUATION_BATCH = 100
 CHECKED = 500  # test images that are looked at, beside the clock, after a training without evaluations
@@ -93,8 +95,13 @@ def prepare(data: Data, job: Job) -> Measure:
     return measure
 
 
-def run(file: str, folder: Path, job: Job) -> None:
+def run(file: str, folder: Path, job: Job | Network) -> None:
     """Train as a whole process does."""
+    if isinstance(job, Network):
+        training = Training(job)
+        for step in range(job.calls):
+            log_row(folder, step, training.step(step).item(), None)
+        return
     model, optimizer = fresh(job.width)
     train(Tensors(Data.load(file)), job, model, optimizer, folder)
     torch.save(model.state_dict(), folder / "weights.pt")
@@ -102,4 +109,5 @@ def run(file: str, folder: Path, job: Job) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    answer(f"PyTorch {torch.__version__}, channels_last", prepare, run)
+    does = {Job: prepare, Convolution: prepare_convolution, Network: prepare_network}
+    answer(f"PyTorch {torch.__version__}, channels_last", does, run)
