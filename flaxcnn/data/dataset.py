@@ -6,13 +6,15 @@ The device converts the bytes to floats. Nothing here depends on the source of t
 import hashlib
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.data.image_files import ImageFiles
 from flaxcnn.data.images import Images, StoredImages, choose, in_pieces
-from flaxcnn.data.targets import check_targets, choose_targets, is_classes, leaves, read_only
+from flaxcnn.data.targets import check_targets, choose_targets, is_classes, is_object_classes, leaves, read_only
 from flaxcnn.errors import DataError
 
 _MOST_EXAMPLES = 2**31 - 1  # positions are int32
@@ -27,7 +29,9 @@ class Split:
     Attributes:
         images: uint8 (N, H, W, C), an array or, for a large data set, `StoredImages`; N is at most 2**31 - 1.
         targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these. In a
-            dictionary, an example may lack a target: -1 for a class number, NaN for a number.
+            dictionary, an example may lack a target: -1 for a class number, NaN for a number. Of objects it has
+            "boxes", float32 (N, M, 4) as y0, x0, y1, x1 in pixels of the image, and "classes", int32 (N, M); NaN and
+            -1 where an image has fewer than M.
         groups: group numbers, int32 (N,); None for no groups. Examples of one group (a person, a plant, a session) are
             never divided between splits, and confidence intervals resample whole groups.
         names: names of the examples, such as file paths; None for no names.
@@ -80,6 +84,16 @@ class Split:
             None if self.names is None else tuple(self.names[position] for position in positions),
         )
 
+    def first(self, count: int) -> "Split":
+        """Return the first `count` examples. Arrays are views; images on disk stay on disk."""
+        stored = isinstance(self.images, StoredImages)
+        return Split(
+            choose(self.images, np.arange(count)) if stored else self.images[:count],
+            choose_targets(self.targets, slice(count)),
+            None if self.groups is None else self.groups[:count],
+            None if self.names is None else self.names[:count],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -97,6 +111,11 @@ class Dataset:
             For a dictionary of targets, a dictionary of these.
         digests: SHA-256 digests in hex, by name, of each uncompressed file or of each array's content. Default:
             `split_digests` of both splits. A run records them and resumes only with the same data.
+        validation: examples for choices during training, where the source has such a split.
+        notes: what the user has to know of how the source was understood, a line each.
+        preparation: the options of the source that it chose itself, by name, such as the size that images were fitted
+            to: with them it gives the same images of other files, too.
+        files: the image files that it was made of; None where it was made of something else.
         origins: names for "train/images", "train/labels", "test/images" and "test/labels" in errors, such as file
             paths; not stored.
 
@@ -109,31 +128,43 @@ class Dataset:
     test: Split
     target_names: Any  # tuple[str, ...], or a mapping of these
     digests: Mapping[str, str] = field(default_factory=dict)
+    validation: Split | None = None
+    notes: tuple[str, ...] = ()
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    files: ImageFiles | None = None
     origins: InitVar[Mapping[str, str] | None] = None
 
     def __post_init__(self, origins: Mapping[str, str] | None) -> None:
         called = {
             f"{split}/{part}": f"{self.source} {split} {part}"
-            for split in ("train", "test")
+            for split in ("train", "test", "validation")
             for part in ("images", "labels")
         }
         called.update(origins or {})
-        for name, split in (("train", self.train), ("test", self.test)):
+        for name, split in self.splits.items():
             _check_images(split.images, called[f"{name}/images"])
-        _check_same_kind(self.train.targets, self.test.targets, called["train/labels"], called["test/labels"])
-        for name, split in (("train", self.train), ("test", self.test)):
+        for name, split in list(self.splits.items())[1:]:
+            _check_same_kind(self.train.targets, split.targets, called["train/labels"], called[f"{name}/labels"])
+        for name, split in self.splits.items():
             _check_names(split.targets, self.target_names, called[f"{name}/labels"])
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise DataError(
-                "train and test images of different shapes",
-                where=called["test/images"],
-                expected=f"{_by(self.image_shape)} as in {called['train/images']}",
-                found=_by(self.test.images.shape[1:]),
-            )
-        _check_groups(self.train.groups, self.test.groups, f"{self.source} test groups")
+        for (first, one), (second, other) in combinations(self.splits.items(), 2):
+            if one.images.shape[1:] != other.images.shape[1:]:
+                raise DataError(
+                    f"{first} and {second} images of different shapes",
+                    where=called[f"{second}/images"],
+                    expected=f"{_by(self.image_shape)} as in {called[f'{first}/images']}",
+                    found=_by(other.images.shape[1:]),
+                )
+            _check_groups(one.groups, other.groups, first, f"{self.source} {second} groups")
         if not self.digests:
-            made = {**split_digests("train", self.train), **split_digests("test", self.test)}
-            object.__setattr__(self, "digests", made)
+            made = [split_digests(name, split) for name, split in self.splits.items()]
+            object.__setattr__(self, "digests", {key: digest for each in made for key, digest in each.items()})
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: "train", "test" and, where there is one, "validation"."""
+        found = {"train": self.train, "test": self.test}
+        return found if self.validation is None else {**found, "validation": self.validation}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -224,6 +255,8 @@ def _check_values(targets: Any, where: str) -> None:
             least = -1 if may_lack else 0
             expected = "0 or more, or -1 where the example lacks this target" if may_lack else "0 or more"
             _check_range(array, array < least, expected, place)
+        elif is_object_classes(name, array):
+            _check_range(array, (array < -1).any(axis=1), "0 or more, or -1 where there is no object", place)
         elif array.dtype == np.float32:
             outside = np.isinf(array) if may_lack else ~np.isfinite(array)
             expected = "finite numbers, or NaN where the example lacks this target" if may_lack else "finite numbers"
@@ -238,7 +271,7 @@ def _check_range(labels: npt.NDArray[Any], outside: npt.NDArray[np.bool_], expec
         raise DataError(what, where=where, expected=expected, found=found)
 
 
-def _check_names(targets: Any, names: Any, where: str) -> None:
+def _check_names(targets: Any, names: Any, where: str, key: str = "") -> None:
     """Raise DataError if the names do not fit the targets."""
     if isinstance(targets, Mapping) != isinstance(names, Mapping) or (
         isinstance(names, Mapping) and names.keys() != targets.keys()
@@ -250,10 +283,12 @@ def _check_names(targets: Any, names: Any, where: str) -> None:
             found=f"a dictionary with {_keys(names)}" if isinstance(names, Mapping) else type(names).__name__,
         )
     if isinstance(targets, Mapping):
-        for key in sorted(targets):
-            _check_names(targets[key], names[key], f"{where}/{key}")
+        for name in sorted(targets):
+            _check_names(targets[name], names[name], f"{where}/{name}", name)
     elif is_classes(targets):
         _check_range(targets, targets >= len(names), f"0 to {len(names) - 1}", where)
+    elif is_object_classes(key, targets):
+        _check_range(targets, (targets >= len(names)).any(axis=1), f"0 to {len(names) - 1}", where)
     elif targets.ndim <= 2:
         columns = targets.shape[1] if targets.ndim == 2 else 1
         if len(names) != columns:
@@ -274,7 +309,9 @@ def _check_same_kind(train: Any, test: Any, train_where: str, test_where: str) -
         raise DataError("train and test targets of different kinds", where=test_where, expected=expected, found=theirs)
 
 
-def _check_groups(train: npt.NDArray[np.int32] | None, test: npt.NDArray[np.int32] | None, where: str) -> None:
+def _check_groups(
+    train: npt.NDArray[np.int32] | None, test: npt.NDArray[np.int32] | None, first: str, where: str
+) -> None:
     """Raise DataError if the splits share a group: test results would then reward memorised groups."""
     if train is None or test is None:
         return
@@ -283,7 +320,7 @@ def _check_groups(train: npt.NDArray[np.int32] | None, test: npt.NDArray[np.int3
         raise DataError(
             "a group in both splits",
             where=where,
-            expected="no group of the training split",
+            expected=f"no group of the {'training' if first == 'train' else first} split",
             found=f"group {both[0]}" + (f" and {len(both) - 1:,} more" if len(both) > 1 else ""),
             fix="move whole groups, or number the groups of the two splits apart if they are not the same",
         )

@@ -12,8 +12,12 @@ import numpy.typing as npt
 from flaxcnn.errors import DataError
 
 Targets: TypeAlias = npt.NDArray[Any] | Mapping[str, "Targets"]
-"""int32 class numbers (N,), bool labels (N, L), float32 numbers (N,) or (N, T), or a dictionary of these by name."""
+"""int32 class numbers (N,), bool labels (N, L), float32 numbers (N,) or (N, T), or a dictionary of these by name.
 
+Of objects in images, a dictionary holds "boxes", float32 (N, M, 4), and "classes", int32 (N, M).
+"""
+
+_OBJECT_CLASSES = "classes"
 _DTYPES = tuple(map(np.dtype, (np.int32, np.float32, np.bool_)))
 
 
@@ -29,6 +33,16 @@ def leaves(targets: Targets, name: str = "") -> Iterator[tuple[str, npt.NDArray[
 def is_classes(array: npt.NDArray[Any]) -> bool:
     """Return whether an array holds one class number per example, int32 (N,)."""
     return array.dtype == np.int32 and array.ndim == 1
+
+
+def is_object_classes(name: str, array: npt.NDArray[Any]) -> bool:
+    """Return whether an array holds class numbers of up to M objects in each example: "classes", int32 (N, M).
+
+    Args:
+        name: as `leaves` gives it.
+        array: of the targets.
+    """
+    return name.rpartition("/")[2] == _OBJECT_CLASSES and array.dtype == np.int32 and array.ndim == 2
 
 
 def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:
@@ -70,7 +84,7 @@ def row_text(row: Any, names: Any) -> str:
     'species bee, weight 2.5, marks spots'
     """
     if isinstance(row, dict):
-        return ", ".join(f"{key} {row_text(value, names[key])}" for key, value in row.items())
+        return ", ".join(f"{key} {_row_of_key(key, value, names[key])}" for key, value in row.items())
     if row is None:
         return "–"
     if isinstance(row, bool) or (isinstance(row, list) and all(isinstance(value, bool) for value in row)):
@@ -85,6 +99,12 @@ def _number_text(value: Any) -> str:
     if isinstance(value, list):
         return "…"
     return "–" if value is None else f"{value:.6g}"
+
+
+def _row_of_key(key: str, value: Any, names: Any) -> str:
+    if key == _OBJECT_CLASSES and isinstance(value, list) and all(type(each) is int for each in value):
+        return " ".join(str(names[number]) for number in value if number >= 0) or "none"
+    return row_text(value, names)
 
 
 def _without_nan(row: Any) -> Any:

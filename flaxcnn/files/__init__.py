@@ -7,6 +7,7 @@ from flaxcnn.files.deleting import refuse_links, remove
 from flaxcnn.files.paths import require_path, user_path
 from flaxcnn.files.reading import (
     checked,
+    lies_in,
     open_regular,
     parse_json,
     read_bytes,
@@ -19,6 +20,7 @@ from flaxcnn.files.writing import cannot_write, open_own, sync, sync_open, sync_
 __all__ = [
     "cannot_write",
     "checked",
+    "lies_in",
     "open_own",
     "open_regular",
     "parse_json",

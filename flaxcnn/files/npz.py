@@ -113,12 +113,15 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _form(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Form:
     with archive.open(member) as stream:
-        form, _ = _header(stream)
+        form, _ = read_header(stream)
     return form
 
 
-def _header(stream: IO[bytes]) -> tuple[Form, bool]:
+def read_header(stream: IO[bytes]) -> tuple[Form, bool]:
     """Read an array's header; return what it says, and whether the array is stored in Fortran's order.
+
+    Raises:
+        EOFError, ValueError or TypeError: it is none.
 
     Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0.
     """
@@ -144,16 +147,22 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, form: Form) -> np.ndarray:
     with archive.open(member) as stream:
-        _, fortran = _header(stream)
-        flat = np.empty(math.prod(form.shape), form.dtype)
-        bytes_, done = flat.view(np.uint8), 0
-        while done < form.nbytes:
-            part = stream.read(min(1 << 20, form.nbytes - done))
-            if not part:
-                raise EOFError(f"{member.filename} ends early")
-            bytes_[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
+        _, fortran = read_header(stream)
+        array = read_elements(stream, form, fortran)
         if stream.read(1):  # at its end the checksum is looked at
             raise zipfile.BadZipFile(f"{member.filename} is longer than its array")
+    return array
+
+
+def read_elements(stream: IO[bytes], form: Form, fortran: bool) -> np.ndarray:
+    """Return the array that follows a header, in the machine's order of bytes; raises EOFError where it ends early."""
+    flat = np.empty(math.prod(form.shape), form.dtype)
+    bytes_, done = flat.view(np.uint8), 0
+    while done < form.nbytes:
+        part = stream.read(min(1 << 20, form.nbytes - done))
+        if not part:
+            raise EOFError("an array ends early")
+        bytes_[done : done + len(part)] = np.frombuffer(part, np.uint8)
+        done += len(part)
     native = flat.astype(form.dtype.newbyteorder("="), copy=False)
     return native.reshape(form.shape, order="F" if fortran else "C")

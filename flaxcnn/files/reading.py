@@ -50,7 +50,7 @@ def open_regular(path: Path, *, within: Path | None = None, error: Fault = RunFo
     """
     if "\0" in str(path):
         raise error("a path cannot hold a null byte", where=path)
-    if within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within)):
+    if within is not None and not lies_in(os.path.realpath(path), os.path.realpath(within)):
         raise error("lies outside", where=path, expected=f"a file in {within}", found=os.path.realpath(path))
     try:
         _require_regular(os.stat(path), path, error)  # first, since opening some devices already does something
@@ -66,11 +66,23 @@ def open_regular(path: Path, *, within: Path | None = None, error: Fault = RunFo
 
 def read_bytes(path: Path, most: int, *, within: Path | None = None, error: Fault = RunFolderError) -> bytes:
     """Return a regular file's bytes; raises as `open_regular`, and where there are more than `most`."""
+    pieces: list[bytes] = []
+    room = most + 1
     with open_regular(path, within=within, error=error) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        descriptor = file.fileno()
+        # Of the file's size, since a buffer of the most that it may take costs more time than the reading.
+        size = os.fstat(descriptor).st_size + 1
+        while room and (piece := os.read(descriptor, min(room, size))):
+            pieces.append(piece)
+            room -= len(piece)
+    if not room:
         raise error("too large", where=path, expected=f"at most {most:,} bytes", found="more")
-    return found
+    return b"".join(pieces)
+
+
+def lies_in(path: str, folder: str) -> bool:
+    """Return whether a path is a folder's or below it; both absolute, with all links followed."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def read_json_lines(path: Path, count: int, kind: Any = dict[str, Any], *, error: Fault = RunFolderError) -> list[Any]:

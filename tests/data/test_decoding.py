@@ -65,9 +65,7 @@ def test_a_gif_is_its_first_frame():
 def test_any_other_format_is_refused(form):
     if form == "WEBP" and not PIL.features.check("webp"):
         pytest.skip("this Pillow has no WebP")
-    assert refusal(encoded(form)).startswith(
-        "damaged image; expected a PNG, JPEG, BMP or GIF file, found cannot identify"
-    )
+    assert refusal(encoded(form)) == "no image; expected a PNG, JPEG, BMP or GIF file, found an unknown format"
 
 
 def test_postscript_starts_no_ghostscript(tmp_path, monkeypatch):
@@ -105,7 +103,8 @@ def test_an_image_of_another_size_is_refused_before_it_is_decoded():
 def test_a_file_that_is_cut_is_refused(form):
     data = encoded(form, np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
     for length in (1, 10, 30, len(data) // 2):
-        assert refusal(data[:length]).startswith("damaged image; ")
+        # Of one byte nobody knows what it was.
+        assert refusal(data[:length]).startswith(("damaged image; ", "no image; "))
 
 
 def test_a_text_that_inflates_within_an_image_is_not_kept():

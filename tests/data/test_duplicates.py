@@ -145,6 +145,7 @@ def test_large_images_are_compared_by_the_means_of_at_most_32_strips_each_way(he
     assert all(pearsonr(noisy[a].ravel(), train[b].ravel())[0] < value - 2e-5 for (a, b), value in expected.items())
 
 
+@pytest.mark.slow
 def test_a_part_of_mnist_with_copies_saved_as_jpeg_agrees_with_a_search_one_by_one():
     mnist = load("mnist")
     train, test = mnist.train.images[:300], mnist.test.images[:40]

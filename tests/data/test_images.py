@@ -174,6 +174,7 @@ def test_a_validation_split_of_images_on_disk_is_the_same_and_stays_there(twins,
         np.testing.assert_array_equal(stored.targets, loaded.targets)
 
 
+@pytest.mark.slow
 def test_what_is_said_and_drawn_of_images_on_disk_is_the_same(twins, small_pieces, tmp_path):
     train = twins[0].train.images
     assert f"values 0 to 249, mean {train.mean():.2f}; " in describe(twins[0])[1]

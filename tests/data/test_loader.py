@@ -19,6 +19,7 @@ from flaxcnn.data import Loader, epoch_order
 from flaxcnn.data.images import Rows
 from flaxcnn.data.sources.idx import read_idx_images
 from flaxcnn.errors import ConfigError, DataError
+from tests.children import children, gone
 from tests.error_fields import fields
 
 COUNT, BATCH, SEED = 103, 10, 7  # 10 steps an epoch; 3 images of each epoch are in none
@@ -60,28 +61,6 @@ def chunks_of(loader, first_step, total_steps, chunk_steps):
         with pytest.raises(ValueError, match="steps were given"):
             loader.next()
     return chunks
-
-
-def children(pid):
-    """The processes that a process started and that are there, be they only waited for."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(state[1]) == pid:
-            found.append(int(status.parent.name))
-    return sorted(found)
-
-
-def gone(pids, seconds):
-    end = time.monotonic() + seconds
-    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
-        if time.monotonic() > end:
-            return left
-        time.sleep(0.02)
-    return []
 
 
 @st.composite
@@ -330,7 +309,7 @@ def test_workers_end_with_their_parent_however_it_dies_and_whatever_they_do(
 
 
 def test_a_worker_imports_no_jax(command_environment):
-    code = "import sys, flaxcnn.data.loading.worker; print(*sys.modules)"
+    code = "import sys, flaxcnn.data.workers.worker; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
     assert not {"jax", "matplotlib", "tensorflow_datasets", "PIL"} & set(found.stdout.split())
     assert "numpy" in found.stdout.split()

@@ -47,6 +47,22 @@ def test_the_lines_say_shapes_values_counts_and_digests():
     ]
 
 
+def test_a_validation_split_has_its_line_and_its_column():
+    images = np.zeros((3, 2, 3, 1), np.uint8)
+    splits = [Split(images[:count], np.asarray(labels, np.int32)) for count, labels in ((3, [0, 1, 1]), (1, [0]))]
+    made = Dataset("drawn", splits[0], splits[1], ("ant", "bee"), {}, validation=Split(images[:1], splits[1].targets))
+    assert tables(made)[1:] == [
+        "train      3 images 2×3×1 uint8, values 0 to 0, mean 0.00; labels int32",
+        "test       1 images 2×3×1 uint8, values 0 to 0, mean 0.00; labels int32",
+        "validation 1 images 2×3×1 uint8, values 0 to 0, mean 0.00; labels int32",
+        "",
+        "class  train  test  validation",
+        "ant        1     1           1",
+        "bee        2     0           0",
+        "all        3     1           1",
+    ]
+
+
 def several(targets, target_names, train=3, groups=None):
     mask = np.arange(5) >= train
     return from_arrays(np.zeros((5, 2, 3), np.uint8), targets, test=mask, target_names=target_names, groups=groups)
@@ -194,6 +210,7 @@ def test_examples_of_a_sorted_data_set_are_of_all_its_classes(tmp_path):
     assert max(shares) < 1.15 * min(shares)
 
 
+@pytest.mark.slow
 def test_the_same_data_set_gives_the_same_file(tmp_path):
     mnist = load("mnist")
     for name in ("one.png", "two.png"):

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 import flaxcnn
-from flaxcnn.data import Dataset, Split, load, load_idx_folder
+from flaxcnn.config.experiment import DIVIDED_SOURCES, PATH_SOURCES
+from flaxcnn.data import Dataset, Options, Split, load, load_idx_folder
+from flaxcnn.data.sources.by_name import KINDS, SOURCES
+from flaxcnn.data.sources.mnist import MNIST_SHA256, load_ahead
 from flaxcnn.errors import ConfigError, DataError
 from tests.error_fields import fields
 
@@ -87,6 +90,30 @@ def test_an_altered_mnist_is_refused(tmp_path):
     line = run.stderr.splitlines()[-1]
     assert f"{labels}: not the MNIST of the original distribution; expected SHA-256 ff7bcfd4" in line
     assert line.endswith("Install flaxcnn again")
+
+
+def test_what_is_loaded_ahead_is_what_load_returns_once():
+    load_ahead("mnist")
+    first, second = load("mnist"), load("mnist")
+    assert first.digests == second.digests == dict(MNIST_SHA256)
+    assert first is not second
+
+
+def test_an_error_of_loading_ahead_is_raised_by_load(monkeypatch):
+    monkeypatch.setattr("flaxcnn.data.sources.mnist.MNIST_SHA256", {"t10k-labels-idx1-ubyte": "00"})
+    load_ahead("mnist")
+    assert "not the MNIST of the original distribution" in refusal("mnist")
+    monkeypatch.undo()
+    assert load("mnist").digests == dict(MNIST_SHA256)
+
+
+def test_the_first_examples_share_memory_with_all_or_stay_on_disk(folder):
+    loaded, stored = load(f"idx:{folder}").train, load(f"idx:{folder}", in_memory=0).train
+    assert np.shares_memory(loaded.first(2).images, loaded.images)
+    assert not isinstance(stored.first(2).images, np.ndarray)
+    for split in (loaded.first(2), stored.first(2)):
+        np.testing.assert_array_equal(np.asarray(split.images)[..., 0], PIXELS[:2])
+        assert split.targets.tolist() == [1, 0]
 
 
 def test_naming_the_data_package_imports_nothing_heavy(command_environment):
@@ -197,7 +224,8 @@ def test_images_in_place_of_labels_are_refused(folder):
     assert refusal(f"idx:{folder}").startswith(f"{folder / NAMES[1]}: an IDX file of another rank; expected 00000801")
 
 
-FORMS = "mnist or idx:FOLDER or tfds:NAME or FILE.py:NAME"
+FORMS = "mnist, folder:DIR, another of docs/data.md, or FILE.py:NAME"
+KNOWN = f"Known: {', '.join(sorted(SOURCES))}"
 
 
 @pytest.mark.parametrize(
@@ -206,22 +234,21 @@ FORMS = "mnist or idx:FOLDER or tfds:NAME or FILE.py:NAME"
         ("mnits", "Did you mean 'mnist'?"),
         ("tdfs:cifar10", "Did you mean 'tfds:cifar10'?"),
         ("IDX:/data", "Did you mean 'idx:/data'?"),
-        ("idx:", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
         ("https://example.org/photos", "Nothing is downloaded; name a folder on this machine"),
-        ("csv", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
-        ("", "Known: FILE.py:NAME, idx:FOLDER, mnist, tfds:NAME"),
+        ("photographs", KNOWN),
+        ("", KNOWN),
     ],
 )
 def test_an_unknown_source_is_told_the_nearest(source, fix):
     assert refusal(source, ConfigError) == (f"data.source: unknown source; expected {FORMS}, found '{source}'. {fix}")
 
 
-@pytest.mark.parametrize("source", ["/photos/of/fruit", "./photos", "~/photos/fruit", "folder:/photos"])
+@pytest.mark.parametrize("source", ["/photos/of/fruit", "./photos", "~/photos/fruit"])
 def test_a_folder_that_is_not_there_is_called_that_and_not_a_data_set_in_mnists_format(source, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert refusal(source, ConfigError) == (
-        f"data.source: no such folder; expected {FORMS}, found '{source}'. Check its path"
+        f"data.source: no such file or folder; expected {FORMS}, found '{source}'. Check its path"
     )
 
 
@@ -251,15 +278,27 @@ def test_what_no_folder_can_be_called_is_refused(name, line):
     for source in (f"idx:{name}", name):
         assert refusal(source, ConfigError).startswith(f"data.source: {line}; found ")
     with pytest.raises(ConfigError, match=rf"data\.dir: {line}"):
-        load("tfds:drawn", name)
+        load("tfds:drawn", Options(dir=name))
 
 
 def test_a_folder_of_image_files_is_not_taken_for_one_in_mnists_format(tmp_path):
     (tmp_path / "apple").mkdir()
     (tmp_path / "apple" / "1.jpg").write_bytes(b"")
-    assert refusal(str(tmp_path), ConfigError).endswith(
-        "Folders of image files cannot be read; idx: is for files in MNIST's format"
-    )
+    assert refusal(str(tmp_path), ConfigError).endswith(f"Did you mean 'folder:{tmp_path}'?")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"), [("idx:", "no name"), ("folder", "no name"), ("mnist:x", "a name too many")]
+)
+def test_a_kind_without_its_name_is_told_its_form(source, line):
+    form = KINDS[source.partition(":")[0]].form
+    assert refusal(source, ConfigError) == (f"data.source: {line}; expected {FORMS}, found '{source}'. Write {form}")
+
+
+def test_the_config_knows_which_sources_are_named_by_a_path():
+    named = {kind for kind, known in KINDS.items() if ":" in known.form} - {"tfds"}
+    assert named <= set(PATH_SOURCES)
+    assert set(DIVIDED_SOURCES) < set(PATH_SOURCES)
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from flaxcnn.data import Loader, array_digest, epoch_order, load
+from flaxcnn.data import Loader, Options, array_digest, epoch_order, load
 from flaxcnn.errors import ConfigError, DataError
 from tests.data.prepared_sets import NAMES, Configured, as_examples, drawings, encoded, features, prepare
 from tests.error_fields import fields
@@ -34,7 +34,7 @@ def damaged(gray, tmp_path):
 
 def refusal(name, folder, kind=DataError):
     with pytest.raises(kind) as refused:
-        load(f"tfds:{name}", folder)
+        load(f"tfds:{name}", Options(dir=folder))
     return str(refused.value)
 
 
@@ -49,7 +49,7 @@ def as_written(images):
 
 def test_gray_images_are_read_exactly_as_they_were_written(gray):
     folder, written = gray
-    dataset = load("tfds:drawn", folder)
+    dataset = load("tfds:drawn", Options(dir=folder))
     assert (dataset.source, dataset.image_shape, dataset.target_names) == ("tfds:drawn", (6, 5, 1), NAMES)
     assert in_one_order(dataset.train) == as_written(written["train"])
     assert in_one_order(dataset.test) == as_written(written["test"])
@@ -65,14 +65,17 @@ def test_gray_images_are_read_exactly_as_they_were_written(gray):
 def test_the_order_and_the_values_are_those_of_tfds_itself(gray):
     folder, _ = gray
     theirs = tfds.data_source("drawn:1.0.0", split="train", data_dir=folder, download=False)
-    ours = load("tfds:drawn:1.0.0", folder).train
+    ours = load("tfds:drawn:1.0.0", Options(dir=folder)).train
     np.testing.assert_array_equal(ours.images, np.stack([example["image"] for example in theirs]))
     assert ours.targets.tolist() == [example["label"] for example in theirs]
 
 
 @pytest.mark.parametrize("allowed", [50 * 30 - 1, 50 * 30])
 def test_images_that_take_more_memory_than_allowed_are_decoded_when_asked_for_and_are_the_same(gray, allowed):
-    loaded, stored = load("tfds:drawn", gray[0]), load("tfds:drawn", gray[0], in_memory=allowed)
+    loaded, stored = (
+        load("tfds:drawn", Options(dir=gray[0])),
+        load("tfds:drawn", Options(dir=gray[0]), in_memory=allowed),
+    )
     assert isinstance(stored.train.images, np.ndarray) == (allowed == 50 * 30)
     assert isinstance(stored.test.images, np.ndarray)
     assert stored.digests == loaded.digests
@@ -85,7 +88,7 @@ def test_images_that_take_more_memory_than_allowed_are_decoded_when_asked_for_an
 def test_colours_are_the_same_when_decoded_in_a_process_of_the_loader(tmp_path):
     examples = as_examples(drawings(30, (4, 7, 3), 2))
     prepare(tmp_path, {"train": examples, "test": examples}, features(3))
-    loaded, stored = load("tfds:drawn", tmp_path), load("tfds:drawn", tmp_path, in_memory=0)
+    loaded, stored = load("tfds:drawn", Options(dir=tmp_path)), load("tfds:drawn", Options(dir=tmp_path), in_memory=0)
     assert len(pickle.dumps(stored.train.images)) < 500
     order = epoch_order(5, 0, 30)[:28].reshape(7, 4)
     span = {"seed": 5, "batch_size": 4, "first_step": 0, "total_steps": 7, "chunk_steps": 7}
@@ -97,7 +100,7 @@ def test_colours_are_the_same_when_decoded_in_a_process_of_the_loader(tmp_path):
 
 def test_a_data_set_that_is_damaged_or_prepared_anew_meanwhile_is_an_error(gray, damaged, tmp_path):
     folder, version = damaged
-    images = load("tfds:drawn", folder, in_memory=0).train.images
+    images = load("tfds:drawn", Options(dir=folder), in_memory=0).train.images
     other = pickle.loads(pickle.dumps(images))
     next(version.glob("drawn-train.array_record-*")).write_bytes(b"something else")
     with pytest.raises(DataError) as refused:
@@ -116,15 +119,15 @@ def test_the_folder_of_tfds_is_the_one_its_variable_names(gray, monkeypatch):
 
 
 def test_loading_prints_nothing(gray, command_environment):
-    code = f"from flaxcnn.data import load; load('tfds:drawn', {str(gray[0])!r})"
+    code = f"from flaxcnn.data import Options, load; load('tfds:drawn', Options(dir={str(gray[0])!r}))"
     run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_a_system_without_array_record_is_told_so(gray, command_environment):
     code = (
-        "import sys; sys.modules['array_record'] = None; from flaxcnn.data import load\n"
-        f"try: load('tfds:drawn', {str(gray[0])!r})\n"
+        "import sys; sys.modules['array_record'] = None; from flaxcnn.data import Options, load\n"
+        f"try: load('tfds:drawn', Options(dir={str(gray[0])!r}))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
@@ -134,7 +137,10 @@ def test_a_system_without_array_record_is_told_so(gray, command_environment):
 
 
 def test_reading_a_prepared_set_imports_neither_tensorflow_nor_tensorflow_datasets(gray, command_environment):
-    code = f"import sys; from flaxcnn.data import load; load('tfds:drawn', {str(gray[0])!r}); print(*sys.modules)"
+    code = (
+        "import sys; from flaxcnn.data import Options, load\n"
+        f"load('tfds:drawn', Options(dir={str(gray[0])!r})); print(*sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], env=command_environment, capture_output=True, text=True)
     assert not {"tensorflow", "tensorflow_datasets", "jax"} & set(run.stdout.split())
 
@@ -144,7 +150,7 @@ def test_colours_are_read_with_their_channels_in_order_whatever_else_an_example_
     others = {"score": np.float32, "file": tfds.features.Text(), "mask": tfds.features.Image(shape=(None, None, 1))}
     extra = {"score": 1.0, "file": "a.png", "mask": encoded(drawings(1, (3, 3), 3))}
     prepare(tmp_path, dict.fromkeys(("train", "test"), as_examples(written, **extra)), features(3, **others))
-    dataset = load("tfds:drawn", tmp_path)
+    dataset = load("tfds:drawn", Options(dir=tmp_path))
     assert dataset.image_shape == (4, 7, 3)
     assert in_one_order(dataset.train) == as_written(written)
 
@@ -158,7 +164,7 @@ def test_features_of_other_names_are_found_by_their_type(tmp_path):
         "index": np.int64,
     }
     prepare(tmp_path, {"train": examples, "test": examples}, kinds)
-    dataset = load("tfds:drawn", tmp_path)
+    dataset = load("tfds:drawn", Options(dir=tmp_path))
     assert in_one_order(dataset.train) == as_written(written)
     assert dataset.target_names == ("0", "1", "2")
 
@@ -171,7 +177,7 @@ def test_a_palette_and_an_alpha_channel_are_decoded_as_colours(tmp_path):
         {"image": encoded(red[..., 0], mode="L"), "label": 2},  # gray: the same value three times
     ]
     prepare(tmp_path, {"train": examples, "test": examples}, features(3))
-    train = load("tfds:drawn", tmp_path).train
+    train = load("tfds:drawn", Options(dir=tmp_path)).train
     for image, label in zip(train.images, train.targets, strict=True):
         assert (image == [(255, 0, 0), (0, 0, 255), (255, 255, 255)][label]).all()
 
@@ -184,16 +190,16 @@ def test_the_newest_version_is_read_unless_one_is_named(damaged):
         description["version"] = newer
         (version.parent / newer / "dataset_info.json").write_text(json.dumps(description))
     (version.parent / "1.10.0" / "label.labels.txt").write_text("newest\nsquare\ntriangle\n")
-    assert load("tfds:drawn", folder).target_names[0] == "newest"
-    assert load("tfds:drawn:1.9.0", folder).target_names[0] == "circle"
+    assert load("tfds:drawn", Options(dir=folder)).target_names[0] == "newest"
+    assert load("tfds:drawn:1.9.0", Options(dir=folder)).target_names[0] == "circle"
 
 
 def test_a_config_is_named_where_there_are_several(tmp_path):
     examples = dict.fromkeys(("train", "test"), as_examples(drawings(3, (4, 4, 1), 0)))
     prepare(tmp_path, examples, features(), Configured, config="plain")
-    assert len(load("tfds:configured", tmp_path).train) == 3
+    assert len(load("tfds:configured", Options(dir=tmp_path)).train) == 3
     prepare(tmp_path, examples, features(), Configured, config="fancy")
-    assert len(load("tfds:configured/fancy:1.0.0", tmp_path).train) == 3
+    assert len(load("tfds:configured/fancy:1.0.0", Options(dir=tmp_path)).train) == 3
     assert refusal("configured", tmp_path) == (
         f"{tmp_path}/configured: several configs prepared; "
         "expected one of them named, found configured/fancy, configured/plain"
@@ -244,7 +250,7 @@ def test_images_of_different_sizes_are_refused(tmp_path):
     folder = prepare(tmp_path, {"train": examples, "test": examples}, features())
     for in_memory in (0, 1000):
         with pytest.raises(DataError) as refused:
-            load("tfds:drawn", tmp_path, in_memory=in_memory)
+            load("tfds:drawn", Options(dir=tmp_path), in_memory=in_memory)
         line = str(refused.value)
         assert line.startswith(f"{folder} split 'train' example 1: images of different sizes; expected ")
         assert "4×4×1" in line
@@ -290,13 +296,17 @@ def test_examples_without_a_label_are_refused(tmp_path):
 
 def test_damaged_images_are_refused(tmp_path):
     whole = encoded(drawings(1, (4, 4), 0))
-    for number, broken in enumerate((b"", b"not an image", whole[:40], whole[:45] + b"\xff\xff" + whole[47:])):
+    cases = (
+        ("no image", b""),
+        ("no image", b"not an image"),
+        ("no image", whole[:40]),
+        ("damaged image", whole[:45] + b"\xff\xff" + whole[47:]),
+    )
+    for number, (what, broken) in enumerate(cases):
         examples = [{"image": broken, "label": 0}]
         folder = prepare(tmp_path / str(number), {"train": examples, "test": examples}, features())
         line = refusal("drawn", tmp_path / str(number))
-        assert line.startswith(
-            f"{folder} split 'train' example 0: damaged image; expected a PNG, JPEG, BMP or GIF file"
-        )
+        assert line.startswith(f"{folder} split 'train' example 0: {what}; expected a PNG, JPEG, BMP or GIF file")
 
 
 def test_sixteen_bits_in_an_eight_bit_feature_are_refused(tmp_path):

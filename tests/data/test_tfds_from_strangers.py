@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flaxcnn.data import load
+from flaxcnn.data import Options, load
 from flaxcnn.errors import DataError
 from tests.data.array_record_files import array_record, chunk_of, message
 from tests.data.prepared_sets import NAMES, as_examples, drawings, encoded, features, prepare
@@ -43,7 +43,7 @@ def version(sets):
 
 def refusal(sets):
     with pytest.raises(DataError) as refused:
-        load("tfds:drawn", sets)
+        load("tfds:drawn", Options(dir=sets))
     line = str(refused.value)
     assert line.isprintable()
     assert str(sets) in line
@@ -80,15 +80,16 @@ def test_a_feature_of_a_class_of_somebodys_own_is_not_looked_at(sets, version):
     description = json.loads((version / "features.json").read_text())
     description["featuresDict"]["features"]["other"] = {"pythonClassName": "sets.payload.Feature"}
     (version / "features.json").write_text(json.dumps(description))
-    assert len(load("tfds:drawn", sets).train) == 6
+    assert len(load("tfds:drawn", Options(dir=sets)).train) == 6
 
 
+@pytest.mark.slow
 def test_neither_data_nor_evaluate_nor_resume_imports_what_a_data_set_names(flaxcnn, sets, version):
     options = ("--model.name", "small_cnn", "--training.steps", "2", "--training.batch_size", "2", "--out", "run")
     assert flaxcnn("train", "--data.source", "tfds:drawn", "--data.dir", sets, *options).returncode == 0
     (sets / "payload.py").write_text(PAYLOAD)  # `python -m` looks for modules in the folder where it is called
     (version / "features.json").write_text(json.dumps({"pythonClassName": "sets.payload.Feature", "featuresDict": {}}))
-    for words in (("data", "tfds:drawn", "--dir", sets), ("evaluate", "run"), ("resume", "run")):
+    for words in (("data", "tfds:drawn", "--data.dir", sets), ("evaluate", "run"), ("resume", "run")):
         ended = flaxcnn(*words)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
         assert "found sets.payload.Feature" in ended.stderr
@@ -107,10 +108,10 @@ def test_a_description_in_the_words_of_old_versions_is_read(sets, version):
             "label": {"type": f"{TFDS}.class_label_feature.ClassLabel", "content": {"num_classes": 3}},
         },
     }
-    before = load("tfds:drawn", sets)
+    before = load("tfds:drawn", Options(dir=sets))
     (version / "features.json").write_text(json.dumps(old))
-    assert load("tfds:drawn", sets).digests == before.digests
-    assert load("tfds:drawn", sets).target_names == NAMES
+    assert load("tfds:drawn", Options(dir=sets)).digests == before.digests
+    assert load("tfds:drawn", Options(dir=sets)).target_names == NAMES
 
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
@@ -193,7 +194,7 @@ def test_only_regular_files_in_the_data_sets_folder_are_read(sets, version, name
 def test_a_link_within_the_data_sets_folder_is_followed(sets, version):
     (version / "features.json").rename(version / "blob")
     (version / "features.json").symlink_to("blob")
-    assert len(load("tfds:drawn", sets).train) == 6
+    assert len(load("tfds:drawn", Options(dir=sets)).train) == 6
 
 
 @pytest.mark.parametrize(

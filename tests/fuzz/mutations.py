@@ -1,6 +1,6 @@
 """Mutated files and messages, and the promise that is held against each: no error but the library's own, little memory.
 
-`make test` and CI try a sample of each kind; `make test-fuzz` sets FLAXCNN_MUTATIONS, for 50,000 over all kinds. The
+`make test` and CI try a sample of each kind; `make test-fuzz` sets FLAXCNN_MUTATIONS, for 230,000 over all kinds. The
 mutations follow from a seed, so that a failure comes again; its message names the mutation and holds its bytes.
 """
 

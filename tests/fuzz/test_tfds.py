@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flaxcnn.data import load
+from flaxcnn.data import Options, load
 from flaxcnn.data.sources.tfds.array_record import open_array_record
 from flaxcnn.data.sources.tfds.description import read_description
 from tests.data.array_record_files import BLOCK, array_record, chunk, chunk_of, message, simple
@@ -39,7 +39,7 @@ def test_no_description_is_answered_with_anything_but_a_line(version, name):
     def run(data):
         (version / name).write_bytes(data)
         read_description(version)
-        load("tfds:drawn", version.parents[1])
+        load("tfds:drawn", Options(dir=version.parents[1]))
 
     if name == "label.labels.txt":
         mutations = mutated_bytes([before], count(2))
@@ -56,7 +56,7 @@ def test_no_file_of_records_is_answered_with_anything_but_a_line(version):
 
     def run(data):
         path.write_bytes(data.ljust(2 * BLOCK, b"\0"))
-        load("tfds:drawn", version.parents[1])
+        load("tfds:drawn", Options(dir=version.parents[1]))
 
     hold(run, mutated_bytes([whole[:end], whole], count(4)))
     path.write_bytes(whole)

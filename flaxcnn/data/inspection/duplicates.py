@@ -86,7 +86,7 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     Returns:
         Counts and pairs.
     """
-    train_digests, test_digests = (_digests(split.images) for split in (dataset.train, dataset.test))
+    train_digests, test_digests = (image_digests(split.images) for split in (dataset.train, dataset.test))
     exact = _copies(dataset, train_digests, test_digests)
     others = np.setdiff1d(np.arange(len(dataset.test)), [pair.test for pair in exact])
     return Duplicates(
@@ -97,7 +97,8 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     )
 
 
-def _digests(images_NHWC: Images) -> list[bytes]:
+def image_digests(images_NHWC: Images) -> list[bytes]:
+    """Return a digest of 16 bytes of each image's pixels; images of one shape are equal where their digests are."""
     # At 16 bytes, two different images among a billion have the same digest with a probability of 1e-21.
     return [
         hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()

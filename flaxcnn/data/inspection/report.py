@@ -11,7 +11,15 @@ import numpy.typing as npt
 from flaxcnn.data.dataset import Dataset, Split
 from flaxcnn.data.images import in_pieces
 from flaxcnn.data.inspection.duplicates import SAME_PICTURE, Duplicates
-from flaxcnn.data.targets import choose_targets, is_classes, leaves, name_leaves, row_text, target_rows
+from flaxcnn.data.targets import (
+    choose_targets,
+    is_classes,
+    is_object_classes,
+    leaves,
+    name_leaves,
+    row_text,
+    target_rows,
+)
 from flaxcnn.errors import DataError
 from flaxcnn.pictures import drawn, new_figure
 
@@ -23,17 +31,17 @@ _NAMES = 5  # of classes without an example that are listed
 def describe(dataset: Dataset) -> list[str]:
     """Return lines that say what a data set is: shapes, value range and mean, the targets, groups, digests.
 
-    Each array of the targets has a table. Of classes it counts the examples of each, of labels those where each holds,
-    the splits side by side; one without an example counts 0. Of numbers it has the least, the mean and the greatest.
-    Where examples lack the target, they are counted as missing.
+    Each array of the targets has a table. Of classes it counts the examples of each, or the objects, of labels those
+    where each holds, the splits side by side; one without an example counts 0. Of numbers it has the least, the mean
+    and the greatest. Where examples lack the target, they are counted as missing.
     """
-    lines = [f"source   {dataset.source}"]
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
-        lines.append(f"{name:<8} {_summary(split)}")
-    if line := _groups(dataset):
-        lines.append(line)
+    heads = [("source", dataset.source), *((name, _summary(split)) for name, split in dataset.splits.items())]
+    if groups := _groups(dataset):
+        heads.append(("groups", groups))
+    width = max(8, *(len(name) for name, _ in heads))
+    lines = [f"{name:<{width}} {told}" for name, told in heads]
     for name, train, names in name_leaves(dataset.train.targets, dataset.target_names):
-        arrays = train, dict(leaves(dataset.test.targets))[name]
+        arrays = {split: dict(leaves(found.targets))[name] for split, found in dataset.splits.items()}
         if train.ndim <= 2:
             lines += ["", *_table(_rows_of(name, arrays, names))]
     lines.append("")
@@ -54,8 +62,10 @@ def describe_absent(splits: Mapping[str, Split], target_names: Any) -> str | Non
     counted: dict[str, tuple[str, Any, list[str]]] = {}
     for split_name, split in splits.items():
         for name, array, names in name_leaves(split.targets, target_names):
-            if is_classes(array) or (array.dtype == bool and array.ndim <= 2):
-                _, _, parts = counted.setdefault(name, ("classes" if is_classes(array) else "labels", names, []))
+            if _has_classes(name, array) or (array.dtype == bool and array.ndim <= 2):
+                _, _, parts = counted.setdefault(
+                    name, ("classes" if _has_classes(name, array) else "labels", names, [])
+                )
                 if part := _absent(split_name, array, names, "" if parts else f" of {len(names):,} {counted[name][0]}"):
                     parts.append(part)
     lines = [
@@ -65,7 +75,7 @@ def describe_absent(splits: Mapping[str, Split], target_names: Any) -> str | Non
 
 
 def _absent(split: str, array: npt.NDArray[Any], names: Sequence[str], of_all: str) -> str | None:
-    absent = [_one_line(name) for name, count in zip(names, _counts(array, len(names)), strict=True) if not count]
+    absent = [_one_line(name) for name, count in zip(names, counts_of(array, len(names)), strict=True) if not count]
     if not absent:
         return None
     more = f" and {len(absent) - _NAMES:,} more" if len(absent) > _NAMES else ""
@@ -162,32 +172,35 @@ def _kinds(targets: Any) -> str:
     return f"targets {', '.join(kinds)}"
 
 
-def _groups(dataset: Dataset) -> str | None:
+def _groups(dataset: Dataset) -> str:
     parts = []
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
+    for name, split in dataset.splits.items():
         if split.groups is not None:
             sizes = np.unique(split.groups, return_counts=True)[1]
             least, most = np.min(sizes), np.max(sizes)
             images = f"{least:,}" if least == most else f"{least:,} to {most:,}"
             parts.append(f"{len(sizes):,} in {name}, of {images} {'image' if most == 1 else 'images'}")
-    return f"groups   {'; '.join(parts)}" if parts else None
+    return "; ".join(parts)
 
 
-def _rows_of(name: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the table of an array of the targets: of train and of test."""
-    if not is_classes(arrays[0]) and arrays[0].dtype != bool:
+def _rows_of(name: str, arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the table of an array of the targets, by split."""
+    train = arrays["train"]
+    if not _has_classes(name, train) and train.dtype != bool:
         rows: list[tuple[str, ...]] = [(name or "number", "split", "least", "mean", "greatest", "missing")]
         for column, called in enumerate(names):
-            for split, array in zip(("train", "test"), arrays, strict=True):
+            for split, array in arrays.items():
                 rows.append((called, split, *_spread(array.reshape(len(array), -1)[:, column])))
         return rows
-    columns = [_counts(array, len(names)) for array in arrays]
-    rows = [(name or ("class" if is_classes(arrays[0]) else "label"), "train", "test")]
-    rows += [(called, f"{a:,}", f"{b:,}") for called, a, b in zip(names, *columns, strict=True)]
-    missing = [np.count_nonzero(array < 0) if is_classes(array) else 0 for array in arrays]
+    columns = [counts_of(array, len(names)) for array in arrays.values()]
+    rows = [(name or ("class" if _has_classes(name, train) else "label"), *arrays)]
+    rows += [(called, *(f"{count:,}" for count in counts)) for called, *counts in zip(names, *columns, strict=True)]
+    missing = [np.count_nonzero(array < 0) if is_classes(array) else 0 for array in arrays.values()]
     if any(missing):
         rows.append(("missing", *(f"{count:,}" for count in missing)))
-    return [*rows, ("all", *(f"{len(array):,}" for array in arrays))]
+    if is_object_classes(name, train):
+        return [*rows, ("objects", *(f"{sum(counts):,}" for counts in columns))]
+    return [*rows, ("all", *(f"{len(array):,}" for array in arrays.values()))]
 
 
 def _spread(numbers: npt.NDArray[Any]) -> list[str]:
@@ -198,9 +211,13 @@ def _spread(numbers: npt.NDArray[Any]) -> list[str]:
     return [*shown, f"{len(numbers) - len(present):,}"]
 
 
-def _counts(array: npt.NDArray[Any], count: int) -> list[int]:
-    """Return how many examples each class, or each label, has."""
-    if is_classes(array):
+def _has_classes(name: str, array: npt.NDArray[Any]) -> bool:
+    return is_classes(array) or is_object_classes(name, array)
+
+
+def counts_of(array: npt.NDArray[Any], count: int) -> list[int]:
+    """Return how many examples, or objects, each class has, or how many examples each label."""
+    if array.dtype == np.int32:
         return np.bincount(array[array >= 0], minlength=count).tolist()
     return np.count_nonzero(array.reshape(len(array), -1), axis=0).tolist()
 

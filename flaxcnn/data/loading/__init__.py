@@ -1,1 +1,1 @@
-"""Loading of batches: the order of examples, the loader and its worker processes."""
+"""Loading of batches: the order of examples, and a loader that prefetches."""

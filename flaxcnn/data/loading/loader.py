@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.images import Images, StoredImages
-from flaxcnn.data.loading.order import epoch_order
-from flaxcnn.data.loading.workers import Workers
+from flaxcnn.data.loading.order import Order, epoch_order
 from flaxcnn.data.targets import check_targets, map_targets
+from flaxcnn.data.workers.workers import Workers
 from flaxcnn.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ class Loader:
     """Loads a training's batches in chunks, in order. A context manager; its exit ends the worker processes.
 
     Step s is in epoch s // E, where E = N // batch_size is the number of full batches per epoch; its batch is the
-    (s % E)-th of `epoch_order(seed, epoch, N)`. A chunk may span epochs; the last chunk may have fewer steps.
+    (s % E)-th of `order(seed, epoch, N)`. A chunk may span epochs; the last chunk may have fewer steps.
 
     Images on disk are read by `workers` processes into shared memory, up to `ahead` chunks in advance. Images that
     other processes cannot read are read in the calling thread on demand. Images in an array are copied in the calling
@@ -48,6 +48,7 @@ class Loader:
         images: uint8 (N, H, W, C).
         targets: arrays with N rows (`flaxcnn.data.targets`).
         seed: seed of the example order.
+        order: the order of an epoch.
         batch_size: images per step, over all processes that train together.
         first_step: the first step to load.
         total_steps: one past the last step to load.
@@ -75,6 +76,7 @@ class Loader:
         part: tuple[int, int] | None = None,
         workers: int = 2,
         ahead: int = 4,
+        order: Order = epoch_order,
     ):
         low, high = part or (0, batch_size)
         for name, value, least, most in (
@@ -91,7 +93,7 @@ class Loader:
                 expected = f"at least {least}" if most is None else f"{least} to {most}"
                 raise ConfigError("out of range", where=f"loader {name}", expected=expected, found=value)
         check_targets(targets, len(images), "targets", "the loader")
-        self._images, self._targets, self._seed = images, targets, seed
+        self._images, self._targets, self._seed, self._order_of = images, targets, seed, order
         self._batch_size, self._low, self._rows = batch_size, low, high - low
         self._next_step, self._total_steps, self._chunk_steps = first_step, total_steps, chunk_steps
         self._epoch, self._order = -1, np.zeros(0, np.int32)
@@ -179,7 +181,7 @@ class Loader:
         while step < self._next_step:
             epoch, start = divmod(step, per_epoch)
             if epoch != self._epoch:
-                self._epoch, self._order = epoch, epoch_order(self._seed, epoch, len(self._images))
+                self._epoch, self._order = epoch, self._order_of(self._seed, epoch, len(self._images))
             count = min(self._next_step - step, per_epoch - start)
             visited = self._order[start * self._batch_size : (start + count) * self._batch_size]
             batches.append(visited.reshape(count, -1)[:, self._low : self._low + self._rows])

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split, target_digests
+from flaxcnn.data.given_targets import groups_of, targets_of
 from flaxcnn.data.images import Images, StoredImages
-from flaxcnn.data.sources.given_targets import groups_of, targets_of
 from flaxcnn.data.validation import split_test
 from flaxcnn.errors import ConfigError, DataError
 
@@ -119,7 +119,7 @@ def assemble(
     groups = groups_of([part.groups for part in parts.values()], [f"{each} groups" for each in called])
     splits = [
         Split(
-            _images(part.images, f"{each} images"),
+            images_of(part.images, f"{each} images"),
             of_part,
             of_groups,
             None if part.names is None else tuple(map(str, part.names)),
@@ -143,7 +143,7 @@ def assemble(
             if part.images_digest is not None:
                 digests |= {f"{name}/images": part.images_digest, **target_digests(name, split)}
     origins = {f"{name}/labels": f"{source} {name} targets" for name in ("train", "test")}
-    return Dataset(source, train_split, test_split, target_names, digests, origins)
+    return Dataset(source, train_split, test_split, target_names, digests, origins=origins)
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:
@@ -151,7 +151,8 @@ def channels_first(shape: tuple[int, ...]) -> bool:
     return shape[-3] in (1, 3) and shape[-1] > 4 and shape[-2] > 4
 
 
-def _images(images: Any, where: str) -> Images:
+def images_of(images: Any, where: str) -> Images:
+    """Return images as a data set holds them, uint8 (N, H, W, C); raises DataError where they are of another kind."""
     if isinstance(images, StoredImages):
         return images
     try:
@@ -161,16 +162,21 @@ def _images(images: Any, where: str) -> Images:
         raise DataError("not an array of images", where=where, expected=expected, found=str(error)) from error
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8, copy=False)
-    expected, found = "uint8 (N, H, W, C) or (N, H, W)", f"{array.dtype} {array.shape}"
-    if array.dtype != np.uint8:
+    check_images(array.dtype, array.shape, where)
+    return array[..., None] if array.ndim == 3 else array
+
+
+def check_images(dtype: np.dtype[Any], shape: tuple[int, ...], where: object) -> None:
+    """Raise DataError where an array is not of images, uint8 (N, H, W, C) or (N, H, W)."""
+    expected, found = "uint8 (N, H, W, C) or (N, H, W)", f"{dtype} {shape}"
+    if dtype != np.uint8:
         fix = "use uint8 pixels from 0 to 255; the device converts them to floats"
         raise DataError("images of the wrong kind", where=where, expected=expected, found=found, fix=fix)
-    if array.ndim not in (3, 4):
+    if len(shape) not in (3, 4):
         raise DataError("images of the wrong kind", where=where, expected=expected, found=found)
-    if array.ndim == 4 and channels_first(array.shape):
+    if len(shape) == 4 and channels_first(shape):
         fix = "move the channels to the end: np.moveaxis(images, 1, -1)"
         raise DataError("images with channels first", where=where, expected=expected, found=found, fix=fix)
-    return array[..., None] if array.ndim == 3 else array
 
 
 def _mask(test: Any, where: str) -> npt.NDArray[np.bool_]:

@@ -6,14 +6,12 @@ decoders of four formats are used.
 
 import io
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from flaxcnn.data.photographs.decoding import damage
 from flaxcnn.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
@@ -25,6 +23,7 @@ MAX_PIXELS = 1 << 25
 CHANNELS = {1: "L", 3: "RGB"}
 """Channels -> what Pillow calls them."""
 
+_KNOWN = f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -44,7 +43,7 @@ def decode(encoded: bytes, channels: int, where: str, shape: tuple[int, ...] | N
         DataError: the bytes are of another format or damaged, the image has more than `MAX_PIXELS`, another depth, or
             another shape.
     """
-    with _damage(where):
+    with damage(where, _KNOWN):
         picture = PIL.Image.open(io.BytesIO(encoded), formats=FORMATS)
     with picture:
         found = (picture.height, picture.width, channels)
@@ -66,7 +65,7 @@ def decode(encoded: bytes, channels: int, where: str, shape: tuple[int, ...] | N
         if picture.mode not in _EIGHT_BIT:
             raise DataError("not an 8-bit image", where=where, expected="8 bits a channel", found=picture.mode)
         wanted = CHANNELS[channels]
-        with _damage(where):
+        with damage(where, _KNOWN):
             decoded = picture if picture.mode == wanted else picture.convert(wanted)
             pixels: npt.NDArray[np.uint8] = np.asarray(decoded).reshape(found)
     return pixels
@@ -81,22 +80,6 @@ def pixels_of(picture: PIL.Image.Image, where: str) -> npt.NDArray[np.uint8]:
     if picture.mode not in _EIGHT_BIT:
         raise DataError("not an 8-bit image", where=where, expected="8 bits a channel", found=picture.mode)
     channels = 1 if picture.mode in ("1", "L", "LA") else 3
-    with _damage(where):
+    with damage(where, _KNOWN):
         pixels: npt.NDArray[np.uint8] = np.asarray(picture.convert(CHANNELS[channels]))
     return pixels.reshape(picture.height, picture.width, channels)
-
-
-@contextmanager
-def _damage(where: str) -> Iterator[None]:
-    """Raise what Pillow raises of an image as an error of the data."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of odd metadata, once for each image
-            yield
-    except Exception as error:  # Pillow promises no class for bytes that are not an image
-        raise DataError(
-            "damaged image",
-            where=where,
-            expected="a PNG, JPEG, BMP or GIF file",
-            found=(str(error).strip() or type(error).__name__).splitlines()[0],
-        ) from error

@@ -12,18 +12,17 @@ import math
 import mmap
 import os
 import struct
-import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.images import Images, StoredImages
+from flaxcnn.data.images import Images
+from flaxcnn.data.sources.raw_images import RawImages, file_version
 from flaxcnn.errors import DataError
 from flaxcnn.files import open_regular
 
@@ -51,67 +50,6 @@ class IdxFile:
     sha256: str
 
 
-class IdxImages(StoredImages):
-    """The images of a raw IDX file of rank 3, in one channel, each read when asked for.
-
-    They are read, not mapped into memory: random images of 28×28 that the system has cached take 1 to 4 µs each instead
-    of 0.2, but a disk's fault or a file cut short meanwhile is an error here and not the end of the process (SIGBUS),
-    and nothing counts as this process's memory.
-
-    Args:
-        path: the file.
-        shape: (N, H, W, 1), as its header declares.
-        version: its `_version` when it was checked.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int, int, int], version: tuple[int, ...]):
-        super().__init__(shape)
-        self.path, self._version = path.absolute(), version
-        self._descriptor: int | None = None
-
-    def read(self, positions_K: npt.NDArray[np.integer[Any]], out_KHWC: npt.NDArray[np.uint8]) -> None:
-        """Read images into an array, as `StoredImages.read`: neighbours that follow one another in one go."""
-        size = math.prod(self.shape[1:])
-        firsts = np.flatnonzero(np.diff(positions_K, prepend=-2) != 1)  # of each row of neighbours
-        offsets = _header_size(3) + size * positions_K[firsts].astype(np.int64)
-        bounds = size * np.append(firsts, len(positions_K))
-        bytes_out = memoryview(out_KHWC.reshape(-1))
-        try:
-            file = self._open()
-            for (start, end), offset in zip(pairwise(bounds.tolist()), offsets.tolist(), strict=True):
-                self._fill(file, bytes_out[start:end], offset)
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-
-    def _fill(self, file: int, wanted: memoryview, offset: int) -> None:
-        while wanted:
-            count = os.preadv(file, (wanted,), offset)
-            if count == 0:
-                raise self._changed("truncated")
-            wanted, offset = wanted[count:], offset + count
-
-    def _open(self) -> int:
-        if self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is not waited for
-            weakref.finalize(self, os.close, descriptor)
-            if _version(os.fstat(descriptor)) != self._version:
-                raise self._changed("another size or time of change")
-            self._descriptor = descriptor
-        return self._descriptor
-
-    def _changed(self, found: str) -> DataError:
-        return DataError(
-            "changed since the data set was loaded",
-            where=self.path,
-            expected="the same file until the end",
-            found=found,
-            fix="start again once nothing writes to it",
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return IdxImages, (self.path, self.shape, self._version)
-
-
 def read_idx_images(path: str | os.PathLike[str], in_memory: int) -> tuple[Images, str]:
     """Read the images of an IDX file, or check all of it and leave them there.
 
@@ -136,7 +74,8 @@ def read_idx_images(path: str | os.PathLike[str], in_memory: int) -> tuple[Image
                 count, height, width = _check_length(_header(head, 3, path), path, status.st_size)
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
-                return IdxImages(path, (count, height, width, 1), _version(status)), digest.hexdigest()
+                shape = (count, height, width, 1)
+                return RawImages(path, _header_size(3), shape, file_version(status)), digest.hexdigest()
     except FileNotFoundError as error:
         raise _unreadable(path, error) from error
     read = read_idx(path, rank=3)
@@ -271,11 +210,6 @@ def _header_size(rank: int) -> int:
 def _described(shape: tuple[int, ...]) -> str:
     header = _header_size(len(shape))
     return f"{header + math.prod(shape)} bytes ({header} of header and {'×'.join(map(str, shape))})"
-
-
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    """Return what differs once a file has been written to or replaced."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

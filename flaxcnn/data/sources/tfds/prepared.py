@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset, Split, array_digest, start_digest
 from flaxcnn.data.images import IN_MEMORY, Images, StoredImages
+from flaxcnn.data.options import Request
 from flaxcnn.data.sources.decoding import decode
 from flaxcnn.data.sources.tfds.description import Description, read_description
 from flaxcnn.data.sources.tfds.folders import find_folder
 from flaxcnn.data.sources.tfds.records import Records
 from flaxcnn.errors import DataError
 from flaxcnn.files.paths import user_path
+
+USES = frozenset({"dir"})
 
 _LABELS = np.iinfo(np.int32)
 
@@ -54,6 +57,13 @@ class RecordImages(StoredImages):
         return RecordImages, (self._folder, self._split, self.shape)
 
 
+def load(request: Request) -> Dataset:
+    """Return a prepared data set; raises as `load_prepared`."""
+    folder = request.options.dir
+    where = None if folder is None else user_path(os.fspath(folder), "data.dir")
+    return load_prepared(request.name, where, request.in_memory)
+
+
 def load_prepared(name: str, data_dir: str | os.PathLike[str] | None = None, in_memory: int = IN_MEMORY) -> Dataset:
     """Load a prepared image-classification data set of TFDS with splits named train and test.
 
@@ -80,8 +90,9 @@ def load_prepared(name: str, data_dir: str | os.PathLike[str] | None = None, in_
         splits[split], digests[f"{split}/images"] = _read_split(description, split, in_memory)
         digests[f"{split}/labels"] = array_digest(splits[split].targets)
     return Dataset(
-        source=f"tfds:{name}",
-        **splits,
+        f"tfds:{name}",
+        splits["train"],
+        splits["test"],
         target_names=description.class_names,
         digests=digests,
         origins={f"{split}/{part}": f"{folder} {split} {part}" for split in splits for part in ("images", "labels")},

@@ -1,4 +1,4 @@
-"""The loader's worker processes: start them, give them tasks, wait for them and end them.
+"""Worker processes that read or decode images: start them, give them tasks, wait for them and end them.
 
 They are separate programs, not forks, because JAX has threads, and not `multiprocessing` processes, which would run a
 user's script again. Any failure of a worker becomes one error here.
@@ -12,13 +12,28 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.shared_buffers import SharedBuffers, open_unnamed
+import numpy as np
+import numpy.typing as npt
+
+from flaxcnn.data.workers.shared_buffers import SharedBuffers, open_unnamed
 from flaxcnn.errors import DataError
 from flaxcnn.files.user_code import outside_files
 from flaxcnn.signals import held_back
+
+
+class Reader(Protocol):
+    """What the processes read from, such as `flaxcnn.data.images.StoredImages`; they get a pickle of it.
+
+    Attributes:
+        shape: (N, H, W, C).
+    """
+
+    shape: tuple[int, int, int, int]
+
+    def read(self, positions_K: npt.NDArray[np.integer[Any]], out_KHWC: npt.NDArray[np.uint8]) -> Any:
+        """Read images into an array, and return what else is to be told of them: None, or what JSON has."""
 
 
 class Workers:
@@ -32,18 +47,29 @@ class Workers:
         count: how many processes.
         buffers: how many.
         rows: images that a buffer has room for.
+        role: what each is called in an error.
+        saving: what takes less memory, for an error.
 
     Attributes:
         buffers: the shared memory.
 
     Raises:
-        DataError: the chunks take more memory than there is, or the system gives no processes.
+        DataError: the buffers take more memory than there is, or the system gives no processes.
     """
 
-    def __init__(self, images: StoredImages, count: int, buffers: int, rows: int):
+    def __init__(
+        self,
+        images: Reader,
+        count: int,
+        buffers: int,
+        rows: int,
+        role: str = "loading worker",
+        saving: str = "use fewer workers or shorter chunks",
+    ):
         shape = (buffers, rows, images.shape[1:])
         memory, setup = -1, -1
         self._workers: list[_Worker] = []
+        self._saving = saving
         try:
             memory = open_unnamed("flaxcnn-chunks")
             os.ftruncate(memory, _possible(SharedBuffers.size(*shape)))
@@ -53,14 +79,14 @@ class Workers:
                 pickle.dump((sys.path, outside_files()), file)
                 pickle.dump((images, memory, *shape), file)
             for number in range(count):
-                self._workers.append(_Worker(f"loading worker {number + 1} of {count}", setup, memory))
+                self._workers.append(_Worker(f"{role} {number + 1} of {count}", setup, memory))
         except OSError as error:
             self.close()
             raise DataError(
                 "cannot start the workers",
-                where=f"{count} loading workers",
+                where=f"{count} {role}s",
                 found=error.strerror,
-                fix="use fewer, or shorter chunks",
+                fix=saving,
             ) from error
         except BaseException:
             self.close()
@@ -73,6 +99,7 @@ class Workers:
         for worker in self._workers:
             self._poll.register(worker.answers, select.POLLIN)
         self._shares = [0] * buffers  # of each buffer, those that are not read yet
+        self._told: list[list[Any]] = [[] for _ in range(buffers)]  # of each buffer, by those that are
 
     def start(self, buffer: int, rows: int) -> None:
         """Have the first rows of a buffer read, of the images at its positions.
@@ -91,8 +118,8 @@ class Workers:
                 self._fail(worker)
             self._shares[buffer] += 1
 
-    def wait(self, buffer: int) -> None:
-        """Return once a buffer is read.
+    def wait(self, buffer: int) -> list[Any]:
+        """Return once a buffer is read, with what was told of its images by `Reader.read`, in any order.
 
         Raises:
             DataError: an image cannot be read, or a worker has ended; all others are ended too.
@@ -102,6 +129,8 @@ class Workers:
             for worker in self._workers:
                 if worker.answers.fileno() in ready:
                     self._take(worker)
+        told, self._told[buffer] = self._told[buffer], []
+        return told
 
     def close(self) -> None:
         """End all processes, whatever they are doing, wait until they are gone, and give back the memory."""
@@ -125,7 +154,10 @@ class Workers:
         for line in lines:
             if line.startswith(b"{"):
                 self._raise(worker, **json.loads(line))
-            self._shares[int(line)] -= 1
+            number, _, told = line.partition(b" ")
+            self._shares[int(number)] -= 1
+            if told:
+                self._told[int(number)].append(json.loads(told))
 
     def _fail(self, worker: "_Worker") -> NoReturn:
         """Raise the error of a worker that has ended, with its own report where it left one."""
@@ -137,9 +169,7 @@ class Workers:
         code = worker.process.wait()
         if code < 0:
             found = f"killed by {signal.Signals(-code).name}"
-            fix = (
-                "if memory was short, as the system's log tells, use fewer workers or shorter chunks; then start again"
-            )
+            fix = f"if memory was short, as the system's log tells, {self._saving}; then start again"
         else:
             found = f"exit code {code}: {worker.last_words() or 'it printed nothing'}"
             fix = "start again once that is fixed"
@@ -166,7 +196,7 @@ class _Worker:
         try:
             with held_back():
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "flaxcnn.data.loading.worker", str(setup)],
+                    [sys.executable, "-P", "-m", "flaxcnn.data.workers.worker", str(setup)],
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

@@ -1,10 +1,11 @@
-"""The worker process of the loader: `python -m flaxcnn.data.loading.worker SETUP`.
+"""The worker process that reads or decodes images: `python -m flaxcnn.data.workers.worker SETUP`.
 
-`flaxcnn.data.loading.workers` starts it. SETUP is the descriptor of a file with two pickles: first the import path and
-the user's files, then the images on disk and the arguments of `SharedBuffers`. Each line on stdin is a task, "BUFFER
-START STOP": read these rows of the buffer. Each line on stdout is an answer: the number of the finished buffer, or a
-JSON object with the parts of an error, after which the worker ends. The worker also ends when stdin closes, even in the
-middle of a task, because its parent is then dead. This module does not import JAX.
+`flaxcnn.data.workers.workers` starts it. SETUP is the descriptor of a file with two pickles: first the import path and
+the user's files, then what reads the images and the arguments of `SharedBuffers`. Each line on stdin is a task, "BUFFER
+START STOP": read these rows of the buffer. Each line on stdout is an answer: the number of the finished buffer, with
+what else was told of its images in JSON, or a JSON object with the parts of an error, after which the worker ends. The
+worker also ends when stdin closes, even in the middle of a task, because its parent is then dead. This module does not
+import JAX.
 """
 
 import io
@@ -20,8 +21,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from flaxcnn.data.images import StoredImages
-from flaxcnn.data.loading.shared_buffers import SharedBuffers
+from flaxcnn.data.workers.shared_buffers import SharedBuffers
+from flaxcnn.data.workers.workers import Reader
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.files.user_code import object_in
 
@@ -50,7 +51,7 @@ def _receive(tasks: "SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _set_up(file: int) -> tuple[StoredImages, SharedBuffers]:
+def _set_up(file: int) -> tuple[Reader, SharedBuffers]:
     with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
         stream = io.BytesIO(content)
     os.close(file)
@@ -83,11 +84,13 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _answer(tasks: "SimpleQueue[str]", answers: int, images: StoredImages, buffers: SharedBuffers) -> None:
+def _answer(tasks: "SimpleQueue[str]", answers: int, images: Reader, buffers: SharedBuffers) -> None:
     while True:
         buffer, start, stop = map(int, tasks.get().split())
-        images.read(buffers.positions_SR[buffer, start:stop], buffers.pixels_SRHWC[buffer, start:stop])
-        os.write(answers, b"%d\n" % buffer)
+        told = images.read(buffers.positions_SR[buffer, start:stop], buffers.pixels_SRHWC[buffer, start:stop])
+        answer = memoryview(f"{buffer}\n".encode() if told is None else f"{buffer} {json.dumps(told)}\n".encode())
+        while answer:
+            answer = answer[os.write(answers, answer) :]
 
 
 def _parts(error: Exception) -> dict[str, str | None]:

@@ -1,0 +1,1 @@
+"""Processes that read or decode images into shared memory."""
