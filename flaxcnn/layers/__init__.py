@@ -1,7 +1,8 @@
 """Layers and functions that the models share."""
 
-from flaxcnn.layers.convolution import convolution
+from flaxcnn.layers.convolution import Conv, convolution, portable
+from flaxcnn.layers.normalization import BatchNorm
 from flaxcnn.layers.pixels import to_float
 from flaxcnn.layers.pooling import MaxPool, max_pool
 
-__all__ = ["MaxPool", "convolution", "max_pool", "to_float"]
+__all__ = ["BatchNorm", "Conv", "MaxPool", "convolution", "max_pool", "portable", "to_float"]

@@ -21,10 +21,11 @@ class Dropout(nn.Module):
 
         Args:
             x: activations.
-            rate: probability of a zero, 0 <= rate < 1; a number or a traced scalar.
+            rate: probability of a zero, 0 <= rate < 1; a number or a traced scalar. The number 0 draws nothing, and
+                needs no random stream.
             train: whether to drop anything.
         """
-        if not train:
+        if not train or (isinstance(rate, float | int) and rate == 0):
             return x
         kept = 1.0 - jnp.asarray(rate, jnp.float32)
         mask = jax.random.bernoulli(self.make_rng("dropout"), kept, x.shape)

@@ -20,6 +20,11 @@ def fan_in_uniform() -> Initializer:
     return variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+def pytorch_defaults(fan_in: int) -> dict[str, Any]:
+    """Return `kernel_init` and `bias_init` as PyTorch's layers begin, for the number of inputs per output."""
+    return {"kernel_init": fan_in_uniform(), "bias_init": fan_in_uniform_bias(fan_in)}
+
+
 def fan_in_uniform_bias(fan_in: int) -> Initializer:
     """Return a bias initializer: uniform in ±1/√fan_in, with the fan_in of the bias's kernel.
 

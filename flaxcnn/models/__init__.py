@@ -1,12 +1,10 @@
 """The registry of models by name, with their contracts."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -16,17 +14,48 @@ from flaxcnn.contracts import Contract, check_contract, derive_contract
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
 from flaxcnn.layers.pixels import CONSTANTS, split_constants
+from flaxcnn.models import (
+    alexnet,
+    convnext,
+    densenet,
+    efficientnet,
+    googlenet,
+    inception_resnet_v2,
+    inception_v3,
+    lenet,
+    maxvit,
+    mobilenet_v3,
+    paper_cnn,
+    resnet,
+    shufflenet_v2,
+    small_cnn,
+    vgg,
+    wide_resnet,
+)
 from flaxcnn.models.own import create_own, own_contract, require_trainable
 from flaxcnn.models.paper_cnn import PaperCNN
-from flaxcnn.models.small_cnn import SmallCNN
-from flaxcnn.models.wide_resnet import VARIANTS, WideResNet
+from flaxcnn.models.variant import Variant
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "paper_cnn": PaperCNN,
-    "paper_cnn_bn": partial(PaperCNN, norm=True),
-    "small_cnn": SmallCNN,
-    **{name: partial(WideResNet, depth=depth, width=width) for name, (depth, width) in VARIANTS.items()},
-}
+_FAMILIES = (
+    paper_cnn,
+    small_cnn,
+    wide_resnet,
+    lenet,
+    alexnet,
+    vgg,
+    googlenet,
+    inception_v3,
+    inception_resnet_v2,
+    resnet,
+    convnext,
+    maxvit,
+    densenet,
+    mobilenet_v3,
+    shufflenet_v2,
+    efficientnet,
+)
+MODELS: dict[str, Variant] = {name: variant for family in _FAMILIES for name, variant in family.VARIANTS.items()}
+"""The models of the library by name."""
 
 
 class CheckedModel(NamedTuple):
@@ -45,7 +74,7 @@ class CheckedModel(NamedTuple):
     contract_place: Path
 
 
-def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModule:
+def create(name: str, classes: int, dtype: DTypeLike = jnp.float32, *, remat: bool = False) -> FlaxModule:
     """Create a model of the library, or a user's own.
 
     Its `init(key, images)` returns its variables. Its `apply(variables, images, train=...)` returns the logits and the
@@ -55,20 +84,34 @@ def create(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> FlaxModul
         name: a key of `MODELS`, or FILE.py:NAME of a Flax module, Linen or NNX, which is imported.
         classes: number of classes, the last axis of the logits.
         dtype: dtype of the layers' computations; parameters and logits are float32.
+        remat: whether the backward pass computes the model's blocks again instead of keeping what is inside.
 
     Raises:
-        ConfigError: the model does not exist, or the number of classes is not positive.
+        ConfigError: the model does not exist, or the number of classes is not positive; or it has no such blocks.
     """
     require_model(name)
     if classes < 1:
         raise ConfigError("number of classes out of range", where=name, expected="at least 1", found=classes)
     if is_outside(name):
+        _refuse_remat(remat, _OWN)
         return create_own(name, classes, dtype)
-    return MODELS[name](classes=classes, dtype=dtype)
+    if not MODELS[name].remats:
+        _refuse_remat(remat, "leave out --model.remat; a smaller --training.batch_size takes less memory, too")
+        return MODELS[name].create(classes=classes, dtype=dtype)
+    return MODELS[name].create(classes=classes, dtype=dtype, remat=remat)
+
+
+_OWN = "wrap its blocks in flax.linen.remat or flax.nnx.remat yourself"
+
+
+def _refuse_remat(remat: bool, fix: str) -> None:
+    """Raise ConfigError if blocks of a model that has none are to be computed again."""
+    if remat:
+        raise ConfigError("this model has no blocks that are known here", where="model.remat", found=True, fix=fix)
 
 
 def create_checked(
-    name: str, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
+    name: str, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int], remat: bool = False
 ) -> CheckedModel:
     """Create a model and check it against its contract.
 
@@ -77,13 +120,14 @@ def create_checked(
         classes: as for `create`.
         dtype: as for `create`.
         image_shape: shape of one image, (H, W, C), to test a user's model with.
+        remat: as for `create`.
 
     Raises:
         ConfigError: as `create`, or a user's model cannot be trained.
         ContractError: the model differs from its contract.
     """
     # Of the float32 model: a contract is about shapes, and what a cast to another dtype adds is no layer of the model.
-    model = create(name, classes, dtype)
+    model = create(name, classes, dtype, remat=remat)
     if is_outside(name):
         contract, place = own_contract(name, classes, image_shape)
         digest = hashlib.sha256(str(contract).encode()).hexdigest()
@@ -95,7 +139,7 @@ def create_checked(
 
 
 def check_given(
-    given: Any, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int]
+    given: Any, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int], remat: bool = False
 ) -> CheckedModel:
     """Check a user's model that was passed as an object, and derive its contract for the given image shape.
 
@@ -104,10 +148,12 @@ def check_given(
         classes: its number of outputs.
         dtype: dtype of its layers' computations, if it takes one.
         image_shape: shape of one image, (H, W, C), to test it with.
+        remat: must be False: its blocks are not known here.
 
     Raises:
         ConfigError: the model cannot be trained.
     """
+    _refuse_remat(remat, _OWN)
     name = given_name(given)
     model = adapt(given, name, classes=classes, dtype=jnp.dtype(dtype).name)
     require_trainable(model, f"the model {name}", image_shape, classes)
@@ -139,18 +185,19 @@ def contract_path(name: str) -> Path:
     Raises:
         ConfigError: the model does not exist.
     """
-    _require_known(name)
-    return Path(__file__).parent / f"{name}.contract"
+    require_library_model(name)
+    return Path(__file__).parent / "contracts" / f"{name}.contract"
 
 
 def require_model(name: str) -> None:
     """Raise ConfigError if a name is neither a library model nor FILE.py:NAME."""
     refuse_given(name, "model.name")
     if not is_outside(name):
-        _require_known(name)
+        require_library_model(name)
 
 
-def _require_known(name: str) -> None:
+def require_library_model(name: str) -> None:
+    """Raise ConfigError if a name is no library model's."""
     if name not in MODELS:
         fix = f"for your own model write {FORM}" if name.endswith(".py") else nearest(name, MODELS)
         raise ConfigError(f"unknown model '{name}'", where="model.name", fix=fix)

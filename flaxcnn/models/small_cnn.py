@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
 from jax.typing import DTypeLike
 
-from flaxcnn.layers.convolution import convolution
+from flaxcnn.layers.convolution import Conv
 from flaxcnn.layers.dropout import Dropout
+from flaxcnn.layers.normalization import BatchNorm
 from flaxcnn.layers.pooling import MaxPool, require_poolable
+from flaxcnn.models.variant import Variant
 
 _STAGES = ((16, 5), (64, 5), (128, 3))  # channels and kernel size
 
@@ -51,18 +53,17 @@ class SmallCNN(nn.Module):
         require_poolable(images_BHWC, times=2, where="small_cnn")
         endpoints, x = {}, images_BHWC
         for number, (channels, size) in enumerate(_STAGES, 1):
-            x = nn.Conv(
+            x = Conv(
                 channels,
                 (size, size),
                 padding=size // 2,
                 use_bias=False,  # a normalisation follows
                 kernel_init=variance_scaling(2.0, "fan_in", "normal"),  # He et al., 2015
-                conv_general_dilated=convolution,
                 dtype=self.dtype,
                 name=f"conv{number}",
             )(x)
-            x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name=f"norm{number}")(x)
-            x = endpoints[f"conv{number}"] = nn.relu(x)
+            norm = BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, relu=True, name=f"norm{number}")
+            x = endpoints[f"conv{number}"] = norm(x)
             if number < len(_STAGES):
                 x = endpoints[f"pool{number}"] = MaxPool((2, 2), name=f"pool{number}")(x)
         x = endpoints["features"] = x.reshape(x.shape[0], -1)
@@ -70,3 +71,6 @@ class SmallCNN(nn.Module):
             x = Dropout(name="dropout")(x, dropout, train=train)
         logits = endpoints["logits"] = nn.Dense(self.classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
         return logits, endpoints
+
+
+VARIANTS = {"small_cnn": Variant(SmallCNN, "flaxcnn", 162_874, classes=10, size=(28, 28, 1), smallest=4)}

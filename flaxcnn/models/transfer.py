@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from flaxcnn.adapters import FlaxModule, module_name
 from flaxcnn.errors import ContractError, nearest
+from flaxcnn.keys import compiler_options
 
 _Name = tuple[str, ...]  # collection, layer, ..., variable
 
@@ -59,12 +60,12 @@ def replace_head(
         if not in_head(name) and _shape(declared, name) != _shape(trained, name):
             raise _trunk_differs(name, _shape(declared, name), _shape(trained, name))
 
-    @jax.jit
     def new_head(key: jax.Array, images: jax.Array) -> dict[_Name, jax.Array]:
         return {name: array for name, array in _flat(model.init(key, images)).items() if in_head(name)}
 
+    drawn = jax.jit(new_head, compiler_options=compiler_options())
     trunk = {name: array for name, array in trained.items() if not in_head(name)}
-    return unflatten_dict({**trunk, **new_head(key, images)})
+    return unflatten_dict({**trunk, **drawn(key, images)})
 
 
 def _flat(variables: Mapping[str, Any]) -> dict[_Name, Any]:

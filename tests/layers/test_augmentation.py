@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 from scipy.stats import chisquare
 
@@ -72,6 +73,7 @@ def test_a_second_augmentation_of_the_same_kind_draws_anew():
     assert len(np.unique(twice.reshape(200, -1), axis=0)) > 9
 
 
+@pytest.mark.slow
 def test_every_kind_of_augmentation_changes_an_example_alike_in_a_batch_of_any_size():
     images = jax.random.uniform(jax.random.key(0), (9, 14, 12, 3))
     whole = jax.jit(augment)(ALL, jax.random.key(7), images)
@@ -121,6 +123,7 @@ def test_a_loop_of_steps_augments_as_the_steps_alone_do():
     np.testing.assert_allclose(loop(2, images), jax.jit(step)(1, jax.jit(step)(0, images)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_of_batches_are_augmented_as_each_batch_alone():
     batches = jax.random.uniform(jax.random.key(0), (2, 4, 8, 8, 3))
     keys = jax.random.split(jax.random.key(1), 2)

@@ -88,6 +88,7 @@ def test_zero_strength_gives_back_the_image_bit_for_bit(name, digits):
     np.testing.assert_array_equal(still(jax.random.key(1), odd), odd)
 
 
+@pytest.mark.slow
 def test_all_warps_at_zero_strength_give_back_the_image_bit_for_bit(digits):
     still = (RandomShift(0.0), RandomRotation(0.0), RandomScale(0.0), RandomShear(0.0), Elastic(0.0, smoothness=2.0))
     np.testing.assert_array_equal(augment(still, jax.random.key(2), digits), digits)
@@ -205,6 +206,7 @@ def test_the_first_listed_warp_acts_first():
     assert np.abs(both - (20 + turn @ (start - 20) + moved)).max() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("elastic", "rotation"), ("rotation", "elastic"), ("shear", "scale", "elastic")])
 def test_warps_in_a_row_are_one_after_the_other_without_the_blur_between(names):
     image = blob(16.0, 26.0, width=4.0)

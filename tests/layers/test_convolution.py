@@ -1,7 +1,5 @@
 """The library's convolution has the values and gradients of XLA's own and of the definition, in loops too."""
 
-import re
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,48 +11,7 @@ from jax import lax
 from scipy.signal import convolve2d, correlate2d
 
 from flaxcnn.layers.convolution import convolution
-
-CANONICAL = ("NHWC", "HWIO", "NHWC")
-
-
-def arrays(seed, *shapes, dtype=jnp.float32):
-    random = np.random.default_rng(seed)
-    return [jnp.asarray(random.standard_normal(shape), dtype) for shape in shapes]
-
-
-def plain(images, kernel, strides, padding, **options):
-    return lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=CANONICAL, **options)
-
-
-def close(found, expected, length):
-    """Equal but for the rounding of sums of `length` products."""
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=4e-7 * np.sqrt(length) * max(1, np.abs(expected).max()))
-
-
-def with_gradients(function, images, kernel, seed=0):
-    """A function's output, and the gradients of a weighted sum of it, so that each output counts differently."""
-    output = jax.eval_shape(function, images, kernel)
-    (weights,) = arrays(seed, output.shape, dtype=output.dtype)
-
-    @jax.jit
-    def compiled(images, kernel, weights):
-        value, vjp = jax.vjp(function, images, kernel)
-        return value, *vjp(weights)
-
-    return *compiled(images, kernel, weights), weights
-
-
-def agree(ours, theirs, images, kernel, seed=0):
-    """Values and both gradients agree."""
-    *found, weights = with_gradients(ours, images, kernel, seed)
-    *expected, _ = with_gradients(theirs, images, kernel, seed)
-    lengths = (kernel[..., 0].size, kernel[..., 0, :].size, weights[..., 0].size)
-    for each, other, length in zip(found, expected, lengths, strict=True):
-        close(each, other, length)
-
+from tests.layers.agreement import CANONICAL, agree, arrays, descend, plain, two_layers, with_gradients
 
 small = st.integers(1, 3)
 paddings = st.sampled_from(["SAME", "VALID", "SAME_LOWER"]) | st.tuples(*[st.tuples(*[st.integers(-1, 3)] * 2)] * 2)
@@ -79,6 +36,13 @@ def cases(draw):
     return images, kernel, draw(st.tuples(small, small)), draw(paddings), dilation, groups
 
 
+def test_each_kind_of_kernels_is_what_computes(kernels):
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, 16), (3, 3, 16, 8))]
+    program = jax.jit(lambda *pair: convolution(*pair, (1, 1), "SAME", dimension_numbers=CANONICAL)).lower(*shapes)
+    assert ("@flaxcnn_convolution" in program.as_text()) == (kernels == "onednn")
+
+
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(cases(), st.integers(0, 99))
 def test_any_convolution_agrees_with_xla_in_value_and_both_gradients(case, seed):
@@ -234,24 +198,6 @@ def test_half_precision_agrees_with_xla_in_types_and_values(dtype, preferred, ch
         )
 
 
-def two_layers(params, images):
-    """A loss of two convolutions: one of few channels, a product of patches forward, and one of many."""
-    first, second = params
-    maps = convolution(images, first, (1, 1), "SAME", dimension_numbers=CANONICAL)
-    maps = convolution(jnp.tanh(maps), second, (2, 2), "SAME", dimension_numbers=CANONICAL)
-    return jnp.mean(jnp.tanh(maps) ** 2)
-
-
-@pytest.fixture
-def problem():
-    first, second, images = arrays(0, (5, 5, 1, 8), (3, 3, 8, 6), (4, 10, 10, 1))
-    return (first * 0.3, second * 0.2), images
-
-
-def descend(params, images):
-    return jax.tree.map(lambda param, slope: param - slope, params, jax.grad(two_layers)(params, images))
-
-
 def test_control_flow_gives_the_bits_of_a_loop_in_python(problem):
     params, images = problem
     step = jax.jit(descend)
@@ -342,51 +288,6 @@ def test_it_takes_its_place_in_a_flax_layer(options):
         scale = np.abs(np.float32(expected)).max()
         tolerance = (2e-2 if "dtype" in options else 1e-5) * scale
         np.testing.assert_allclose(np.float32(found), np.float32(expected), rtol=0, atol=tolerance)
-
-
-def test_in_a_loop_on_cpu_every_compiled_convolution_is_canonical(problem):
-    params, images = problem
-    looped = jax.jit(lambda params: lax.fori_loop(0, 3, lambda _, carry: descend(carry, images), params))
-    text = looped.trace(params).lower(lowering_platforms=("cpu",)).compile().as_text()
-    labels = re.findall(r"dim_labels=(\S+?)[,\s]", text)
-    assert "while" in text
-    # The second layer's forward, its images' gradient, and both kernels' gradients; the first layer's forward is a
-    # product of patches, and its images need no gradient.
-    assert len(labels) >= 4
-    assert set(labels) == {"b01f_01io->b01f"}
-    # XLA's own kernel gradient is not: what this test looks for can be there.
-    own = jax.jit(jax.grad(lambda kernel: plain(jnp.ones((4, 9, 9, 8)), kernel, (1, 1), "SAME").sum()))
-    assert "b01f_01io->b01f" not in re.findall(r"dim_labels=(\S+?)[,\s]", own.lower(params[1]).as_text("hlo"))
-
-
-@pytest.mark.parametrize(
-    ("images", "kernel", "operation"),
-    [
-        ((50, 28, 28, 1), (5, 5, 1, 16), "dot"),  # the paper's first layer, twice as fast as a product
-        ((50, 14, 14, 16), (5, 5, 16, 32), "convolution"),  # its second
-        ((500, 28, 28, 1), (5, 5, 1, 16), "dot"),  # 39 MB of patches, made in parts
-        ((1, 3000, 3000, 1), (5, 5, 1, 16), "convolution"),  # an image alone has 900 MB of them
-        ((10, 28, 28, 4), (5, 5, 4, 16), "convolution"),  # and here have 100 values each
-    ],
-)
-def test_few_short_patches_are_multiplied_and_others_convolved(images, kernel, operation):
-    def forward(images, kernel):
-        return convolution(images, kernel, (1, 1), "SAME", dimension_numbers=CANONICAL)
-
-    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (images, kernel)]
-    text = jax.jit(forward).trace(*shapes).lower(lowering_platforms=("cpu",)).as_text()
-    assert [name for name in ("dot", "convolution") if f"stablehlo.{name}" in text] == [operation]
-
-
-# Batches that are taken in parts: 240 has divisors that are multiples of 4, 130 only even ones, 211 none.
-@pytest.mark.parametrize("batch", [240, 130, 211])
-@pytest.mark.parametrize(("size", "channels", "features"), [(28, 1, 16), (14, 16, 32)])
-def test_large_batches_are_taken_in_parts_and_agree_with_xla(batch, size, channels, features):
-    images, kernel = arrays(0, (batch, size, size, channels), (5, 5, channels, features))
-    ours = lambda images, kernel: convolution(images, kernel, (1, 1), "SAME", dimension_numbers=CANONICAL)  # noqa: E731
-    agree(ours, lambda images, kernel: plain(images, kernel, (1, 1), "SAME"), images, kernel)
-    text = jax.jit(jax.grad(lambda kernel: jnp.sum(ours(images, kernel) ** 2))).lower(kernel).compile().as_text()
-    assert " while(" in text, "it was computed at once: nothing was tested"
 
 
 def test_the_sum_over_parts_of_a_batch_is_rounded_to_half_precision_once():

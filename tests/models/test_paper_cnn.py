@@ -13,9 +13,10 @@ from scipy.signal import correlate
 from flaxcnn.contracts import Contract, assert_contract, check_variables
 from flaxcnn.errors import ContractError
 from flaxcnn.layers.pooling import MaxPool
-from flaxcnn.models import MODELS, contract_path, create, create_checked, fold, folded
+from flaxcnn.models import contract_path, create, create_checked, fold, folded
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.training import adam, create_state, train_step
+from tests.zoo import each
 
 # By hand, from the paper's description of its network.
 CONV1, CONV2, HEAD = 5 * 5 * 1 * 16 + 16, 5 * 5 * 16 * 32 + 32, 7 * 7 * 32 * 10 + 10
@@ -239,7 +240,7 @@ def test_the_recipes_models_keep_their_contracts(name):
     assert_contract(create(name, 10), contract_path(name))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each())
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_model_is_checked_and_made_for_either_dtype(name, dtype):
     checked = create_checked(name, 7, dtype, image_shape=(28, 28, 1))

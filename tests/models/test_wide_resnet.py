@@ -65,6 +65,7 @@ def by_hand(image, params, statistics):
     return features @ params["head"]["kernel"] + params["head"]["bias"]
 
 
+@pytest.mark.slow
 def test_the_logits_are_those_of_an_independent_network():
     model = WideResNet()
     images = jax.random.uniform(jax.random.key(1), (2, 12, 10, 3))

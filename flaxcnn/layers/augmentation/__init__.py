@@ -6,7 +6,9 @@ determine a shape are static.
 
 from flaxcnn.layers.augmentation.apply import augment, sources
 from flaxcnn.layers.augmentation.exact import Cutout, RandomCrop, RandomFlip
-from flaxcnn.layers.augmentation.mixup import MixUp, mix
+from flaxcnn.layers.augmentation.mixup import CutMix, Mixing, MixUp, MixUpOrCutMix, mix
+from flaxcnn.layers.augmentation.photographs import ColorJitter, GaussianBlur, RandomGray
+from flaxcnn.layers.augmentation.policies import AugMix, RandAugment, TrivialAugment
 from flaxcnn.layers.augmentation.protocol import Augmentation, Strength
 from flaxcnn.layers.augmentation.warps import (
     Elastic,
@@ -17,19 +19,31 @@ from flaxcnn.layers.augmentation.warps import (
     Warp,
     resample,
 )
+from flaxcnn.layers.augmentation.windows import RandomErasing, RandomResizedCrop
 
 __all__ = [
+    "AugMix",
     "Augmentation",
+    "ColorJitter",
+    "CutMix",
     "Cutout",
     "Elastic",
+    "GaussianBlur",
     "MixUp",
+    "MixUpOrCutMix",
+    "Mixing",
+    "RandAugment",
     "RandomCrop",
+    "RandomErasing",
     "RandomFlip",
+    "RandomGray",
+    "RandomResizedCrop",
     "RandomRotation",
     "RandomScale",
     "RandomShear",
     "RandomShift",
     "Strength",
+    "TrivialAugment",
     "Warp",
     "augment",
     "mix",

@@ -1,12 +1,15 @@
 """Apply augmentations in order to a whole batch."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import groupby
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from flaxcnn.layers.augmentation.protocol import Augmentation
+from flaxcnn.layers.augmentation.protocol import Augmentation, OneByOne
 from flaxcnn.layers.augmentation.warps import Warp, warp
 
 
@@ -26,9 +29,15 @@ def augment(augmentations: tuple[Augmentation, ...], key: jax.Array, images_BHWC
     Raises:
         TypeError: there are warps, and the pixels are not floating-point.
     """
-    if not augmentations:
-        return images_BHWC
-    return jax.vmap(partial(_augment_one, augmentations, key))(jnp.arange(images_BHWC.shape[0]), images_BHWC)
+    positions = jnp.arange(images_BHWC.shape[0])
+    for apart, row in groupby(enumerate(augmentations), key=lambda numbered: isinstance(numbered[1], OneByOne)):
+        every = partial(_augment_one, tuple(row), key)
+        if apart:
+            one_by_one = partial(_one_by_one, every)
+            images_BHWC = lax.platform_dependent(positions, images_BHWC, cpu=one_by_one, default=jax.vmap(every))
+        else:
+            images_BHWC = jax.vmap(every)(positions, images_BHWC)
+    return images_BHWC
 
 
 def sources(
@@ -53,25 +62,31 @@ def sources(
 
     def of_one(position: jax.Array) -> jax.Array:
         coordinates = grid
-        for each, own_key in reversed(_keyed(augmentations, key, position)):  # the last one made the result
+        numbered = tuple(enumerate(augmentations))
+        for each, own_key in reversed(_keyed(numbered, key, position)):  # the last one made the result
             coordinates = each.source(own_key, coordinates)
         return coordinates
 
     return jax.vmap(of_one)(jnp.arange(batch))
 
 
-def _keyed(
-    augmentations: tuple[Augmentation, ...], step_key: jax.Array, position: jax.Array
-) -> list[tuple[Augmentation, jax.Array]]:
+_Numbered: TypeAlias = tuple[tuple[int, Augmentation], ...]  # some of the augmentations, each with its place among all
+
+
+def _one_by_one(
+    every: Callable[[jax.Array, jax.Array], jax.Array], positions_B: jax.Array, images_BHWC: jax.Array
+) -> jax.Array:
+    return lax.map(lambda example: every(*example), (positions_B, images_BHWC))
+
+
+def _keyed(numbered: _Numbered, step_key: jax.Array, position: jax.Array) -> list[tuple[Augmentation, jax.Array]]:
     """Return the augmentations, each with its key for one example."""
     example_key = jax.random.fold_in(step_key, position)
-    return [(each, jax.random.fold_in(example_key, place)) for place, each in enumerate(augmentations)]
+    return [(each, jax.random.fold_in(example_key, place)) for place, each in numbered]
 
 
-def _augment_one(
-    augmentations: tuple[Augmentation, ...], step_key: jax.Array, position: jax.Array, image_HWC: jax.Array
-) -> jax.Array:
-    for _, neighbours in groupby(_keyed(augmentations, step_key, position), key=lambda pair: isinstance(pair[0], Warp)):
+def _augment_one(numbered: _Numbered, step_key: jax.Array, position: jax.Array, image_HWC: jax.Array) -> jax.Array:
+    for _, neighbours in groupby(_keyed(numbered, step_key, position), key=lambda pair: isinstance(pair[0], Warp)):
         row = list(neighbours)
         if warps := [(each, key) for each, key in row if isinstance(each, Warp)]:
             image_HWC = warp(warps, image_HWC)

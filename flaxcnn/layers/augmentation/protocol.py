@@ -29,6 +29,14 @@ class Augmentation(Protocol):
         ...
 
 
+class OneByOne:
+    """Base of an augmentation of which each image needs another part, such as one of many operations.
+
+    On CPU, the images of a batch then go through it one after the other and each takes its own part alone. Elsewhere
+    every part is computed for all images at once, and selected.
+    """
+
+
 def require_float_pixels(image: jax.Array, augmentation: str) -> None:
     """Require pixels that can be interpolated.
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from flaxcnn.errors import ConfigError
+from flaxcnn.layers.augmentation.noise import random_levels
 from flaxcnn.layers.augmentation.protocol import Strength, require_float_pixels
 
 
@@ -215,13 +216,8 @@ class Elastic(Warp):
 
 
 def _noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return float32 noise of mean 0 and standard deviation 1, uniform over 256 values: four numbers of one draw."""
-    count = math.prod(shape)
-    words = jax.random.bits(key, (-(-count // 4),), jnp.uint32)
-    # Shifted, not cast: which byte comes first is then the same on every machine.
-    numbers = (words[:, None] >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) & 255
-    centred = numbers.reshape(-1)[:count].astype(jnp.float32) - 127.5
-    return centred.reshape(shape) / math.sqrt((256**2 - 1) / 12)
+    """Return float32 noise of mean 0 and standard deviation 1, uniform over 256 values."""
+    return (random_levels(key, shape) - 127.5) / math.sqrt((256**2 - 1) / 12)
 
 
 def _gaussian(extent: int, smoothness: float) -> np.ndarray:
