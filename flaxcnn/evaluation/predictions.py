@@ -18,6 +18,7 @@ from flaxcnn.files.npz import Form, read_npz
 from flaxcnn.tasks import Predicted
 
 _DTYPES = ("<i8", "<i4", "<f4", "|b1")  # little-endian by name, so that the bytes do not depend on the machine
+VALIDATION = "validation_predictions.npz"  # of a run that has validation images
 _TARGET, _CONSTANT = "target", "constant"
 
 
@@ -94,7 +95,18 @@ def load_predictions(path: Path) -> Predictions:
         raise RunFolderError(
             "no predictions", where=path, fix="name the folder of a finished run, or resume an unfinished one"
         ) from error
-    index, groups, targets, constants = arrays.pop("index"), arrays.pop("group", None), arrays.pop(_TARGET, None), {}
+    return _of_arrays(arrays, path)
+
+
+def predictions_of(arrays: Mapping[str, np.ndarray], path: Path) -> Predictions:
+    """Return predictions from `Predictions.arrays`; raises RunFolderError where they are none, naming a file."""
+    _require_forms({name: Form(array.dtype, array.shape) for name, array in arrays.items()}, path)
+    return _of_arrays(dict(arrays), path)
+
+
+def _of_arrays(arrays: dict[str, np.ndarray], path: Path) -> Predictions:
+    index, groups, targets = arrays.pop("index"), arrays.pop("group", None), arrays.pop(_TARGET, None)
+    constants: dict[str, np.ndarray] = {}
     for name in list(arrays):
         kind, slash, rest = name.partition("/")
         if slash and kind == _CONSTANT:

@@ -19,6 +19,7 @@ _LOSS_DIGITS, _METRIC_DIGITS = 4, 2  # after the point, as papers print them
 _ABOUT_A_RUN = (
     "name",
     "parameters",
+    "trained_parameters",
     "steps",
     "rows",
     "weights_step",

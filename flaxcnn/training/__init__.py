@@ -2,12 +2,16 @@
 
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
+from flaxcnn.training.plan import Plan
+from flaxcnn.training.planned import PlannedOptimizer, planned
 from flaxcnn.training.schedules import Schedule
 from flaxcnn.training.state import TrainState, as_variables, create_state
 from flaxcnn.training.step import train_block, train_step
 
 __all__ = [
     "Hyperparameters",
+    "Plan",
+    "PlannedOptimizer",
     "RuntimeOptimizer",
     "Schedule",
     "TrainState",
@@ -16,6 +20,7 @@ __all__ = [
     "as_variables",
     "create_state",
     "lion",
+    "planned",
     "sgd",
     "train_block",
     "train_step",

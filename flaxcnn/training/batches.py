@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding
 
-from flaxcnn.data import Split, epoch_order
+from flaxcnn.data import Split
 from flaxcnn.data.loading.loader import Loader
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout
@@ -121,7 +121,7 @@ class ResidentSource:
         """Return the batches for the rest of a step's epoch."""
         epoch, steps = self._calendar.epoch(step), self._calendar.steps_per_epoch
         if epoch != self._epoch:
-            self._order = self._layout.put(epoch_order(self._seed, epoch, self._calendar.examples))
+            self._order = self._layout.put(self._calendar.order(self._seed, epoch, self._calendar.examples))
             self._epoch = epoch
         first, batch_size = np.int32(epoch * steps), self._calendar.batch_size
         sharding = self._layout.batch if self._layout.data > 1 else None
@@ -191,4 +191,5 @@ class StreamedSource:
             chunk_steps=self._chunk_steps,
             part=self._part,
             workers=self._workers,
+            order=self._calendar.order,
         )

@@ -1,11 +1,11 @@
 """The step calendar of a run: its steps, epochs, logged rows and checkpoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data import epoch_order
+from flaxcnn.data import Order, epoch_order
 from flaxcnn.errors import ConfigError
 from flaxcnn.training.schedules import MOST_STEPS
 
@@ -20,6 +20,7 @@ class StepCalendar:
         total_steps: steps of the whole run.
         log_every: the steps 0, log_every, 2 log_every, … are logged, each after its update.
         save_every: the state is saved after save_every, 2 save_every, … steps, and at the end.
+        order: the order in which an epoch visits the examples.
     """
 
     examples: int
@@ -27,10 +28,19 @@ class StepCalendar:
     total_steps: int
     log_every: int
     save_every: int
+    order: Order = field(default=epoch_order, compare=False, repr=False)
 
     @classmethod
     def of(
-        cls, examples: int, *, batch_size: int, epochs: int, steps: int | None, log_every: int, save_every: int
+        cls,
+        examples: int,
+        *,
+        batch_size: int,
+        epochs: int,
+        steps: int | None,
+        log_every: int,
+        save_every: int,
+        order: Order = epoch_order,
     ) -> "StepCalendar":
         """Return the calendar of a number of epochs, cut off after `steps` if that is not None.
 
@@ -54,7 +64,7 @@ class StepCalendar:
                 found=f"{total:,}",
                 fix="name fewer epochs, or end the run with --training.steps",
             )
-        return cls(examples, batch_size, total, log_every, save_every)
+        return cls(examples, batch_size, total, log_every, save_every, order)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,7 +85,7 @@ class StepCalendar:
 
     def batch(self, seed: int, step: int) -> npt.NDArray[np.int32]:
         """Return the positions of a step's training examples, int32 (batch_size,)."""
-        order = epoch_order(seed, self.epoch(step), self.examples)
+        order = self.order(seed, self.epoch(step), self.examples)
         first = step % self.steps_per_epoch * self.batch_size
         return order[first : first + self.batch_size]
 

@@ -110,7 +110,7 @@ def adamw(
 ) -> RuntimeOptimizer:
     """Return `optax.adamw`, Adam with decoupled weight decay: it subtracts learning_rate x weight_decay x kernel.
 
-    Only kernels decay (parameters with two or more axes), not biases or normalisation scales.
+    Only kernels decay (parameters with two or more axes), not biases, of any shape, or normalisation scales.
 
     Source: I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2, with alpha = 1
     and, as in optax and PyTorch, with the decay multiplied by the learning rate.
@@ -140,7 +140,7 @@ def sgd(
     """Return stochastic gradient descent with momentum as in PyTorch: velocity = momentum x velocity + gradient.
 
     Weight decay is L2 regularisation: weight_decay x kernel is added to the gradient, after clipping and before
-    momentum. Only kernels decay (parameters with two or more axes), not biases or normalisation scales.
+    momentum. Only kernels decay (parameters with two or more axes), not biases, of any shape, or normalisation scales.
 
     Source: I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in the
     form of `torch.optim.SGD` with a dampening of 0; the recipe of K. He et al., "Deep Residual Learning", CVPR 2016.
@@ -237,4 +237,11 @@ def _clipped(clip_norm: _Number | None, rule: optax.GradientTransformation) -> o
 
 
 def _decays(params: Any) -> Any:
-    return jax.tree.map(lambda each: each.ndim >= 2, params)
+    """Return which parameters decay: kernels, by their axes, since a user may call one otherwise; no bias has that many
+    but those of positions in attention, by their name.
+    """
+
+    def decays(path: Any, parameter: Any) -> bool:
+        return parameter.ndim >= 2 and not str(getattr(path[-1] if path else "", "key", "")).endswith("bias")
+
+    return jax.tree_util.tree_map_with_path(decays, params)

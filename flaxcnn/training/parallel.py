@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from flaxcnn.data import epoch_order
 from flaxcnn.training.batches import BatchSource, ResidentBatches
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import DeviceLayout
@@ -159,7 +158,7 @@ class CohortTrials:
         """Set a slot's example order to that of its position's epoch."""
         epoch = position.calendar.epoch(position.step)
         if self._epochs[slot] != (position.seed, epoch):
-            order = epoch_order(position.seed, epoch, position.calendar.examples)
+            order = position.calendar.order(position.seed, epoch, position.calendar.examples)
             self._orders = _put(self._orders, np.int32(slot), order)
             self._epochs[slot] = position.seed, epoch
 

@@ -56,6 +56,8 @@ class Schedule:
         decay_steps: step: updates between drops; fewer than `total_steps`, or there is no drop.
         decay_rate: step: factor of each drop.
         final: cosine, linear: the factor at `total_steps`.
+        held_steps: updates at the peak before the schedule begins, while the head alone is trained; all other counts
+            begin after them.
 
     Raises:
         ConfigError: an unknown kind, or a number out of range.
@@ -67,6 +69,7 @@ class Schedule:
     decay_steps: int = 0
     decay_rate: float = 0.1
     final: float = 0.0
+    held_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -75,6 +78,7 @@ class Schedule:
                 "no such schedule", where="schedule.kind", found=repr(self.kind), fix=nearest(self.kind, known)
             )
         _require(0 <= self.warmup_steps <= MOST_STEPS, "warmup_steps", f"0 to {MOST_STEPS:,}", self.warmup_steps)
+        _require(0 <= self.held_steps <= MOST_STEPS, "held_steps", f"0 to {MOST_STEPS:,}", self.held_steps)
         if self.kind != "constant":
             fewest = SHORTEST_CYCLE if self.kind == "one_cycle" else 1
             expected = f"{fewest} to {MOST_STEPS:,}"
@@ -94,10 +98,10 @@ class Schedule:
 
     @property
     def peak_step(self) -> int:
-        """The first step at or past the peak."""
+        """The first step at or past the peak, after those at which it is held."""
         if self.kind == "one_cycle":
-            return math.ceil(_RISING_SHARE * self.total_steps) - 1
-        return max(self.warmup_steps - 1, 0)
+            return self.held_steps + math.ceil(_RISING_SHARE * self.total_steps) - 1
+        return self.held_steps + max(self.warmup_steps - 1, 0)
 
     def __call__(self, step: jax.Array | int) -> jax.Array:
         """Return the factor of an update, a float32 scalar.
@@ -109,6 +113,8 @@ class Schedule:
         if warmup := self.warmup_steps:
             rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1)
             schedule = optax.join_schedules([rise, schedule], [warmup])
+        if self.held_steps:
+            schedule = optax.join_schedules([optax.constant_schedule(1.0), schedule], [self.held_steps])
         return jnp.asarray(schedule(step), jnp.float32)
 
 

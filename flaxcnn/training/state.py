@@ -1,6 +1,7 @@
 """The training state: one pytree, created from a seed."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,14 @@ from jax.typing import ArrayLike
 
 from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ContractError
-from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import Augmentation, MixUp
+from flaxcnn.keys import Purpose, compiler_options, key_for
+from flaxcnn.layers.augmentation import Augmentation, Mixing
 from flaxcnn.layers.pixels import CONSTANTS, split_constants
 from flaxcnn.tasks import Task, default_task
 from flaxcnn.training.hyperparameters import Hyperparameters
 from flaxcnn.training.optimizer import RuntimeOptimizer
+from flaxcnn.training.plan import Plan
+from flaxcnn.training.planned import PlannedOptimizer
 
 
 @flax.struct.dataclass
@@ -32,7 +35,7 @@ class TrainState:
         opt_state: the optimizer's state, including the learning rate and other hyperparameters.
         hyperparameters: further runtime hyperparameters of a step.
         augmentations: augmentations of the training images, in order; their strengths are leaves.
-        mixup: MixUp of training examples; None for none.
+        mixup: MixUp or CutMix of training examples; None for none.
         average: exponential moving average of the variables; None without one.
         constants: constants computed from training data, such as pixel means; {} for none. Updates do not change them.
         model: the module; static, part of the pytree's structure.
@@ -48,13 +51,18 @@ class TrainState:
     opt_state: optax.OptState
     hyperparameters: Hyperparameters
     augmentations: tuple[Augmentation, ...]
-    mixup: MixUp | None
+    mixup: Mixing | None
     average: Any
     constants: dict[str, jax.Array]
     model: FlaxModule = flax.struct.field(pytree_node=False)
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
     task: Task = flax.struct.field(pytree_node=False)
     accumulate: int = flax.struct.field(pytree_node=False, default=1)
+
+    @property
+    def plan(self) -> Plan | None:
+        """What is trained when; None where every step trains everything."""
+        return self.optimizer.plan if isinstance(self.optimizer, PlannedOptimizer) else None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def create_state(
     seed: int = 0,
     augmentations: tuple[Augmentation, ...] = (),
     *,
-    mixup: MixUp | None = None,
+    mixup: Mixing | None = None,
     hyperparameters: Hyperparameters | None = None,
     accumulate: int = 1,
     task: Task | None = None,
@@ -86,11 +94,12 @@ def create_state(
 
     Args:
         model: from `flaxcnn.models.create`, or any module with the same interface.
-        optimizer: from `flaxcnn.training.adam` and its siblings, or any optax optimizer.
+        optimizer: from `flaxcnn.training.adam` and its siblings, or any optax optimizer; `planned` freezes parameters,
+            lets them begin later, or learn at other rates.
         image_shape: (H, W, C).
         seed: seed of the weights, of dropout and of augmentation.
         augmentations: augmentations of the training images, in order (`flaxcnn.layers.augmentation`).
-        mixup: MixUp of training examples; None for none.
+        mixup: MixUp or CutMix of training examples; None for none.
         hyperparameters: label smoothing, dropout, class weights and the decay of the moving average; None for none.
         accumulate: number of parts into which a step splits its batch.
         task: the task; None for classification.
@@ -100,9 +109,15 @@ def create_state(
     Raises:
         ContractError: `variables` do not have the model's names, shapes and dtypes.
     """
-    params, batch_stats, opt_state = _initialize(jnp.uint32(seed), model, optimizer, image_shape)
-    if variables is not None:
-        params, batch_stats = _given(variables, params, batch_stats)
+    from_seed = jnp.uint32(seed)
+    traced = isinstance(from_seed, jax.core.Tracer)  # then whoever traces says how it is compiled
+    draw, start = _programs(quickly=not traced)
+    if variables is None:
+        params, batch_stats, opt_state = draw(from_seed, model, optimizer, image_shape)
+    else:
+        drawn = partial(_draw, model=model, optimizer=optimizer, image_shape=image_shape)
+        params, batch_stats = _given(variables, *jax.eval_shape(drawn, from_seed)[:2])
+        opt_state = _owned(start(params, optimizer))
     if isinstance(optimizer, RuntimeOptimizer):
         opt_state = optimizer.with_own_values(opt_state)
     hyperparameters = Hyperparameters.of() if hyperparameters is None else hyperparameters
@@ -125,17 +140,28 @@ def create_state(
     )
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _initialize(
+@functools.cache
+def _programs(quickly: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return `_draw` and `_start`, compiled once for all seeds and hyperparameters."""
+    compiled = partial(jax.jit, compiler_options=compiler_options() if quickly else None)
+    return compiled(_draw, static_argnums=(1, 2, 3)), compiled(_start, static_argnums=1)
+
+
+def _draw(
     seed: jax.Array,
     model: FlaxModule,
     optimizer: RuntimeOptimizer | optax.GradientTransformation,
     image_shape: tuple[int, int, int],
 ) -> tuple[Any, Any, optax.OptState]:
-    """Return parameters, batch statistics and optimizer state; compiled once for all seeds and hyperparameters."""
+    """Return parameters, batch statistics and the optimizer's state."""
     images = jnp.zeros((1, *image_shape), jnp.float32)
     variables = model.init(key_for(seed, Purpose.WEIGHTS), images)
     return variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
+
+
+def _start(params: Any, optimizer: RuntimeOptimizer | optax.GradientTransformation) -> optax.OptState:
+    """Return the optimizer's state for given parameters, which it may keep a copy of."""
+    return optimizer.init(params)
 
 
 def _given(variables: Any, params: Any, batch_stats: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from flaxcnn.adapters import evaluating
 from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix, sources
@@ -16,6 +17,7 @@ from flaxcnn.layers.examples import check_examples
 from flaxcnn.layers.pixels import normalised, to_float
 from flaxcnn.training.batches import Batches
 from flaxcnn.training.optimizer import RuntimeOptimizer
+from flaxcnn.training.plan import merged
 from flaxcnn.training.state import TrainState, as_variables
 
 _Carry = tuple[jax.Array, TrainState, jax.Array, dict[str, jax.Array]]  # of a block: index, state, losses, metrics
@@ -27,8 +29,8 @@ class Batch(NamedTuple):
     Attributes:
         images: float32 (B, H, W, C).
         targets: the images' targets, arrays (B, ...).
-        partners: targets of the images mixed in by MixUp, like `targets`; None without MixUp.
-        shares: weight of `targets` in the loss, float32 (B,); `partners` have the rest. None without MixUp.
+        partners: targets of the images mixed in by MixUp or CutMix, like `targets`; None without.
+        shares: weight of `targets` in the loss, float32 (B,); `partners` have the rest. None without.
     """
 
     images: jax.Array
@@ -89,17 +91,26 @@ def train_step(
         )
     if check_targets:
         state.task.check_range(_width(state, images_BHWC), targets)
-    batch = augmented_batch(state, images_BHWC, targets)
-    loss, measures, gradients, batch_stats = _gradients(state, batch)
+    batch, plan = augmented_batch(state, images_BHWC, targets), state.plan
+    if plan is None or plan.phases == 1:
+        return _updated(state, batch, 0)
+    phases = [partial(_updated, phase=phase) for phase in range(plan.phases)]
+    return lax.switch(plan.phase_at(state.step), phases, state, batch)
+
+
+def _updated(state: TrainState, batch: Batch, phase: int) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Return the state after an update by an augmented batch, and the metrics of it, as `train_step`."""
+    loss, measures, gradients, batch_stats = _gradients(state, batch, phase)
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {
-        "loss": loss,
-        **measures,
-        "gradient_norm": optax.tree.norm(gradients),
-        "update_ratio": optax.tree.norm(updates) / optax.tree.norm(state.params),
-    }
-    computed = (metrics, gradients, params, batch_stats)
+    trained, others = parted(state, phase)
+    gradient_norm, update_norm, norm = map(optax.tree.norm, (gradients, updates, state.params))
+    params = optax.apply_updates(trained, updates)
+    params = params if others is None else merged(params, others)
+    metrics = {"loss": loss, **measures, "gradient_norm": gradient_norm, "update_ratio": update_norm / norm}
+    # A sum of squares is finite only where all that is summed is, and two numbers of finite norm have a finite sum: so
+    # the norms speak for every gradient, update and parameter, old and new. To ask each array takes a quarter of the
+    # program's loops.
+    computed = (metrics, update_norm, norm, batch_stats)
     metrics["finite"] = jnp.stack([jnp.isfinite(each).all() for each in jax.tree.leaves(computed)]).all()
     if isinstance(state.optimizer, RuntimeOptimizer):
         metrics["learning_rate"] = state.optimizer.learning_rate(state.opt_state)
@@ -109,9 +120,14 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        average=_next_average(state, as_variables(params, batch_stats)),
+        average=_next_average(state, as_variables(params, batch_stats), phase),
     )
     return next_state, metrics
+
+
+def parted(state: TrainState, phase: int) -> tuple[Any, dict[str, Any] | None]:
+    """Return the parameters that a phase trains, as a tree, and the others by path; None where there are no others."""
+    return (state.params, None) if state.plan is None else state.plan.split(state.params, phase)
 
 
 def _width(state: TrainState, images_BHWC: jax.Array) -> int:
@@ -121,7 +137,7 @@ def _width(state: TrainState, images_BHWC: jax.Array) -> int:
 
 
 def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> Batch:
-    """Return the batch that the state's step trains on: as floats, augmented, and mixed if the state uses MixUp."""
+    """Return the batch that the state's step trains on: as floats, augmented, and mixed if the state says so."""
     key = key_for(state.seed, Purpose.AUGMENTATION, state.step)
     images = augment(state.augmentations, key, to_float(images_BHWC))
     if state.task.moves and state.augmentations:
@@ -145,7 +161,9 @@ def _cut(state: TrainState, batch: Batch) -> Batch:
     return cut
 
 
-def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0) -> tuple[jax.Array, Any]:
+def loss_of(
+    state: TrainState, params: Any, batch: Batch, part: jax.Array | int = 0, phase: int = 0
+) -> tuple[jax.Array, Any]:
     """Return the training loss, with the task's logged metrics and the next batch statistics.
 
     Args:
@@ -153,8 +171,9 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
         params: the parameters.
         batch: a batch, or one of its parts.
         part: the number of the part.
+        phase: of the state's plan.
     """
-    outputs, batch_stats = apply_for_training(state, params, batch.images, part)
+    outputs, batch_stats = apply_for_training(state, params, batch.images, part, phase)
     task, constants = state.task, state.constants
 
     def of(targets: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -177,7 +196,7 @@ def loss_of(state: TrainState, params: Any, batch: Batch, part: jax.Array | int 
 
 
 def apply_for_training(
-    state: TrainState, params: Any, images_BHWC: jax.Array, part: jax.Array | int = 0, **options: Any
+    state: TrainState, params: Any, images_BHWC: jax.Array, part: jax.Array | int = 0, phase: int = 0, **options: Any
 ) -> tuple[jax.Array, Any]:
     """Return the outputs for float images in training mode, with dropout, and the next batch statistics.
 
@@ -186,6 +205,7 @@ def apply_for_training(
         params: the parameters.
         images_BHWC: float images, augmented.
         part: the number of this part of the batch.
+        phase: of the state's plan; layers that it does not train compute as in evaluation.
         options: additional arguments of the model's `apply`.
     """
     key = key_for(state.seed, Purpose.DROPOUT, state.step)
@@ -193,24 +213,32 @@ def apply_for_training(
         key = jax.random.fold_in(key, part)
     if state.hyperparameters.dropout is not None:
         options["dropout"] = state.hyperparameters.dropout
-    (outputs, _), updated = state.model.apply(
-        as_variables(params, state.batch_stats),
-        normalised(state.constants, images_BHWC),
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": key},
-        **options,
-    )
+    still = frozenset() if state.plan is None else state.plan.still(phase, params)
+    with evaluating(still):
+        (outputs, _), updated = state.model.apply(
+            as_variables(params, state.batch_stats),
+            normalised(state.constants, images_BHWC),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+            **options,
+        )
     return outputs, updated.get("batch_stats", state.batch_stats)
 
 
-def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Any, Any, Any]:
-    """Return loss, measures, gradients and the next batch statistics of a batch, computed in the state's parts."""
+def _gradients(state: TrainState, batch: Batch, phase: int) -> tuple[jax.Array, Any, Any, Any]:
+    """Return loss, measures, gradients and the next batch statistics of a batch, computed in the state's parts.
+
+    The gradients are those of the parameters that the phase trains.
+    """
+    trained, others = parted(state, phase)
 
     def of_part(state: TrainState, batch: Batch, part: jax.Array | int) -> tuple[Any, Any]:
-        value_and_grad = jax.value_and_grad(partial(loss_of, state, batch=batch, part=part), has_aux=True)
-        (loss, (measures, batch_stats)), gradients = value_and_grad(state.params)
-        return (loss, measures, gradients), batch_stats
+        def loss(trained: Any) -> tuple[jax.Array, Any]:
+            return loss_of(state, trained if others is None else merged(trained, others), batch, part, phase)
+
+        (value, (measures, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
+        return (value, measures, gradients), batch_stats
 
     if state.accumulate == 1:
         means, batch_stats = of_part(state, batch, 0)
@@ -222,15 +250,15 @@ def _gradients(state: TrainState, batch: Batch) -> tuple[jax.Array, Any, Any, An
         return (jax.tree.map(jnp.add, sums, means), batch_stats), None
 
     nothing = {name: jnp.float32(0) for name in state.task.logged}
-    zeros = (jnp.float32(0), nothing, jax.tree.map(jnp.zeros_like, state.params))
+    zeros = (jnp.float32(0), nothing, jax.tree.map(jnp.zeros_like, trained))
     (sums, batch_stats), _ = lax.scan(
         one, (zeros, state.batch_stats), (jnp.arange(state.accumulate), _cut(state, batch))
     )
     return *jax.tree.map(lambda total: total / state.accumulate, sums), batch_stats
 
 
-def _next_average(state: TrainState, variables: Any) -> Any:
-    """Return the moving average after an update.
+def _next_average(state: TrainState, variables: Any, phase: int) -> Any:
+    """Return the moving average after an update; what the phase does not train stays as it is.
 
     Its decay is at most (1 + n) / (10 + n) after n updates, so that it soon forgets the first weights: as TensorFlow's
     ExponentialMovingAverage has it, and timm's.
@@ -240,7 +268,8 @@ def _next_average(state: TrainState, variables: Any) -> Any:
         return None
     updates = jnp.asarray(state.step + 1, jnp.float32)
     decay = jnp.minimum(decay, (1 + updates) / (10 + updates))
-    return optax.incremental_update(variables, state.average, 1 - decay)
+    average = optax.incremental_update(variables, state.average, 1 - decay)
+    return average if state.plan is None else state.plan.moved(average, state.average, phase)
 
 
 def run_block(

@@ -1,0 +1,33 @@
+"""Which organism is on a small shadow image of the sea, and does it help to begin with weights of photographs?
+
+    flaxcnn study plankton folder:PLANKTON
+    flaxcnn study plankton folder:PLANKTON --data.size 64 --training.epochs 5
+
+PLANKTON has a folder of images for each class. Organisms drift in any direction, so images are turned by any angle.
+"""
+
+from flaxcnn import Study
+from flaxcnn.config import Augmentation, Data, Experiment, Training
+from flaxcnn.studies import Probe
+
+study = Study(
+    base=Experiment(
+        data=Data(size=(96,), fit="letterbox", channels="rgb"),
+        augmentation=Augmentation(flip=0.5, rotate=180.0),
+        training=Training(epochs=10, batch_size=16),
+    ),
+    entries={
+        "finetuned": {"model.name": "efficientnet_lite0", "model.tta": "flip", "recipe": "finetune"},
+        "probe": Probe("efficientnet_lite0"),
+        "file_facts": Probe("efficientnet_lite0", sees="facts"),
+        "scratch": {
+            "model.name": "small_cnn",
+            "model.normalization": "dataset",
+            "data.size": (64,),
+            "training.epochs": 20,
+            "recipe": "scratch",
+        },
+    },
+    folds=5,
+    seeds=(0, 1, 2),
+)
