@@ -10,10 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flaxcnn import __version__, terminal
+from flaxcnn.cli.cache import CacheOptions, cache
 from flaxcnn.cli.completion import CompletionOptions, script_for, words_of
 from flaxcnn.cli.contracts import ContractOptions, contract
 from flaxcnn.cli.datasets import DataOptions, data
+from flaxcnn.cli.explaining import ExplainOptions, explain
+from flaxcnn.cli.exporting import ExportModelOptions, export_model
+from flaxcnn.cli.listing import RunsOptions, list_runs
+from flaxcnn.cli.models import ModelsOptions, models
+from flaxcnn.cli.predicting import PredictOptions, predict
+from flaxcnn.cli.probing import ProbeOptions, probe
+from flaxcnn.cli.reporting import ReportOptions, report
 from flaxcnn.cli.runs import CompareOptions, EvaluateOptions, ReplayOptions, compare, evaluate, replay
+from flaxcnn.cli.serving import ServeOptions, serve
+from flaxcnn.cli.studies import StudyOptions, study
 from flaxcnn.cli.sweeps import SweepOptions, sweep
 from flaxcnn.cli.training import (
     LrFindOptions,
@@ -25,6 +35,7 @@ from flaxcnn.cli.training import (
     resume,
     train,
 )
+from flaxcnn.cli.weights import ExportOptions, ImportOptions, export_weights, import_weights
 from flaxcnn.command_line import parse, unknown_option
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 
@@ -53,14 +64,28 @@ COMMANDS = {
     "train": Command(train, TrainOptions, "Train an experiment: the paper's CNN on MNIST by default.", _OUT, True),
     "resume": Command(resume, ResumeOptions, "Resume an interrupted run, bit for bit.", _COPY, True),
     "evaluate": Command(evaluate, EvaluateOptions, "Evaluate a run's saved weights and check its recorded results."),
+    "predict": Command(predict, PredictOptions, "Say what is in images, with a finished run's model."),
+    "explain": Command(explain, ExplainOptions, "Show what a finished run's answers rest on, as pictures.", _OUT, True),
+    "report": Command(report, ReportOptions, "Write one page about a run, or about several beside each other.", _OUT),
+    "serve": Command(serve, ServeOptions, "Answer for images over HTTP, with a finished run's model."),
+    "export": Command(
+        export_model, ExportModelOptions, "Write a finished run's model into one file that checks itself."
+    ),
+    "runs": Command(list_runs, RunsOptions, "List runs, sweeps and studies with their numbers, or remove some."),
     "reproduce": Command(
         reproduce, ReproduceOptions, "Train several seeds and compare the mean with the expected results.", _OUT, True
     ),
     "compare": Command(compare, CompareOptions, "Test whether two runs differ significantly."),
     "sweep": Command(sweep, SweepOptions, "Search for an experiment's best hyperparameters.", _OUT, True),
+    "study": Command(study, StudyOptions, "Compare several models on the same folds and seeds, fairly.", _OUT, True),
+    "probe": Command(probe, ProbeOptions, "Measure how well a network's features tell the targets of a source.", _OUT),
     "lr-find": Command(lr_find, LrFindOptions, "Suggest a learning rate with a learning-rate range test.", _OUT),
-    "data": Command(data, DataOptions, "Verify and describe a data set, and draw a grid of examples.", _OUT),
+    "data": Command(data, DataOptions, "Verify and describe a data set, and draw a grid of examples."),
+    "cache": Command(cache, CacheOptions, "List the decoded images that are kept on disk, or clear them."),
     "contract": Command(contract, ContractOptions, "Print, write, update or check a model's shape contract."),
+    "models": Command(models, ModelsOptions, "List the models of the library with their figures."),
+    "import-weights": Command(import_weights, ImportOptions, "Convert another library's weights for --model.init."),
+    "export-weights": Command(export_weights, ExportOptions, "Save a run's weights with another library's names."),
     "replay": Command(replay, ReplayOptions, "Repeat the step where a run diverged; name the first non-finite layer."),
     "completion": Command(completion, CompletionOptions, "Print a shell-completion script for these commands."),
 }
@@ -135,7 +160,7 @@ def _printed(code: int, keeps: bool = False) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:14} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: flaxcnn COMMAND [OPTIONS]",

@@ -17,6 +17,7 @@ import flaxcnn
 from flaxcnn.command_line import flags_of, short_flags
 from flaxcnn.config import experiments
 from flaxcnn.errors import ConfigError
+from flaxcnn.studies import studies
 from flaxcnn.sweeps import sweeps
 
 SHELLS = ("bash", "zsh", "fish")
@@ -52,9 +53,11 @@ class Words(NamedTuple):
 def words_of(about: str, options: type) -> Words:
     """Return the words that can follow a command with these options."""
     configs, searches = tuple(experiments()), tuple(sweeps())
-    models = tuple(sorted(path.stem for path in (Path(flaxcnn.__file__).parent / "models").glob("*.contract")))
+    models = tuple(
+        sorted(path.stem for path in (Path(flaxcnn.__file__).parent / "models/contracts").glob("*.contract"))
+    )
     known = {"data.source": ("mnist",), "model.name": models, "search": searches}
-    choices = {"config": configs, "source": ("mnist",), "model": models, "shell": SHELLS}
+    choices = {"config": configs, "study": tuple(studies()), "source": ("mnist",), "model": models, "shell": SHELLS}
     values: dict[str, tuple[str, ...] | None] = {
         name: None if kind is bool else known.get(name, tuple(_literals(kind)))
         for name, kind in flags_of(options).items()

@@ -14,12 +14,16 @@ def computing(options: Processes | None = None) -> Iterator[None]:
     JAX settings in the user's environment do not affect results, except those that a run records.
 
     Raises:
-        ConfigError: JAX or XLA cannot read an environment setting, or finds no device.
+        ConfigError: JAX or XLA cannot read an environment setting, or finds no device; or the environment asks for
+            kernels that there are not.
     """
     from flaxcnn import jax_settings, processes
 
     jax_settings.import_jax()
     jax_settings.require_xla_flags()
+    from flaxcnn.kernels import library
+
+    library.require()
     unheeded = jax_settings.pin_settings()
     from flaxcnn.compilation_cache import use_compilation_cache
 

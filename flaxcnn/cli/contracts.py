@@ -19,6 +19,10 @@ class ContractOptions:
     """A model of the library, FILE.py:NAME, or package.module:NAME."""
     input: str | None = None
     """HEIGHT,WIDTH,CHANNELS of one image; None for the shape in the contract."""
+    size: tuple[int, ...] | None = None
+    """Height and width of one image, or one number for both, with the channels of the contract."""
+    classes: int = 10
+    """Number of classes with which the parameters are counted."""
     write: str | None = None
     """Write a new contract to this file, which must not exist."""
     update: str | None = None
@@ -39,8 +43,13 @@ def contract(arguments: Sequence[str]) -> int:
         raise ConfigError("cannot be combined", where=f"--{asked[0]} and --{asked[1]}", fix="remove one of them")
     file = user_path(getattr(options, asked[0]), f"--{asked[0]}") if asked else None
     known = options.model in MODELS or not (":" in options.model or options.model.endswith(".py"))
-    module = create(options.model, classes=10) if known else commands.find_module(options.model)
+    module = create(options.model, classes=options.classes) if known else commands.find_module(options.model)
     shape = None if options.input is None else commands.parse_input_shape(options.input)
+    if options.size is not None:
+        if shape is not None or not known:
+            fix = "give --input HEIGHT,WIDTH,CHANNELS alone"
+            raise ConfigError("needs a model of the library, and no --input", where="--size", fix=fix)
+        shape = commands.sized(options.size, Contract.load(contract_path(options.model)).input_shape)
     if file is not None and options.update is not None:
         moved = commands.update(module, file, shape)
         print("\n".join(moved) if moved else f"{printable(str(file))}: nothing moved")

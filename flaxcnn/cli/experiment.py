@@ -1,12 +1,12 @@
 """Shared parts of commands that take an experiment: its config file, option overrides, and `--batch-size auto`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from flaxcnn.command_line import parse, unchecked
-from flaxcnn.config import Experiment, ExperimentFile, load_experiment
+from flaxcnn.config import Data, Experiment, ExperimentFile, Model, load_experiment
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps import SweepFile
 
@@ -16,9 +16,26 @@ File = TypeVar("File", ExperimentFile, SweepFile)
 BatchSize = int | Literal["auto"] | None
 
 
-def load_trained(name: str) -> tuple[ExperimentFile, Experiment]:
-    """Return an experiment's config file and its experiment."""
-    file = load_experiment(name)
+def load_trained(name: str, asked: Any) -> tuple[ExperimentFile, Experiment]:
+    """Return an experiment's config file and its experiment.
+
+    Args:
+        name: of a config; or a source of data, for which an experiment is chosen.
+        asked: the user's options, unchecked.
+    """
+    from flaxcnn.runs.first_choice import choose_experiment, is_source, with_named_recipe
+
+    recipe, asked = asked.recipe, asked.experiment
+    if is_source(name):
+        section = Data(**{each.name: getattr(asked.data, each.name) for each in fields(asked.data)})
+        if section.source not in (Data().source, name):
+            found = f"{name} and {section.source}"
+            raise ConfigError("given twice", where="data.source", expected="one of them", found=found)
+        file = choose_experiment(name, section, Model(asked.model.name, init=asked.model.init), recipe)
+    else:
+        file = load_experiment(name)
+        if recipe is not None:
+            file = with_named_recipe(file, Model(asked.model.name, init=asked.model.init), recipe)
     return file, file.experiment
 
 
@@ -31,22 +48,29 @@ def load_config(load: Callable[[str], Loaded], name: str) -> Loaded:
     try:
         return load(name)
     except ConfigError as error:
+        from flaxcnn.data.sources.by_name import advice
         from flaxcnn.runs.folder.kinds import kind_of, use_of
 
         kind = kind_of(Path(name))
         if kind is None:
+            if error.where in (name, Path(name)) and (":" in name or Path(name).is_dir()):
+                raise ConfigError("neither a config nor data", where=name, fix=advice(name)[1]) from error
             raise
         what = f"the folder of {kind}, not a config"
         raise ConfigError(what, where=name, fix=use_of(kind, Path(name))) from error
 
 
 def parse_experiment(
-    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str], tuple[File, Experiment]]
+    kind: type[T], arguments: Sequence[str], program: str, load: Callable[[str, Any], tuple[File, Experiment]]
 ) -> tuple[File, T]:
     """Return the config file that the arguments name, and the options with its experiment as their default."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
     first = parse(unchecked(kind), asked, program=program)
-    (file, experiment), words, batch_size = load_config(load, first.config), list(arguments), first.batch_size
+    (file, experiment), words, batch_size = (
+        load_config(lambda name: load(name, first), first.config),
+        list(arguments),
+        first.batch_size,
+    )
     if batch_size is not None:
         training, spelt = first.experiment.training, "--training.batch_size"
         given = any(word.partition("=")[0].replace("-", "_") == spelt.replace("-", "_") for word in asked)

@@ -1,6 +1,7 @@
 """Commands for finished runs: `evaluate`, `compare` and `replay`."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
         folder, data = open_run_folder(options.run), options.data
         named = named_again(options.task, options.model, data)
-        now, recorded, metrics = evaluate_run(folder, data.source, data.dir, named)
+        now, recorded, metrics, changed = evaluate_run(folder, data.source, data.dir, named)
     width = max(26, *map(len, [*now, *metrics]))
     for name, value in now.items():
         same = "as in summary.json" if value == recorded[name] else printable(f"summary.json says {recorded[name]}")
@@ -40,7 +41,12 @@ def evaluate(arguments: Sequence[str]) -> int:
     print("\nof the test images, with 95 % bootstrap intervals")
     for name, (measured, interval) in metrics.items():
         print(f"{name:{width}} {_with_interval(measured, *interval)}")
-    return 0 if now == recorded else 1
+    if now == recorded:
+        return 0
+    for name, before, after in changed:
+        said = f"this run was trained with {name} {before}, and evaluated with {after}"
+        print(f"flaxcnn: {printable(said)}: numbers may differ in the last bits", file=sys.stderr)
+    return 1
 
 
 def _with_interval(measured: float, low: float, high: float) -> str:

@@ -79,7 +79,7 @@ def _one_after_the_other(execution: Execution) -> Execution:
     return replace(execution, executor="map")
 
 
-def _load_searched(name: str) -> tuple[SweepFile, Experiment]:
+def _load_searched(name: str, _asked: object) -> tuple[SweepFile, Experiment]:
     file = load_sweep_file(name)
     if file.experiment is None:
         fix = f"bind `experiment` in it, or name a config and pass this file with --search {name}"

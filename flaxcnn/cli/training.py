@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +14,8 @@ from flaxcnn.command_line import parse
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.processes import Processes
 
+RecipeName = Literal["finetune", "scratch", "probe"] | None
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -23,11 +25,16 @@ class TrainOptions:
     """
 
     config: Positional[str] = "paper_mnist"
-    """Name of a config of the library, or path of a .py file."""
+    """Name of a config of the library, or path of a .py file; or a source of data, such as folder:photos, for which a
+    model and a recipe are chosen and printed."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     batch_size: BatchSize = None
     """Short form of --training.batch_size; or auto, for the largest power of two that fits in the device's memory, or
     the batch size that the run in --out started with."""
+    recipe: RecipeName = None
+    """Values to begin with, which are printed; every option replaces them. finetune: pretrained weights, the head
+    first, the first layers slowest. probe: pretrained weights, the head alone. scratch: everything from the start. None
+    for the config's own; for a source of data, finetune where --model.init is given, and else scratch."""
     out: str | None = None
     """Folder of the run. If it holds the same run, training continues from its last checkpoint. None for the next free
     runs/CONFIG-NNN."""
@@ -41,6 +48,9 @@ def train(arguments: Sequence[str], program: str = "flaxcnn train") -> int:
     """Train an experiment: the paper's CNN on MNIST by default."""
     started = time.perf_counter()
     file, options = parse_experiment(TrainOptions, arguments, program, load_trained)
+    from flaxcnn.data.sources.mnist import load_ahead
+
+    load_ahead(options.experiment.data.source)
     with computing(options.processes):
         from flaxcnn.runs.train import train
 
@@ -104,10 +114,13 @@ class LrFindOptions:
     """
 
     config: Positional[str] = "paper_mnist"
-    """Name of a config of the library, or path of a .py file."""
+    """Name of a config of the library, or path of a .py file; or a source of data, such as folder:photos, for which a
+    model and a recipe are chosen and printed."""
     experiment: Annotated[Experiment, arg(name="")] = field(default_factory=Experiment)
     batch_size: BatchSize = None
     """Short form of --training.batch_size; or auto, for the largest power of two that fits in the device's memory."""
+    recipe: RecipeName = None
+    """As --recipe of train."""
     low: float = 1e-6
     """The lowest learning rate."""
     high: float = 10.0

@@ -1,0 +1,80 @@
+"""The way through a traced program: each operation becomes nodes, or is computed at once where no image is needed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jax.extend.core import Literal
+
+from flaxcnn.export.onnx import elementwise, shapes, windows
+from flaxcnn.export.onnx.graph import Graph, UnwrittenError, Value
+
+_EMITTERS = {**elementwise.EMITTERS, **shapes.EMITTERS, **windows.EMITTERS}
+_INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # where a call has the program that it calls
+_CALLS = (
+    *("checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+    *("jit", "pjit", "remat", "remat2"),
+)
+
+
+def added(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
+    """Add a program, a jaxpr with or without constants of its own, to a graph and return its results.
+
+    Raises:
+        UnwrittenError: the program has an operation that is not written as ONNX.
+    """
+    constants = [graph.constant(value) for value in getattr(program, "consts", ())]
+    program = getattr(program, "jaxpr", program)
+    known: dict[Any, Value] = dict(zip([*program.constvars, *program.invars], [*constants, *inputs], strict=True))
+
+    def value_of(variable: Any) -> Value:
+        return graph.constant(variable.val) if isinstance(variable, Literal) else known[variable]
+
+    for equation in program.eqns:
+        given = [value_of(variable) for variable in equation.invars]
+        known |= dict(zip(equation.outvars, _equation(graph, equation, given), strict=True))
+    return [value_of(variable) for variable in program.outvars]
+
+
+def _equation(graph: Graph, equation: Any, given: Sequence[Value]) -> Sequence[Value]:
+    name = equation.primitive.name
+    if name in _CALLS:
+        return added(graph, next(equation.params[key] for key in _INSIDE if key in equation.params), given)
+    if name == "scan":
+        return _loop(graph, equation.params, given)
+    computed = _computed(equation, given)
+    if computed is not None:
+        return [graph.constant(array) for array in computed]
+    emit: Any = _EMITTERS.get(name)
+    if emit is None:
+        raise UnwrittenError(name)
+    found = emit(graph, equation, *given)
+    return found if isinstance(found, list) else [found]
+
+
+def _loop(graph: Graph, scan: Mapping[str, Any], given: Sequence[Value]) -> list[Value]:
+    """Add each round of a loop whose number of rounds is known, such as one over views of an image."""
+    if "ft_in" in scan:  # jax 0.12
+        fixed, carries = (len(list(part.vals)) for part in scan["ft_in"].unpack()[:2])
+    else:
+        fixed, carries = scan["num_consts"], scan["num_carry"]
+    carry, rows = list(given[fixed : fixed + carries]), given[fixed + carries :]
+    rounds: dict[int, list[Value]] = {}
+    for place in reversed(range(scan["length"])) if scan["reverse"] else range(scan["length"]):
+        of_round = [shapes.row(graph, array, place) for array in rows]
+        found = added(graph, scan["jaxpr"], [*given[:fixed], *carry, *of_round])
+        carry, rounds[place] = found[: len(carry)], found[len(carry) :]
+    columns = zip(*(rounds[place] for place in sorted(rounds)), strict=True)
+    return [*carry, *(shapes.stacked(graph, column, 0) for column in columns)]
+
+
+def _computed(equation: Any, given: Sequence[Value]) -> Sequence[np.ndarray] | None:
+    """Return what an operation gives where nothing of it depends on the images or their number."""
+    every = [*(value.shape for value in given), *(variable.aval.shape for variable in equation.outvars)]
+    if not all(isinstance(size, int) for shape in every for size in shape):
+        return None
+    if any(value.constant is None for value in given) or equation.primitive.name == "dim_as_value":
+        return None
+    arrays = [np.broadcast_to(value.constant, value.shape) for value in given if value.constant is not None]
+    out = equation.primitive.bind(*arrays, **equation.params)
+    return [np.asarray(array) for array in (out if equation.primitive.multiple_results else [out])]

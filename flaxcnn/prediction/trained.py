@@ -1,0 +1,241 @@
+"""A trained model and what it needs to answer without its data: weights, names, preparation, calibration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from flaxcnn.adapters import FlaxModule
+from flaxcnn.config import Experiment
+from flaxcnn.data.photographs.decoding import MAX_BYTES, Shape, decode_file
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.evaluation.predictions import Predictions
+from flaxcnn.evaluation.sums import predict
+from flaxcnn.explanations.explaining import Explanation, explained
+from flaxcnn.explanations.options import Baseline, How, MethodName
+from flaxcnn.explanations.programs import Subject
+from flaxcnn.files import read_bytes
+from flaxcnn.jax_settings import pinned
+from flaxcnn.layers.pixels import CONSTANTS
+from flaxcnn.models import folded
+from flaxcnn.models.views import OverViews, over_views
+from flaxcnn.prediction.abstaining import Abstention, abstention
+from flaxcnn.runs.folder.form import ModelForm
+from flaxcnn.runs.setup import checked_model, pixel_constants_of
+from flaxcnn.tasks import Classification, Predicted, Task, create_task
+
+ReadVariables: TypeAlias = Callable[[FlaxModule, int, Mapping[str, np.ndarray]], Any]
+
+OF_MODELS = ("model.", "task.")
+"""How the names of the fields begin whose own code an answer needs; that of the data is not imported."""
+BATCH = 32
+"""Images that are computed at once; fewer are padded, so that one program serves all."""
+TOP = 5
+"""Classes that an answer names, the most probable first."""
+
+
+class Trained(NamedTuple):
+    """A model that was trained.
+
+    Attributes:
+        experiment: by which it was trained.
+        task: what it learned.
+        form: what it takes, and the names of what it answers.
+        model: takes float images.
+        variables: of the model.
+        calibration: `Task.calibration`; {} where the run has no validation images.
+        validation: its predictions of its validation images; None without.
+    """
+
+    experiment: Experiment
+    task: Task
+    form: ModelForm
+    model: FlaxModule
+    variables: Any
+    calibration: Mapping[str, Any]
+    validation: Predicted | None
+
+    @property
+    def shape(self) -> Shape:
+        """What image files are decoded to, as those were that it was trained on."""
+        return Shape(*self.form.image_shape, self.experiment.data.fit)
+
+    def decode(self, encoded: bytes, where: str) -> npt.NDArray[np.uint8]:
+        """Return an image file's pixels as the model takes them, uint8 (H, W, C).
+
+        Args:
+            encoded: the whole file.
+            where: what to call it in an error.
+
+        Raises:
+            DataError: it is no image, or damaged.
+        """
+        return decode_file(encoded, self.shape, where)
+
+    def predictions(self, images: npt.NDArray[np.uint8], size: int | None = None) -> dict[str, np.ndarray]:
+        """Return the task's predictions, arrays with N rows by name; for a classifier "logits", float32 (N, classes).
+
+        Args:
+            images: uint8 (N, H, W, C), with the size of the training images.
+            size: images that are computed at once; fewer are padded. Each size compiles a program. None for 1 where
+                there is one image, and else for `BATCH`.
+
+        Raises:
+            DataError: the images have another dtype or size.
+        """
+        images = self._fitting(images)
+        size = size or (1 if len(images) == 1 else BATCH)
+        parts = []
+        with pinned():
+            for first in range(0, len(images), size):
+                part = images[first : first + size]
+                given = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
+                found = jax.device_get(predict(self.model, self.variables, given, task=self.task))
+                parts.append({name: np.asarray(array)[: len(part)] for name, array in found.items()})
+        return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+
+    def answers(self, predictions: Mapping[str, np.ndarray], top: int = TOP) -> list[dict[str, Any]]:
+        """Return predictions in names and numbers, as JSON has it (`Task.answers`)."""
+        constants = {name: np.asarray(value) for name, value in self.variables.get(CONSTANTS, {}).items()}
+        predicted = Predicted(None, predictions, constants, self.form.target_names)
+        return self.task.answers(predicted, self.calibration, top)
+
+    def predict(
+        self, images: npt.NDArray[np.uint8] | Sequence[str | Path | bytes], top: int = TOP
+    ) -> list[dict[str, Any]]:
+        """Return the answer for each image: of a classifier its class, and the most probable classes.
+
+        Args:
+            images: uint8 (N, H, W, C) with the size of the training images; or paths of image files, or their bytes.
+            top: how many classes to name.
+
+        Raises:
+            DataError: an image cannot be read, or does not fit.
+        """
+        return self.answers(self.predictions(self._pixels(images)), top)
+
+    def explain(
+        self,
+        images: npt.NDArray[np.uint8] | Sequence[str | Path | bytes],
+        method: MethodName = "gradcam",
+        endpoint: str | None = None,
+        of: str | None = None,
+        *,
+        baseline: Baseline | None = None,
+        steps: int | None = None,
+        patch: int | None = None,
+        stride: int | None = None,
+    ) -> Explanation:
+        """Return what the answer for each image rests on: a map over its pixels.
+
+        Where answers are means over views of an image (`--model.tta`), the image as it is is explained.
+
+        Args:
+            images: as for `predict`.
+            method: gradcam, integrated_gradients or occlusion.
+            endpoint: the activation at which to explain; None for Grad-CAM's last one with rows and columns, and for
+                the pixels in the other two.
+            of: what is explained: the name of a class, a label, a number or a head; None for what was answered.
+            baseline: of integrated gradients, where the path begins; of occlusion, what a covered part shows: black,
+                white or zero, which is what the model's first layer takes as 0. None for zero.
+            steps: of integrated gradients, how many at first; None for 32.
+            patch: of occlusion, the side of what is covered; None for a seventh of the shorter side.
+            stride: of occlusion, from one square to the next; None for half the patch.
+
+        Raises:
+            DataError: an image cannot be read, or does not fit.
+            ConfigError: an option is not the method's or out of range, or there is no such endpoint, class or number.
+        """
+        how = How(method, endpoint, of, baseline, steps, patch, stride)
+        return explained(self.subject, self._fitting(self._pixels(images)), how)
+
+    @property
+    def subject(self) -> Subject:
+        """What explanations are of: the model over one view, with what names its numbers."""
+        model = self.model.model if isinstance(self.model, OverViews) else self.model
+        return Subject(model, self.variables, self.task, self.form.target_names, self.form.image_shape)
+
+    def abstention(self, precision: float) -> Abstention:
+        """Return from which probability on a classifier's answers have a precision on the run's validation images.
+
+        Raises:
+            ConfigError: it is no classifier, the run has no validation images, or no threshold has the precision.
+        """
+        if not isinstance(self.task, Classification):
+            raise ConfigError("not for this task", where="--precision", expected="a classifier", found=self.task.name)
+        if self.validation is None:
+            fix = "train with --data.validation 0.1"
+            raise ConfigError("the run has no validation images", where="--precision", fix=fix)
+        answers = self.task.answers(self.validation, self.calibration, 1)
+        classes = [self.form.target_names[place] for place in self.validation.targets]
+        return abstention(answers, classes, precision)
+
+    def _pixels(self, images: npt.NDArray[np.uint8] | Sequence[str | Path | bytes]) -> npt.NDArray[np.uint8]:
+        if isinstance(images, np.ndarray):
+            return images
+        if not len(images):
+            raise DataError("no images", where="images", expected="at least one")
+        return np.stack([self._read(image, place) for place, image in enumerate(images)])
+
+    def _fitting(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != self.form.image_shape or not len(images):
+            raise DataError(
+                "images do not fit this model",
+                where="images",
+                expected=f"uint8 (N, {', '.join(map(str, self.form.image_shape))})",
+                found=f"{images.dtype} {images.shape}",
+            )
+        return images
+
+    def _read(self, image: str | Path | bytes, place: int) -> npt.NDArray[np.uint8]:
+        if isinstance(image, bytes):
+            return self.decode(image, f"image {place}")
+        return self.decode(read_bytes(Path(image), MAX_BYTES, error=DataError), str(image))
+
+
+def built(
+    experiment: Experiment, form: ModelForm, where: object, read: ReadVariables, validation: Predictions | None
+) -> Trained:
+    """Return a trained model of its parts.
+
+    Args:
+        experiment: by which it was trained.
+        form: what it takes and answers.
+        where: what the form comes from, for errors.
+        read: reads its variables, checked against the model, its outputs and its constants' shapes.
+        validation: its predictions of its validation images; None without.
+
+    Raises:
+        ConfigError, DataError, ContractError: the parts do not go together.
+    """
+    task = create_task(experiment.task)
+    task.check(form.targets, form.target_names, str(where))
+    task = task.fitted(form.targets, form.target_names)
+    outputs = task.outputs(form.targets, form.target_names)
+    model = folded(checked_model(experiment, outputs, form.image_shape).module)
+    constants = {**pixel_constants_of(experiment.model, form.image_shape[2]), **task.constants(form.targets)}
+    variables = jax.device_put(read(model, outputs, constants))
+    views = over_views(model, experiment.model.tta)
+    if validation is None:
+        return Trained(experiment, task, form, views, variables, {}, None)
+    said = validation.predicted()._replace(names=form.target_names)
+    one = jax.ShapeDtypeStruct((1, *form.image_shape), np.uint8)
+    _require_predictions(task, said, jax.eval_shape(partial(predict, views, task=task), variables, one), where)
+    return Trained(experiment, task, form, views, variables, task.calibration(said), said)
+
+
+def _require_predictions(task: Task, said: Predicted, shapes: Mapping[str, Any], where: object) -> None:
+    """Raise DataError unless predictions are of a task's and finite, and their targets fit it."""
+    task.check(said.targets, said.names, f"{where}: validation")
+    for name, shape in shapes.items():
+        found = said.prediction(name)
+        if found.shape[1:] != shape.shape[1:] or not np.isfinite(found).all():
+            expected = f"finite numbers, (N, {', '.join(map(str, shape.shape[1:]))})"
+            raise DataError(
+                "not this model's", where=f"{where}: validation {name}", expected=expected, found=found.shape
+            )

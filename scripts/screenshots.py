@@ -1,0 +1,61 @@
+"""Make the pictures of docs/serve.md and docs/report.md again: the page with a drawn 7, and a report.
+
+python scripts/screenshots.py RUN      a run on MNIST; needs the extra test and Debian's chromium
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+SHOTS = {
+    "": {"viewport": {"width": 1180, "height": 1600}, "color_scheme": "light"},
+    "-phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
+}
+"""A desktop in light colours, and a phone in dark ones, by the end of a picture's name."""
+STROKE = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # a 7, as fractions of the canvas
+
+
+def draw(page: Page) -> None:
+    """Draw the digit, and wait for what the page says of it."""
+    page.wait_for_selector("#canvas:visible")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    start, *others = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in STROKE)
+    page.mouse.move(*start)
+    page.mouse.down()
+    for each in others:
+        page.mouse.move(*each, steps=8)
+    page.mouse.up()
+    page.wait_for_selector("#why[src]")
+
+
+def main(run: str) -> None:
+    """Serve a run, write its report, and take the pictures."""
+    flaxcnn = [sys.executable, "-m", "flaxcnn"]
+    words = [*flaxcnn, "serve", run, "--port", "0"]
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as service:
+        report = Path(folder, "report.html")
+        subprocess.run([*flaxcnn, "report", run, "--out", str(report)], check=True)
+        assert service.stdout is not None
+        address = service.stdout.readline().split()[0]
+        with sync_playwright() as playwright:
+            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+            for end, options in SHOTS.items():
+                page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+                page.goto(address)
+                draw(page)
+                page.screenshot(path=IMAGES / f"page{end}.png", full_page=not end)
+                page.goto(report.as_uri())
+                page.screenshot(path=IMAGES / f"report{end}.png")
+            browser.close()
+        service.terminate()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
