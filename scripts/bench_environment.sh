@@ -1,12 +1,12 @@
 #!/bin/sh
 # Brings the environments of the benchmark's peers up to date: .venv-bench-keras, Keras on the jax that this library is
-# tested with, and .venv-bench-torch, PyTorch on Python 3.11. A peer that cannot be installed here is one line, not an
-# error: the benchmark leaves it out and says so.
+# tested with, and .venv-bench-torch, PyTorch and torchvision on Python 3.11. A peer that cannot be installed here is
+# one line, not an error: the benchmark leaves it out and says so.
 #
 #     scripts/bench_environment.sh [keras] [torch]     both where none is named
 #
 # From the environment: PYTHON, the Python of Keras's environment, as scripts/environment.sh takes it; and TORCH_PYTHON,
-# an interpreter that has PyTorch already, with which none is installed.
+# an interpreter that has PyTorch already, and torchvision for the networks of the zoo, with which none is installed.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -52,7 +52,7 @@ keras() {
 torch() {
     [ -z "${TORCH_PYTHON:-}" ] || return 0
     found=$(PYTHON='' sh scripts/find_python.sh 3.11) || return
-    make_environment torch "$found" "torch numpy setuptools" constraints/bench-torch.txt
+    make_environment torch "$found" "torch torchvision efficientnet-lite-pytorch numpy setuptools" constraints/bench-torch.txt
 }
 
 [ $# -gt 0 ] || set -- keras torch

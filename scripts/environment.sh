@@ -4,6 +4,9 @@
 #
 #     scripts/environment.sh FOLDER [EXTRA ...]     extras of pyproject.toml
 #
+# Where there is a C++ compiler on Linux x86-64 it also installs oneDNN and compiles the convolutions that run on it
+# (native/build.py); elsewhere one line says why not. FLAXCNN_KERNELS=xla leaves that out.
+#
 # From the environment: PYTHON, the Python to make it with; PYTHON_LINES, the lines to look for ("3.11"); and
 # CONSTRAINTS, the file of pins, in place of constraints/pyNNN.txt.
 #
@@ -51,8 +54,8 @@ pins() { # of this line of Python; the newest that there are for one that is new
     echo "${CONSTRAINTS:-$file}"
 }
 
-pip_install() {
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$(pins)" "$@" ||
+pip_install() { # without compiling native/, which comes last, with what it needs and with its own words
+    FLAXCNN_KERNELS=xla "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$(pins)" "$@" ||
         fail "pip could not install what $folder needs (its own messages stand above); the same command tries again"
 }
 
@@ -85,3 +88,4 @@ if [ ! -f "$installed" ] || [ "$(cat "$installed")" != "$digest" ]; then
     echo "$digest" >"$installed"
 fi
 rm -f "$busy"
+"$folder/bin/python" native/build.py --install "$(pins)" # optional: what it lacks is a line, not an error
