@@ -2,7 +2,7 @@
 
 import sys
 
-from flaxcnn.__main__ import main
+from flaxcnn.__main__ import program
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(program(["train", *sys.argv[1:]]))

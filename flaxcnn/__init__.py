@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from flaxcnn.layers.pooling import MaxPool, max_pool
     from flaxcnn.models import create
     from flaxcnn.models.transfer import replace_head
+    from flaxcnn.prediction.loading import load
+    from flaxcnn.prediction.trained import Trained
     from flaxcnn.runs.python import Run, train
     from flaxcnn.runs.running import Hook, Moment
+    from flaxcnn.studies import Study
     from flaxcnn.tasks import Task
     from flaxcnn.training import (
         Hyperparameters,
@@ -43,9 +46,11 @@ _HOME = {
     "Run": "flaxcnn.runs.python",
     "Schedule": "flaxcnn.training",
     "Split": "flaxcnn.data",
+    "Study": "flaxcnn.studies",
     "Sums": "flaxcnn.evaluation",
     "Task": "flaxcnn.tasks",
     "TrainState": "flaxcnn.training",
+    "Trained": "flaxcnn.prediction.trained",
     "adam": "flaxcnn.training",
     "adamw": "flaxcnn.training",
     "adapt": "flaxcnn.adapters",
@@ -57,6 +62,7 @@ _HOME = {
     "epoch_order": "flaxcnn.data",
     "evaluate": "flaxcnn.evaluation",
     "lion": "flaxcnn.training",
+    "load": "flaxcnn.prediction.loading",
     "max_pool": "flaxcnn.layers.pooling",
     "predict": "flaxcnn.evaluation",
     "replace_head": "flaxcnn.models.transfer",
@@ -77,9 +83,11 @@ __all__ = [
     "Run",
     "Schedule",
     "Split",
+    "Study",
     "Sums",
     "Task",
     "TrainState",
+    "Trained",
     "adam",
     "adamw",
     "adapt",
@@ -96,6 +104,7 @@ __all__ = [
     "evaluation",
     "layers",
     "lion",
+    "load",
     "max_pool",
     "models",
     "predict",

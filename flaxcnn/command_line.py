@@ -145,7 +145,11 @@ def _explain(
 ) -> NoReturn:
     """Raise the error for the missing argument or, if none is missing, for the first option that fails alone."""
     hints = typing.get_type_hints(options, include_extras=True)
-    positional = [name.upper() for name, kind in hints.items() if _is_positional(kind)]
+    positional = [
+        each.name.upper()
+        for each in dataclasses.fields(cast(Any, options))
+        if _is_positional(hints[each.name]) and each.default is dataclasses.MISSING
+    ]
     for count in range(1, len(positional) + 1):
         if _quietly(options, [*["x"] * count, *arguments], default)[0] is not None:
             raise ConfigError(f"{positional[-count]} is missing", where=program, fix=f"see {program} --help")

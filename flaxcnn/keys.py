@@ -4,6 +4,7 @@ No key is split and passed on, so a resumed run, or one with other block boundar
 """
 
 import enum
+from typing import Any
 
 import jax
 
@@ -17,6 +18,17 @@ class Purpose(enum.IntEnum):
     DROPOUT = 1
     AUGMENTATION = 2
     MIXUP = 3
+
+
+def compiler_options() -> dict[str, Any] | None:
+    """Return XLA's options for a program that draws weights: `jax.jit(..., compiler_options=compiler_options())`.
+
+    Such a program runs once, for less than a second, and has a loop of its own for each weight. On a CPU, XLA's first
+    level of optimisation compiles it in a third of the time: 7 s instead of 24 s of CPU for ResNet-50. All such
+    programs have the same options, since the last bit of a weight may follow from them: of kernels with three outputs
+    it does. JAX takes options only of the outermost program, so call it outside of any other.
+    """
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
 
 def key_for(seed: int | jax.Array, purpose: Purpose, position: int | jax.Array = 0) -> jax.Array:

@@ -4,6 +4,7 @@ A user's matplotlibrc or `MPLBACKEND` is meant for other pictures and may need a
 Without pyplot, there is no window and no global state.
 """
 
+import gc
 import io
 import os
 import warnings
@@ -42,7 +43,18 @@ def drawn(name: str, draw: Callable[[BinaryIO], None]) -> bytes:
             draw(file)
     except Exception as error:  # whatever is wrong with an installation: no result hangs on a picture
         raise PictureError(f"not drawn: {type(error).__name__}: {error}", where=name) from error
+    gc.collect(1)  # a figure refers to itself, and holds some MB until it is found
     return file.getvalue()
+
+
+def import_matplotlib() -> None:
+    """Import what `drawn` needs of matplotlib, which takes a third of a second; raises as the import does."""
+    backend = os.environ.pop("MPLBACKEND", None)  # read when matplotlib is imported, which fails if it is not installed
+    try:
+        from matplotlib.backends import backend_agg  # noqa: F401
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def new_figure(width: float, height: float, dpi: float | None = None) -> "Figure":
@@ -58,12 +70,9 @@ def new_figure(width: float, height: float, dpi: float | None = None) -> "Figure
 @contextmanager
 def _own_defaults() -> Iterator[None]:
     """Set what matplotlib comes with while entered; dollars are text, as in the name of a class."""
-    backend = os.environ.pop("MPLBACKEND", None)  # read when matplotlib is imported, which fails if it is not installed
-    try:
-        import matplotlib
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
+    import_matplotlib()
+    import matplotlib
+
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # of a class's name: a box stands in its place
         matplotlib.rcdefaults()
@@ -87,7 +96,7 @@ def draw_tiles(
     height, width, channels = next(iter(tiles.values())).shape if tiles else (1, 1, 1)
     above, gap = (0.4 * height if titles else 0.0), max(1, width // 14)
     down, across = height + gap + round(above), width + gap
-    canvas = np.ones((rows * down, columns * across, channels))
+    canvas = np.ones((rows * down, columns * across, channels), np.float32)  # matplotlib draws dots of the same size
     inch = 1.45 / across  # of a pixel
     figure = new_figure(1.45 * columns, inch * rows * down + 0.5)
     axes = figure.subplots()

@@ -13,11 +13,14 @@ import select
 import shlex
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 _SPELT = {"×": "x", "–": "-", "—": "-", "…": "...", "±": "+/-", "→": "->", "≤": "<=", "≥": ">=", "·": "*", "│": "|"}
 _SPELLING = "flaxcnn.spelling"  # the name under which codecs know `_spell`
 _SIZE = re.compile("[1-9][0-9]{0,3}")  # a number of columns or lines that a terminal may have
+_SHOWN_EVERY = 0.2  # seconds
 _LEAST_COLUMNS = 20  # into one column, the help is broken for minutes
 
 
@@ -129,3 +132,25 @@ def command(*words: object) -> str:
     """Return a flaxcnn command that can be pasted into the user's shell."""
     door = ["flaxcnn"] if shutil.which("flaxcnn") else [sys.executable, "-m", "flaxcnn"]
     return shlex.join([*door, *map(str, words)])
+
+
+def counter(what: str) -> Callable[[int, int], None]:
+    """Return a function that shows on a terminal how many things are done, and clears its line at the end.
+
+    It writes to standard error, at most some times a second, and nothing where that is no terminal.
+
+    Args:
+        what: a format for the two numbers, such as "decoding {:,} of {:,} images".
+    """
+    shown = 0.0
+
+    def show(done: int, count: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if not sys.stderr.isatty() or (now - shown < _SHOWN_EVERY and done < count):
+            return
+        line = what.format(done, count)
+        print(f"\r{line}" if done < count else f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
+        shown = now
+
+    return show

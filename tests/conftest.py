@@ -21,7 +21,8 @@ TRAIN_EXAMPLES, TEST_EXAMPLES = 1000, 300
 
 # The files of tests that take longest, in order; of tests that run in several processes these begin.
 LONGEST = (
-    *("runs/test_faults.py", "test_pinned.py", "runs/test_reproduce.py", "training/test_practice.py"),
+    *("runs/test_faults.py", "test_docs_commands.py", "test_pinned.py", "runs/test_reproduce.py"),
+    "training/test_practice.py",
     *("runs/test_practice.py", "runs/test_train.py", "test_compilation_cache.py", "layers/test_convolution.py"),
     *("training/test_step.py", "layers/test_augmentation.py", "sweeps/test_decisions.py", "runs/test_steps.py"),
 )

@@ -141,6 +141,7 @@ def test_images_too_small_for_the_model_are_refused_before_anything_is_written(f
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_output_and_not_the_run(command_environment, small_mnist, tmp_path):
     words = [sys.executable, "-m", "flaxcnn", "train", "--data.source", f"idx:{small_mnist}", "--training.steps", "20"]
     with subprocess.Popen(
@@ -162,6 +163,7 @@ def files_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_run_is_refused_and_kept(flaxcnn, small_mnist, tmp_path):
     words = ("train", "--data.source", f"idx:{small_mnist}", "--training.steps", "2", "--out", "run")
     assert flaxcnn(*words).returncode == 0
@@ -200,6 +202,7 @@ def test_a_folder_without_permission_is_named(flaxcnn, small_mnist, tmp_path):
     refused(done, "locked/run: cannot write: Permission denied", "--out")
 
 
+@pytest.mark.slow
 def test_a_complete_run_where_nothing_may_be_written_is_advised_to_be_copied(flaxcnn, small_mnist, tmp_path):
     words = ("train", "--data.source", f"idx:{small_mnist}", "--training.steps", "2", "--out", "run")
     assert flaxcnn(*words).returncode == 0
@@ -227,6 +230,7 @@ def test_a_folder_that_may_not_be_entered_is_named(command_environment, tmp_path
         assert "ermission denied" in line
 
 
+@pytest.mark.slow
 def test_no_room_for_a_file_is_named(flaxcnn, small_mnist, tmp_path):
     words = ("train", "--data.source", f"idx:{small_mnist}", "--out", "run", "--training.steps", "2")
     refused(flaxcnn(*words, first=SMALL_FILES), "step-00000002: cannot write: File too large")
@@ -245,6 +249,7 @@ def test_train_py_is_the_same_command_from_any_folder(command_environment, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_data_and_train_warn_of_classes_without_an_example_in_one_line(flaxcnn, tmp_path):
     for split in ("train", "t10k"):
         labels = bytes(1 + number % 26 for number in range(52))  # as EMNIST's letters have them

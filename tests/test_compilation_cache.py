@@ -102,6 +102,7 @@ def three_runs(small_mnist, command_environment, tmp_path_factory):
     return summaries, counts, entries, folder
 
 
+@pytest.mark.slow
 def test_a_run_with_kept_programs_has_the_bits_of_one_that_compiled(three_runs):
     summaries = three_runs[0]
     assert summaries["cold"]["steps"] == 20
@@ -109,6 +110,7 @@ def test_a_run_with_kept_programs_has_the_bits_of_one_that_compiled(three_runs):
         assert summaries["cold"][name] == summaries["warm"][name] == summaries["none"][name]
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing(three_runs):
     _, counts, entries, _ = three_runs
     assert {name.split("-")[0] for name in entries["cold"]} >= {"jit_run_block", "jit_evaluate"}
@@ -118,10 +120,12 @@ def test_a_second_run_compiles_nothing(three_runs):
     assert counts["warm"]["cache_hits"] == counts["warm"]["compile_requests_use_cache"] > 0
 
 
+@pytest.mark.slow
 def test_a_user_who_wants_no_cache_gets_none(three_runs):
     assert not (three_runs[3] / "unused").exists()
 
 
+@pytest.mark.slow
 def test_entries_stand_in_a_folder_of_these_versions_that_only_the_user_may_write_to(three_runs):
     (folder,) = (three_runs[3] / "cache" / "flaxcnn" / "programs").iterdir()
     assert f"jax-{jax.__version__}-jaxlib-" in folder.name
@@ -246,6 +250,7 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
     assert use_compilation_cache() is None
 
 
+@pytest.mark.slow
 def test_torn_entries_two_processes_at_once_and_a_full_disk_change_nothing_and_say_nothing(small, tmp_path):
     folder, _, values = printed(small(tmp_path)).partition(" ")
     whole = entries_below(folder)

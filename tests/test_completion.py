@@ -18,6 +18,7 @@ LINES = [
     ("flaxcnn lr", "flaxcnn lr-find"),
     ("flaxcnn train paper", "flaxcnn train paper_mnist"),
     ("flaxcnn sweep mnist_l", "flaxcnn sweep mnist_lr"),
+    ("flaxcnn study arch", "flaxcnn study architectures"),
     ("flaxcnn train --optimizer.learn", "flaxcnn train --optimizer.learning_rate"),
     ("flaxcnn train --optimizer.learning_rate 1 --epo", "flaxcnn train --optimizer.learning_rate 1 --epo"),
     ("flaxcnn train --optimizer.name adamw --schedule.name cos", "{} cosine"),

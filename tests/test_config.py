@@ -79,7 +79,7 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
         (lambda: Optimizer("sgd", b1=0.5), "optimizer.b1: sgd does not use it; expected optimizer.name adam or"),
         (lambda: Optimizer(nesterov=True), "optimizer.nesterov: adam does not use it; expected optimizer.name sgd"),
         (lambda: Schedule(final=0.5), "schedule.final: constant does not use it"),
-        (lambda: Augmentation(elastic_smoothness=2.0), "augmentation.elastic_smoothness: smooths nothing"),
+        (lambda: Augmentation(elastic_smoothness=2.0), "augmentation.elastic_smoothness: changes nothing"),
         (lambda: Optimizer(learning_rate=1e39), "optimizer.learning_rate: out of range"),
         (lambda: Optimizer(eps=1e-50), "optimizer.eps: out of range; expected a number above 0 in the range of"),
         (lambda: Training(class_weights=(0.0, 0.0)), "training.class_weights: out of range"),
@@ -90,6 +90,15 @@ def test_the_papers_config_is_the_default_and_prints_its_table():
         (lambda: Model(dropout=1.0), "model.dropout: out of range; expected 0 <= rate < 1, found 1.0"),
         (lambda: Model(dtype="float16"), "model.dtype: wrong type; expected 'float32' or 'bfloat16', found 'float16'"),
         (lambda: Augmentation(flip=1.5), "augmentation.flip: out of range; expected 0 to 1, found 1.5"),
+        (lambda: Augmentation(randaugment_magnitude=5), "augmentation.randaugment_magnitude: changes nothing"),
+        (lambda: Augmentation(erase_fill="zeros"), "augmentation.erase_fill: changes nothing"),
+        (lambda: Augmentation(randaugment=101), "augmentation.randaugment: out of range; expected 0 to 100, found 101"),
+        (lambda: Augmentation(hue=0.6), "augmentation.hue: out of range; expected 0 to 0.5, found 0.6"),
+        (lambda: Augmentation(erase=1, erase_fill="mean"), "augmentation.erase_fill: wrong type; expected 'noise' or"),
+        (lambda: Augmentation(blur=1, blur_sigma=50), "augmentation.blur_sigma: out of range; expected 0.1 to 20"),
+        (lambda: Augmentation(resized_crop=1, resized_crop_aspect=0.5), "augmentation.resized_crop_aspect: out of"),
+        (lambda: Augmentation(cutmix=float("inf")), "augmentation.cutmix: out of range"),
+        (lambda: Augmentation(trivialaugment=1), "augmentation.trivialaugment: wrong type; expected True or False"),
         (lambda: Augmentation(rotate=float("nan")), "augmentation.rotate: out of range"),
         (lambda: Schedule("one_cycle", 1.0), "schedule.warmup_epochs: one_cycle does not use it"),
         (
@@ -154,13 +163,16 @@ def test_a_whole_number_serves_where_a_number_is_asked_for():
 
 def test_json_keeps_every_field():
     experiment = Experiment(
-        data=Data("tfds:cifar10", "somewhere", 0.125),
+        data=Data("tfds:cifar10", "somewhere", validation=0.125, size=(64, 48)),
         task=Task("several", heads=("species=classification", "area=regression:0.5")),
         model=Model("paper_cnn", 0.25, "bfloat16", "dataset"),
-        augmentation=Augmentation(2, 0.5, 1.5, 15.0, 0.1, 5.0, 2.0, 3.0, 8, 0.2),
+        augmentation=Augmentation(
+            *(0.08, 1.5, 2, 0.5, 1.5, 15.0, 0.1, 5.0, 2.0, 3.0, 2, 8.0, True, 3.0, 0.4, 0.3, 0.2, 0.1, 0.05, 0.5),
+            *(1.5, 8, 0.25, "zeros", 0.2, 1.0),
+        ),
         optimizer=Optimizer("sgd", 0.1, 0.2, momentum=0.5, nesterov=True, clip_norm=2.0),
         schedule=Schedule("step", 0.5, decay_epochs=2.0, decay_rate=0.2),
-        training=Training(7, 3, 11, 12, 3, 0.1, (1.0, 2.0), 0.99, 4),
+        training=Training(7, 3, 11, 12, "balanced", 3, 0.1, (1.0, 2.0), 2.0, 0.99, 4),
         checkpoint=Checkpoint(5, 3, "validation_loss", "best"),
         logging=Logging(5, 17, True),
     )

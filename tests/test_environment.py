@@ -223,7 +223,7 @@ def test_what_is_wrong_with_matplotlib_is_an_error_of_ours():
 def test_the_commit_is_the_checkouts_whatever_repository_the_environment_names(tmp_path, monkeypatch):
     if not (CHECKOUT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("not a checkout")
-    commit = environment({})["git_commit"]
+    commit = environment({}, devices=1)["git_commit"]
     assert commit is not None
     for words in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]):
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
@@ -231,7 +231,7 @@ def test_the_commit_is_the_checkouts_whatever_repository_the_environment_names(t
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(CHECKOUT.parent))
-    assert environment({})["git_commit"] == commit
+    assert environment({}, devices=1)["git_commit"] == commit
 
 
 def test_a_file_system_without_fsync_is_asked_in_vain_and_that_is_no_error(tmp_path):

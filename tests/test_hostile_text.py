@@ -12,7 +12,7 @@ import pytest
 from flaxcnn.config import load_experiment
 from flaxcnn.contracts import Contract
 from flaxcnn.contracts.commands import find_module, parse_input_shape
-from flaxcnn.data import load
+from flaxcnn.data import Options, load
 from flaxcnn.errors import ConfigError, FlaxcnnError, nearest
 from flaxcnn.processes.options import split_address
 from flaxcnn.runs.output.profile import operations_of, parse_steps, place_of
@@ -50,7 +50,7 @@ READERS = {
     "--input": parse_input_shape,
     "a module": lambda text: find_module(f"{text}.py:Net"),
     "a config": load_experiment,
-    "tfds:": lambda text: load(f"tfds:{text}", data_dir=Path("nowhere")),
+    "tfds:": lambda text: load(f"tfds:{text}", Options(dir=Path("nowhere"))),
     "--profile": lambda text: parse_steps(text, total_steps=9),
     "the text of a program": lambda text: list(operations_of(text)),
     "the place of an operation": lambda text: place_of(f"{text}x"),

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LINES = ("311", "312", "313")
-BROUGHT = ("test", "tensorboard", "sweep", "postgresql", "ray")  # the extras that `test` brings
+BROUGHT = ("test", "tensorboard", "sweep", "postgresql", "ray", "video", "study", "serve")  # by `test`
 
 
 def requirements(*extras: str) -> list[Requirement]:
@@ -38,7 +39,7 @@ def pins(name: str) -> dict[str, Version]:
 @pytest.mark.parametrize("line", LINES)
 def test_pins_hold_all_that_the_project_asks_for_within_its_bounds(line):
     pinned = pins(f"py{line}")
-    for requirement in requirements(*BROUGHT, "lint"):
+    for requirement in requirements(*BROUGHT, "lint", "docs", "onednn"):
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, str(requirement)
 
 
@@ -67,10 +68,15 @@ def test_pins_hold_every_package_that_comes_along():
 
 def test_the_lowest_versions_are_the_bounds_that_the_project_declares():
     lowest = pins("lowest")
-    for requirement in requirements(*BROUGHT):
+    for requirement in requirements(*BROUGHT, "onednn"):
         (bound,) = requirement.specifier
         assert bound.operator == ">="
         assert lowest[canonicalize_name(requirement.name)] == Version(bound.version), str(requirement)
+
+
+@pytest.mark.parametrize("name", ["lowest", *(f"py{line}" for line in LINES)])
+def test_the_headers_of_onednn_are_those_of_the_library(name):
+    assert pins(name)["onednn-devel-cpu-gomp"] == pins(name)["onednn-cpu-gomp"]
 
 
 def test_pins_name_no_index_no_path_and_no_range():
@@ -192,8 +198,16 @@ def test_the_source_distribution_holds_what_its_readme_names():
     included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     readme = (ROOT / "README.md").read_text()
     assert "    make train" in readme
-    for path in {"Makefile", "constraints", "scripts", *re.findall(r"\]\((docs|configs|tests)/", readme)}:
+    files = re.findall(r"\]\((?:(docs|configs|tests)/|([A-Z]+\.\w+)\))", readme)
+    for path in {"Makefile", "mkdocs.yml", "constraints", "scripts", *(folder or file for folder, file in files)}:
         assert f"/{path}" in included
+
+
+def test_the_citation_is_of_this_version_and_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["project"]["version"]
+    assert citation["license"] == PROJECT["project"]["license"]
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()  # what version 1.2.0 requires
 
 
 def test_a_folder_that_make_did_not_make_is_left_alone(tmp_path):

@@ -49,6 +49,7 @@ UNUSABLE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_path_that_cannot_be_is_one_line_in_every_command(command_environment, small_mnist, tmp_path):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "loop").symlink_to("loop")
@@ -73,7 +74,7 @@ def test_an_empty_path_is_not_the_current_folder(command_environment, small_mnis
         for words in TAKE_A_PATH
         if all("{}" not in word or word == "{}" for word in words)
     ]
-    commands += [["train", "--data.source", ""], ["train", "--data.dir="], ["data", "tfds:mnist", "--dir", ""]]
+    commands += [["train", "--data.source", ""], ["train", "--data.dir="], ["data", "tfds:mnist", "--data.dir", ""]]
     for each in answers(command_environment, tmp_path, commands):
         assert (each["code"], each["said"].count("\n")) == (2, 1), each
         assert "empty path" in each["said"], each
@@ -154,4 +155,4 @@ def test_the_advice_where_to_write_instead_is_what_the_command_can_do(number, of
 
 def test_the_commands_whose_advice_names_an_option_have_it():
     for name, command in COMMANDS.items():
-        assert ("--out" in command.elsewhere) is ("out" in flags_of(command.options)), name
+        assert "--out" not in command.elsewhere or "out" in flags_of(command.options), name

@@ -18,10 +18,12 @@ from flaxcnn.cli import COMMANDS, main
 from flaxcnn.config import Experiment, Task
 from flaxcnn.evaluation.table import LoggedRow, measured_columns
 from flaxcnn.models import MODELS, contract_path
+from flaxcnn.models.figures import MULTIPLY_ADDS
 from flaxcnn.tasks import TASKS, create_task
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = sorted((README.parent / "docs").glob("*.md"))
+PAGES = [README, README.parent / "CHANGELOG.md", README.parent / "CONTRIBUTING.md", *DOCS]
 OPTIONS = {
     f"{section.name}.{field.name}"
     for section in dataclasses.fields(Experiment)
@@ -40,7 +42,8 @@ def test_the_library_example_runs_as_printed():
 
 
 @pytest.mark.parametrize(
-    ("name", "at_least"), [("data.md", 15), ("training.md", 8), ("evaluation.md", 6), ("tasks.md", 8)]
+    ("name", "at_least"),
+    [("data.md", 15), ("training.md", 8), ("evaluation.md", 6), ("tasks.md", 8), ("inside.md", 15)],
 )
 def test_the_examples_of_the_docs_run_as_printed(name, at_least):
     result = doctest.testfile(str(README.parent / "docs" / name), module_relative=False)
@@ -48,6 +51,7 @@ def test_the_examples_of_the_docs_run_as_printed(name, at_least):
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_the_python_blocks_of_the_library_page_run_in_order_in_an_empty_folder(tmp_path, command_environment):
     blocks = re.findall(r"^```python\n(.*?)^```", doc("library.md"), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 5
@@ -76,13 +80,13 @@ def test_every_file_that_is_linked_or_laid_out_exists():
         assert (README.parent / name).exists(), name
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_file_that_a_doc_links_to_exists(path):
     for name in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / name).exists(), name
 
 
-@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_heading_that_is_linked_exists(path):
     for name, heading in re.findall(r"\]\((?!\w+:)([^)#]*)#([^)]+)\)", path.read_text(encoding="utf-8")):
         text = (path.parent / name).read_text(encoding="utf-8") if name else path.read_text(encoding="utf-8")
@@ -90,14 +94,14 @@ def test_every_heading_that_is_linked_exists(path):
         assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
-@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_option_that_is_named_exists(path):
     sections = "|".join(sorted({name.split(".")[0] for name in OPTIONS}))
     for name in re.findall(rf"(?:--|`)((?:{sections})\.\w+)\b(?!\()", path.read_text(encoding="utf-8")):
-        assert name in OPTIONS, name
+        assert name.replace(".no_", ".") in OPTIONS, name  # a switch that is off
 
 
-@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_that_is_shown_has_the_options_that_it_is_given(path, capsys):
     @functools.cache
     def options_of(command):
@@ -134,10 +138,21 @@ def test_the_tables_of_speed_are_those_of_the_figures_beside_them():
     assert report.with_tables(doc("performance.md"), tables) == doc("performance.md")
 
 
-def test_every_model_is_listed_with_its_number_of_parameters():
+def test_every_model_is_listed_with_its_figures():
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) \| (\S+) \| (\d+) \|", doc("models.md"), re.M)
+    listed = {name: figures for name, *figures in rows}
+    assert listed.keys() == MODELS.keys()
+    for name, (parameters, classes, cost, image, smallest) in listed.items():
+        variant, millions = MODELS[name], MULTIPLY_ADDS[name] / 1e6
+        assert (parameters, classes) == (f"{variant.parameters:,}", f"{variant.classes:,}"), name
+        assert cost == f"{millions:,.{0 if millions >= 10 else 1}f}", name
+        assert (image, int(smallest)) == ("×".join(map(str, variant.size)), variant.smallest), name
+
+
+def test_the_small_models_are_listed_with_their_number_of_parameters():
     (section,) = re.findall(r"^## Model\n(.*?)^## ", doc("training.md"), re.MULTILINE | re.DOTALL)
     listed = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", section, re.MULTILINE))
-    assert listed.keys() == MODELS.keys()
+    assert listed
     for name, parameters in listed.items():
         assert f" {parameters} parameters with K = 10" in contract_path(name).read_text(encoding="utf-8"), name
 

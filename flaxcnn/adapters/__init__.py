@@ -9,17 +9,17 @@ The library's own modules have this interface and need no adapter. A user's modu
 
 from flaxcnn.adapters.adapted import Adapted, FlaxModule, mode_options, module_name, module_place, takes
 from flaxcnn.adapters.choose import MODULE_KINDS, adapt, is_flax_module, takes_argument
+from flaxcnn.adapters.evaluating import evaluating
 from flaxcnn.adapters.intercept import intercepting
 from flaxcnn.adapters.linen import LinenModel
-from flaxcnn.adapters.nnx import NnxModel
 
 __all__ = [
     "MODULE_KINDS",
     "Adapted",
     "FlaxModule",
     "LinenModel",
-    "NnxModel",
     "adapt",
+    "evaluating",
     "intercepting",
     "is_flax_module",
     "mode_options",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 # The arguments that switch a module to training, with their values in training.
-_MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
+MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
 
 
 class Adapted(ABC):
@@ -96,7 +96,7 @@ def parameters_of(given: Any) -> dict[str, inspect.Parameter]:
 def mode_options(call: Callable[..., Any], train: bool) -> dict[str, Any]:
     """Return the arguments that switch a module between training and evaluation, as far as it takes them."""
     taken = inspect.signature(call).parameters
-    return {name: train == value for name, value in _MODES.items() if name in taken}
+    return {name: train == value for name, value in MODES.items() if name in taken}
 
 
 def with_endpoints(result: Any) -> tuple[Any, Mapping[str, Any]]:

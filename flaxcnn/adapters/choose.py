@@ -1,14 +1,13 @@
 """Choose the adapter for a user's module."""
 
 import dataclasses
+import sys
 from typing import Any
 
 import flax.linen as nn
-from flax import nnx
 
 from flaxcnn.adapters.adapted import Adapted, class_of, parameters_of
 from flaxcnn.adapters.linen import LinenModel
-from flaxcnn.adapters.nnx import NnxModel
 from flaxcnn.errors import ConfigError
 
 MODULE_KINDS = "a class of flax.linen.Module or flax.nnx.Module, or a Linen module"
@@ -17,7 +16,10 @@ MODULE_KINDS = "a class of flax.linen.Module or flax.nnx.Module, or a Linen modu
 def is_flax_module(value: object) -> bool:
     """Return whether `adapt` accepts a value: a Linen module, a Linen or NNX class, or a partial of one."""
     value = class_of(value)
-    return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module | nnx.Module))
+    if not isinstance(value, type):
+        return isinstance(value, nn.Module)
+    nnx = sys.modules.get("flax.nnx")  # imported by whoever made an NNX class; takes a tenth of a second
+    return issubclass(value, nn.Module) or (nnx is not None and issubclass(value, nnx.Module))
 
 
 def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
@@ -58,6 +60,8 @@ def adapt(given: Any, where: object = None, **arguments: Any) -> Adapted:
         )
     if issubclass(kind, nn.Module):
         return _hashable(LinenModel(given(**arguments)), where)
+    from flaxcnn.adapters.nnx import NnxModel
+
     return _hashable(NnxModel(given, tuple(sorted(arguments.items()))), where)
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx, traverse_util
 
 from flaxcnn.adapters.adapted import Adapted, class_of, mode_options, parameters_of, with_endpoints
+from flaxcnn.adapters.evaluating import still_layers
 from flaxcnn.adapters.intercept import Call, Layer, current_interceptor
 from flaxcnn.errors import ConfigError
 
@@ -164,6 +165,10 @@ def _computed(
 ) -> tuple[Any, Mapping[str, Any]]:
     if train:
         module.train()
+        still = still_layers()
+        for path, layer in nnx.iter_graph(module) if still else ():
+            if isinstance(layer, nnx.Module) and _names(path) in still:
+                layer.eval()
     else:
         module.eval()
     options = {**mode_options(type(module).__call__, train), **options}

@@ -4,12 +4,13 @@ A config file (`configs/*.py`) is Python that binds `experiment`. Values come on
 the rest are the defaults defined here.
 """
 
+from flaxcnn.config.augmentation import Augmentation
 from flaxcnn.config.checks import type_name
 from flaxcnn.config.experiment import GIVEN, Experiment, from_json, refuse_given, to_json, with_data
 from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
 from flaxcnn.config.own_code import CODE_FIELDS, field_of, outside_names, with_names
 from flaxcnn.config.sections import (
-    Augmentation,
+    WEIGHTS,
     Checkpoint,
     Data,
     Logging,
@@ -24,6 +25,7 @@ from flaxcnn.config.sections import (
 __all__ = [
     "CODE_FIELDS",
     "GIVEN",
+    "WEIGHTS",
     "Augmentation",
     "Checkpoint",
     "Data",

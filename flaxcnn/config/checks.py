@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from flaxcnn.errors import ConfigError
 
+_LISTS: Mapping[Any, type] = {tuple[float, ...]: float, tuple[int, ...]: int, tuple[str, ...]: str}
+
 
 def require(holds: bool, where: str, expected: str, found: object) -> None:
     """Raise ConfigError if a value is out of range."""
@@ -56,12 +58,10 @@ def check_types(section: str, config: Any) -> None:
         except OverflowError as error:
             where = f"{section}.{each.name}"
             raise ConfigError("too large", where=where, expected="a number of at most 1.8e308") from error
-        if tuple[str, ...] in options and isinstance(given, list):
+        if isinstance(given, list) and (tuple[str, ...] in options or tuple[int, ...] in options):
             value = tuple(given)  # as JSON has it
         known = type(value) in options or value in [word for word in options if isinstance(word, str)]
-        listed = (tuple[float, ...] in options and _are(value, float)) or (
-            tuple[str, ...] in options and _are(value, str)
-        )
+        listed = any(option in options and _are(value, item) for option, item in _LISTS.items())
         if not known and not listed:
             raise ConfigError("wrong type", where=f"{section}.{each.name}", expected=type_name(kind), found=repr(given))
         if value is not given:
@@ -108,7 +108,7 @@ def type_name(kind: Any) -> str:
         bool: "True or False",
         types.NoneType: "None",
     }
-    words[tuple[float, ...]], words[tuple[str, ...]] = "numbers", "texts"
+    words |= {tuple[float, ...]: "numbers", tuple[int, ...]: "whole numbers", tuple[str, ...]: "texts"}
     options = (words.get(option, getattr(option, "__name__", repr(option))) for option in _options(kind))
     return " or ".join(options)
 

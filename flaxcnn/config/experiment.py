@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flaxcnn.config.augmentation import Augmentation
 from flaxcnn.config.checks import check_types
 from flaxcnn.config.sections import (
-    Augmentation,
+    WEIGHTS,
     Checkpoint,
     Data,
     Logging,
@@ -22,6 +23,11 @@ from flaxcnn.config.sections import (
 )
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
+
+DIVIDED_SOURCES = ("folder", "csv", "parquet", "jsonl", "coco", "voc", "yolo", "video", "hf", "npz")
+"""Kinds of sources that may have a validation split of their own."""
+PATH_SOURCES = (*DIVIDED_SOURCES, "idx", "npy", "cifar10", "cifar100")
+"""Kinds of sources that are named by a file or a folder."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +55,32 @@ class Experiment:
         """Whether the logged rows select the best checkpoint or stop the run early."""
         return self.checkpoint.keep_best is not None or self.training.patience is not None
 
-    def __post_init__(self) -> None:
-        check_types("experiment", self)
+    def require_validation(self, has: bool) -> None:
+        """Raise ConfigError where a choice is made by validation, and there is no such split.
+
+        Args:
+            has: whether there is one; of a source of `DIVIDED_SOURCES` that is known once it is loaded.
+        """
         for where, asks in (
             ("training.patience", self.training.patience is not None),
             ("checkpoint.keep_best", (self.checkpoint.keep_best or "").startswith("validation")),
         ):
-            if asks and not self.data.validation:
+            if asks and not has:
                 expected = "data.validation above 0"
                 raise ConfigError(
                     "no validation split", where=where, expected=expected, fix="add --data.validation 0.1"
                 )
-        schedule, epochs = self.schedule, self.training.epochs
+
+    def __post_init__(self) -> None:
+        check_types("experiment", self)
+        if self.data.source.partition(":")[0] not in DIVIDED_SOURCES:
+            self.require_validation(self.data.validation > 0)
+        schedule, epochs = self.schedule, self.training.epochs - self.training.head_epochs
+        counted = f"training.epochs, {epochs}"
+        if self.training.head_epochs:
+            counted = f"the {epochs} of training.epochs after the head's"
         if schedule.name in ("cosine", "linear") and schedule.warmup_epochs >= epochs:
-            expected = f"fewer than training.epochs, {epochs}"
+            expected = f"fewer than {counted}"
             found = schedule.warmup_epochs
             raise ConfigError(
                 "the warm-up takes the whole run", where="schedule.warmup_epochs", expected=expected, found=found
@@ -71,7 +89,7 @@ class Experiment:
             raise ConfigError(
                 "the learning rate would never reach its peak",
                 where="schedule.warmup_epochs",
-                expected=f"at most training.epochs, {epochs}",
+                expected=f"at most {counted}",
                 found=schedule.warmup_epochs,
                 fix="shorten the warm-up, or train for more epochs",
             )
@@ -79,7 +97,7 @@ class Experiment:
             raise ConfigError(
                 "the learning rate would never drop",
                 where="schedule.decay_epochs",
-                expected=f"fewer than training.epochs, {epochs}",
+                expected=f"fewer than {counted}",
                 found=schedule.decay_epochs,
                 fix="shorten decay_epochs, train for more epochs, or use --schedule.name constant",
             )
@@ -107,16 +125,20 @@ def with_data(experiment: Experiment, source: str | None = None, folder: str | N
         folder: the new `data.dir`; None to keep it.
 
     Raises:
-        ConfigError: `source` or `folder` is not a valid path.
+        ConfigError: `source`, `folder` or the weights' file is not a valid path.
     """
     source = experiment.data.source if source is None else source
     folder = experiment.data.dir if folder is None else folder
     kind, colon, place = source.partition(":")
-    if kind == "idx" and place:
+    if kind in PATH_SOURCES and place:
         source = kind + colon + os.path.abspath(user_path(place, "data.source"))
     if folder is not None:
         folder = os.path.abspath(user_path(folder, "data.dir"))
-    return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, source=source, dir=folder))
+    model = experiment.model
+    if model.init is not None and model.init not in WEIGHTS:
+        model = dataclasses.replace(model, init=os.path.abspath(user_path(model.init, "model.init")))
+    data = dataclasses.replace(experiment.data, source=source, dir=folder)
+    return dataclasses.replace(experiment, data=data, model=model)
 
 
 def to_json(experiment: Experiment) -> dict[str, dict[str, Any]]:

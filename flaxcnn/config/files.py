@@ -45,6 +45,8 @@ class ExperimentFile(NamedTuple):
     experiment: Experiment
     published: tuple[PublishedRow, ...]
     expected: tuple[Expectation, ...] = ()
+    chosen: tuple[str, ...] = ()  # fields whose values suit the data, such as "model.name"
+    notes: tuple[str, ...] = ()  # lines for the user at the start of a run
 
 
 def experiments() -> dict[str, Path]:

@@ -10,6 +10,7 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.files.user_code import is_outside, outside_parts
 
 CODE_FIELDS = ("task.name", "model.name", "data.source")
+"""The fields that may name a file of the user's own code."""
 HEADS = "task.heads"  # each head can name code, too; "task.heads.age" is the head `age`
 HEAD_FORM = "NAME=TASK or NAME=TASK:WEIGHT for each, such as species=classification area=regression:0.5"
 

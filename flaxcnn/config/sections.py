@@ -15,6 +15,9 @@ from flaxcnn.config.checks import (
 from flaxcnn.errors import ConfigError
 from flaxcnn.files import require_path
 
+WEIGHTS = ("imagenet",)
+"""Names of pretrained weights; `./imagenet` is a file."""
+_MOST_SIDE = 8192  # pixels that an image is fitted to
 _MOST = 2**31 - 1  # the largest int32: step counts and pixel positions are int32
 
 
@@ -23,12 +26,48 @@ class Data:
     """Where the images come from."""
 
     source: str = "mnist"
-    """`mnist` (bundled), `idx:FOLDER` (files in MNIST's format), `tfds:NAME` (a prepared TensorFlow data set), or your
-    own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one. --data is the short form."""
+    """`mnist` (bundled), `folder:DIR` (image files, a folder for each class), `csv:FILE` (a table of image files) and
+    others (docs/data.md), or your own: FILE.py:NAME of a flaxcnn.data.Dataset, or of a function that returns one.
+    --data is the short form."""
     dir: str | None = None
-    """Folder of prepared TensorFlow data sets; None for TFDS's default."""
+    """Folder in which the paths of a table or of annotations begin, None for the file's own; tfds: the folder of
+    prepared data sets, None for TFDS's default."""
+    size: tuple[int, ...] | None = None
+    """Image files: height and width that they are fitted to, or one number for both. None to choose: the images' own
+    size if they have one, else a square about as large as most."""
+    fit: Literal["crop", "letterbox", "pad", "stretch", "imagenet"] = "crop"
+    """Image files: how an image of another shape is fitted: cropped in the middle, scaled and padded (letterbox),
+    padded and never enlarged (pad), or stretched. imagenet: cropped to the middle 7/8 of what crop keeps, as networks
+    are tested on ImageNet: 256 pixels to 224."""
+    channels: Literal["gray", "rgb"] | None = None
+    """Image files: decode to gray or RGB; None for gray where all images are gray."""
+    target: tuple[str, ...] = ()
+    """Tables: the columns to learn, such as `species` or `species area`. Annotations: `labels`, `boxes`, `counts` of
+    each class, or `count` of all objects. () for the default."""
+    group: str | None = None
+    """Tables: the column of what belongs together, such as a person or a plant; no group is divided between splits."""
+    group_size: int = 1
+    """Tables: successive values of the group column that form one group: of each class, its examples in the order of
+    that column's numbers, in blocks of this many examples. 1 for a group of each value."""
+    class_level: int = 1
+    """Folders: how many levels of folders make a class's name."""
+    frames: float = 1.0
+    """Videos: frames a second that become images."""
+    test: float = 0.2
+    """Fraction of each class drawn for the test split, by the files' content, where the source has no test split."""
+    folds: int | None = None
+    """Divide the examples into this many folds, 2 to 1,000, by the files' content: stratified by class, whole groups
+    each. One fold is the test split. None for `test`."""
+    fold: int = 0
+    """The fold that is the test split, 0 to folds - 1."""
+    repeat: int = 0
+    """Which repetition of the folds; each divides the same data in another way."""
     validation: float = 0.0
     """Fraction of the training images held out for validation, chosen by a hash of their content; 0 for none."""
+    on_bad: Literal["error", "skip"] = "error"
+    """Image files that cannot be decoded, are missing or lie outside: an error that lists them, or skip and count."""
+    cache: bool = True
+    """Image files: keep them decoded on disk, so that later runs and epochs read arrays (`flaxcnn cache`)."""
     device_memory: int | None = None
     """MiB of each device's memory that the training images may use. Larger data sets are streamed to the device batch
     by batch while it computes. None for a quarter of the device's memory."""
@@ -41,12 +80,38 @@ class Data:
         if self.dir is not None:
             require_path(self.dir, "data.dir")
         require(0 <= self.validation < 1, "data.validation", "0 <= fraction < 1", self.validation)
+        require(0 < self.test < 1, "data.test", "0 < fraction < 1", self.test)
+        require(self.folds is None or 2 <= self.folds <= 1000, "data.folds", "2 to 1,000", self.folds)
+        if self.folds is None:
+            for name in ("fold", "repeat"):
+                if getattr(self, name):
+                    raise ConfigError("not without data.folds", where=f"data.{name}", found=getattr(self, name))
+        else:
+            require(0 <= self.fold < self.folds, "data.fold", f"0 to {self.folds - 1:,}", self.fold)
+            require(0 <= self.repeat <= _MOST, "data.repeat", f"0 to {_MOST:,}", self.repeat)
+            if self.test != type(self).test:
+                fix = "leave out one of the two"
+                raise ConfigError("not with data.folds: a fold is the test split", where="data.test", fix=fix)
+        require(1 <= self.group_size <= _MOST, "data.group_size", f"1 to {_MOST:,}", self.group_size)
+        if self.group is None and self.group_size > 1:
+            fix = "name the column: --data.group NAME"
+            raise ConfigError("not without data.group", where="data.group_size", found=self.group_size, fix=fix)
+        require(0 < self.frames <= 1000, "data.frames", "0 < frames a second <= 1,000", self.frames)
+        require(1 <= self.class_level <= 32, "data.class_level", "1 to 32", self.class_level)
+        if self.size is not None:
+            sound = len(self.size) in (1, 2) and all(1 <= side <= _MOST_SIDE for side in self.size)
+            require(sound, "data.size", f"one number or two, each 1 to {_MOST_SIDE:,}", self.size)
         memory = self.device_memory
         require(memory is None or memory >= 0, "data.device_memory", "at least 0", memory)
         require(0 <= self.workers <= 1024, "data.workers", "0 to 1024", self.workers)
         for name in ("source", "dir"):
             if "\0" in (getattr(self, name) or ""):
                 raise ConfigError("a path cannot hold a null byte", where=f"data.{name}", found=getattr(self, name))
+
+
+def _require_names(names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        require(bool(name.strip()), where, "names of parts", repr(name))
 
 
 _TASK_FIELDS = {"regression": ("loss", "huber_delta"), "several": ("heads",)}  # the fields that only one task uses
@@ -83,60 +148,33 @@ class Model:
     """Dropout rate; None for the model's default. Changing a rate, also to or from 0, does not recompile."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type of the layers' computations. Parameters, outputs and loss are always float32."""
+    init: str | None = None
+    """Weights to begin with: `imagenet` where an installed package carries them (`flaxcnn models`), or a file: of
+    `flaxcnn import-weights`, of another library (safetensors, .pth, .weights.h5, .npz), or the folder of a run. Where
+    the number of outputs differs, the head is new. None to draw all weights."""
     normalization: Literal["unit", "dataset", "imagenet"] = "unit"
     """Pixel normalisation. unit: divide by 255. dataset, imagenet: also standardise each channel with the mean and
     standard deviation of the training images or of ImageNet, which are saved with the weights."""
+    remat: bool = False
+    """Compute the model's blocks again in the backward pass, instead of keeping what is inside: less memory, more time.
+    The numbers are equal up to rounding."""
+    tta: Literal["none", "flip", "ten"] = "none"
+    """Test-time augmentation: evaluation takes the mean of the outputs over views of each image. flip: also mirrored.
+    ten: the middle and four corners, also mirrored. Training does not change."""
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained and compute as in evaluation: `trunk`, all but the head; a stage with all before it,
+    such as `stage3`; a layer; or a pattern of parameters, such as `'*/bias'`. () to train everything."""
 
     def __post_init__(self) -> None:
         check_types("model", self)
+        if self.init is not None:
+            require_path(self.init, "model.init")
+        _require_names(self.freeze, "model.freeze")
         if self.dropout is not None:
             require_below_1(self.dropout, "model.dropout", "rate")
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of the training images, made on the device. 0 turns one off.
-
-    They are applied in the order listed. Changing a strength does not recompile; turning one on or off does.
-    """
-
-    crop_padding: int = 0
-    """Random crop: pad each side with this many pixels of zeros, at most the image's longer side, then crop back to
-    the original size at a random position."""
-    flip: float = 0.0
-    """Probability of a left-right flip."""
-    shift: float = 0.0
-    """Maximum shift in pixels, in each direction."""
-    rotate: float = 0.0
-    """Maximum rotation in degrees, in each direction."""
-    scale: float = 0.0
-    """Maximum zoom in or out, as a fraction: 0.1 for up to 10 %."""
-    shear: float = 0.0
-    """Maximum shear in degrees, in each direction."""
-    elastic: float = 0.0
-    """Standard deviation of an elastic deformation, in pixels."""
-    elastic_smoothness: float = 4.0
-    """Standard deviation of the Gaussian that smooths the elastic deformation, in pixels, 0.01 to 1,000,000."""
-    cutout: int = 0
-    """Side in pixels of a square of zeros at a random position; at most the image's longer side."""
-    mixup: float = 0.0
-    """MixUp's alpha: pairs of images and their labels are mixed in proportions drawn from Beta(alpha, alpha)."""
-
-    def __post_init__(self) -> None:
-        check_types("augmentation", self)
-        for name in ("crop_padding", "shift", "elastic", "cutout", "mixup"):
-            require_at_least_0(getattr(self, name), f"augmentation.{name}")
-        require(self.cutout <= _MOST, "augmentation.cutout", f"at most {_MOST:,}", self.cutout)
-        for name, below in (("scale", 1), ("shear", 90)):
-            require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
-        for name, most in (("flip", 1), ("rotate", 180)):
-            require(0 <= getattr(self, name) <= most, f"augmentation.{name}", f"0 to {most}", getattr(self, name))
-        smoothness = self.elastic_smoothness
-        require(0.01 <= smoothness <= 1e6, "augmentation.elastic_smoothness", "0.01 to 1,000,000", smoothness)
-        if not self.elastic and smoothness != type(self).elastic_smoothness:
-            raise ConfigError(
-                "smooths nothing", where="augmentation.elastic_smoothness", expected="an augmentation.elastic above 0"
-            )
+        if self.init in WEIGHTS and self.normalization != "unit":
+            fix = "leave out --model.normalization"
+            raise ConfigError("these weights bring their own", where="model.normalization", expected="unit", fix=fix)
 
 
 # The fields that each name uses, besides the fields that all of them use.
@@ -178,9 +216,34 @@ class Optimizer:
     """sgd: use Nesterov momentum."""
     clip_norm: float | None = None
     """Maximum global norm of the gradients; larger gradients are scaled down to it. None for no clipping."""
+    layer_decay: float | None = None
+    """Factor of the learning rate from each stage of the model to the one before it, such as 0.75: the head learns at
+    the whole rate, the first layers slowest. None for the same rate everywhere."""
+    rates: tuple[str, ...] = ()
+    """Factors of the learning rate of single parts, named as for --model.freeze: `head=10 stem=0.1`."""
+
+    def rates_by_name(self) -> dict[str, float]:
+        """Return the factors of `rates` by part; raises ConfigError where one is none."""
+        found = {}
+        for text in self.rates:
+            part, equals, number = text.rpartition("=")
+            try:
+                factor = float(number)
+            except ValueError:
+                equals = ""
+            if not (part and equals):
+                raise ConfigError("not a rate", where="optimizer.rates", expected="PART=FACTOR", found=text)
+            if part in found:
+                raise ConfigError("given twice", where="optimizer.rates", found=part)
+            require_at_least_0(factor, "optimizer.rates")
+            found[part] = factor
+        return found
 
     def __post_init__(self) -> None:
         check_types("optimizer", self)
+        decay = self.layer_decay
+        require(decay is None or 0 < decay <= 1, "optimizer.layer_decay", "0 < factor <= 1", decay)
+        self.rates_by_name()
         require_at_least_0(self.weight_decay, "optimizer.weight_decay")
         for name in ("b1", "b2", "momentum"):
             require_below_1(getattr(self, name), f"optimizer.{name}", name)
@@ -227,17 +290,28 @@ class Training:
     """Stop after this many steps; None to train for all epochs."""
     batch_size: int = 50
     """Images per step. An epoch skips the images left over after its last full batch."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """uniform: each epoch visits every training image once. balanced: it draws as many, with replacement, so that all
+    classes are equally frequent."""
     accumulate: int = 1
     """Gradient accumulation: split each batch into this many equal parts to save memory, and update once per batch."""
     label_smoothing: float = 0.0
     """Fraction of each label's weight that is spread evenly over all classes."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     """Weight of each class's loss: numbers, or "balanced": images / (classes x images of the class)."""
+    focal_gamma: float = 0.0
+    """Focal loss: exponent of 1 - p, by which well classified images count less; 2 is usual. 0 for the plain loss."""
     ema_decay: float | None = None
     """Decay of an exponential moving average of the weights; evaluation then uses the average. None for none."""
     patience: int | None = None
     """Early stopping: stop after this many logged rows without improvement of `checkpoint.keep_best`, or else of the
     validation loss. None to never stop early."""
+    head_epochs: int = 0
+    """The first of the epochs train the head alone, at the peak of the learning rate; then the schedule begins, and
+    everything is trained. 0 to train everything from the start."""
+    unfreeze_epochs: int | None = None
+    """Gradual unfreezing: epochs after which the next stage, from the last to the first, is trained too. None for all
+    at once after `head_epochs`."""
 
     def __post_init__(self) -> None:
         check_types("training", self)
@@ -246,6 +320,13 @@ class Training:
             if (value := getattr(self, name)) is not None:
                 require(value >= 1, f"training.{name}", "at least 1", value)
                 require(value <= _MOST, f"training.{name}", f"at most {_MOST:,}, the largest step count", value)
+        held, expected = self.head_epochs, f"0 or more, and fewer than training.epochs, {self.epochs:,}"
+        require(held == 0 or 0 < held < self.epochs, "training.head_epochs", expected, held)
+        gradual = self.unfreeze_epochs
+        require(gradual is None or gradual >= 1, "training.unfreeze_epochs", "at least 1", gradual)
+        if gradual is not None and not held:
+            fix = "add --training.head_epochs 1"
+            raise ConfigError("nothing is unfrozen", where="training.unfreeze_epochs", found=gradual, fix=fix)
         require(self.batch_size >= 1, "training.batch_size", "at least 1", self.batch_size)
         require(self.accumulate >= 1, "training.accumulate", "at least 1", self.accumulate)
         if self.batch_size % self.accumulate:
@@ -253,6 +334,7 @@ class Training:
             found = self.accumulate
             raise ConfigError("parts of unequal size", where="training.accumulate", expected=expected, found=found)
         require_below_1(self.label_smoothing, "training.label_smoothing", "share")
+        require(0 <= self.focal_gamma <= 100, "training.focal_gamma", "0 to 100", self.focal_gamma)
         if self.ema_decay is not None:
             require_below_1(self.ema_decay, "training.ema_decay", "decay")
         require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)

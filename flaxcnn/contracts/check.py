@@ -1,6 +1,6 @@
 """Check a module, or loaded variables, against a contract. The error names the layer and both shapes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,15 @@ import numpy as np
 
 from flaxcnn.adapters import FlaxModule, module_place
 from flaxcnn.contracts.contract import Contract, LayerContract, VariableContract, diff, missing_file, read_contract
-from flaxcnn.contracts.derive import PROBES, derive_contract
-from flaxcnn.contracts.record import flat
+from flaxcnn.contracts.derive import PROBES, derive_contract, number_of_classes
+from flaxcnn.contracts.record import Lengths, Line, flat, record
 from flaxcnn.contracts.shapes import Shape, at, shape_text, shapes_text
 from flaxcnn.errors import ContractError
+
+# (batch size, number of classes): a module that has the declared lengths at both keeps its contract. A length is
+# c + b*B + k*K + d*B*K, and two that agree at both pairs differ by 17 or more in some factor. Deriving a
+# contract takes five pairs, and each is a trace of the whole module, at every start of a training.
+CHECKED = ((88, 13), (136, 30))
 
 
 def assert_contract(module: FlaxModule, contract: Contract | str | Path) -> None:
@@ -46,6 +51,8 @@ def check_contract(module: FlaxModule, contract: Contract) -> None:
         ContractError: the first layer, in the order of execution, that is missing, not declared, out of order or of
             other shapes than declared.
     """
+    if _keeps(module, contract):
+        return
     derived = derive_contract(module, contract.input_shape, name=contract.name)
     drift = _order_drift(contract.layers, derived.layers)
     for declared, found in zip(contract.layers, derived.layers, strict=False):
@@ -60,6 +67,31 @@ def check_contract(module: FlaxModule, contract: Contract) -> None:
     raise ContractError(
         drift.what, where=contract.place(drift.layer), expected=drift.declared, found=drift.found, fix=fix
     ) from drift.cause
+
+
+def _keeps(module: FlaxModule, contract: Contract) -> bool:
+    """Return whether a module has exactly the declared lines at each of `CHECKED`."""
+    if number_of_classes(module) is None or contract.classes is None:
+        return False  # `derive_contract` says what such a module's contract may depend on
+    return all(
+        record(module.clone(classes=classes), (batch, *contract.input_shape))
+        == [_line_at(layer, batch, classes) for layer in contract.layers]
+        for batch, classes in CHECKED
+    )
+
+
+def _line_at(layer: LayerContract, batch: int, classes: int) -> Line:
+    """Return what a declared layer is at a batch size and a number of classes."""
+
+    def lengths(shapes: Iterable[Shape]) -> tuple[Lengths, ...]:
+        return tuple(at(shape, batch, classes) for shape in shapes)
+
+    return Line(
+        layer.path,
+        None if layer.inputs is None else lengths(layer.inputs),
+        lengths(layer.outputs),
+        tuple((each.collection, each.name, at(each.shape, batch, classes)) for each in layer.variables),
+    )
 
 
 def check_variables(variables: Mapping[str, Any], contract: Contract, classes: int) -> None:

@@ -60,6 +60,17 @@ def parse_input_shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def sized(size: Sequence[int], declared: Sequence[int]) -> tuple[int, int, int]:
+    """Return the shape of one image of a size, one number or two, with the channels of a declared shape.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    if len(size) not in (1, 2) or min(size) < 1:
+        raise ConfigError("not a size", where="--size", expected="HEIGHT WIDTH, or one number", found=tuple(size))
+    return size[0], size[-1], declared[2]
+
+
 def show(module: FlaxModule, input_shape: Sequence[int]) -> str:
     """Return the text of a module's contract."""
     return str(derive_contract(module, input_shape))

@@ -45,8 +45,8 @@ def derive_contract(module: FlaxModule, input_shape: Sequence[int], *, name: str
     """
     name = name or module_name(module)
     require_input_shape(input_shape, name)
-    classes = getattr(module, "classes", None)
-    has_classes = isinstance(classes, int) and not isinstance(classes, bool)
+    classes = number_of_classes(module)
+    has_classes = classes is not None
     probes = PROBES if has_classes else tuple((batch, 0) for batch in sorted({batch for batch, _ in PROBES}))
     recordings = {}
     for batch, count in probes:
@@ -61,7 +61,13 @@ def derive_contract(module: FlaxModule, input_shape: Sequence[int], *, name: str
             found=f"differences between (batch size, classes) {', '.join(map(str, recordings))}",
         )
     layers = tuple(_fit_line(name, probes, group) for group in zip(*recordings.values(), strict=True))
-    return Contract(name, tuple(input_shape), layers, classes if has_classes else None)
+    return Contract(name, tuple(input_shape), layers, classes)
+
+
+def number_of_classes(module: FlaxModule) -> int | None:
+    """Return a module's field `classes`; None if it has none that is a number."""
+    classes = getattr(module, "classes", None)
+    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
 
 
 def _structure(line: Line) -> Any:

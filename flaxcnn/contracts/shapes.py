@@ -62,6 +62,7 @@ class Dimension:
 
 
 Shape = tuple[Dimension, ...]
+"""The shape of an array, for any batch size and number of classes."""
 
 
 def constant(lengths: Sequence[int]) -> Shape:

@@ -8,8 +8,17 @@ from flaxcnn.runs.setup import Setup
 
 
 def cautions(setup: Setup) -> list[str]:
-    """Return warnings about classes without examples, and about a run that ends before the learning rate's peak."""
-    return [line for line in (_about_classes(setup), _about_peak(setup)) if line]
+    """Return warnings about classes without examples, frozen layers that were never trained, and a run that ends before
+    the learning rate's peak.
+    """
+    return [line for line in (_about_classes(setup), _about_frozen(setup), _about_peak(setup)) if line]
+
+
+def _about_frozen(setup: Setup) -> str | None:
+    experiment = setup.experiment
+    if not experiment.model.freeze or experiment.model.init is not None or setup.variables is not None:
+        return None
+    return "model.freeze keeps weights that were drawn at random: begin with trained ones by --model.init"
 
 
 def _about_classes(setup: Setup) -> str | None:

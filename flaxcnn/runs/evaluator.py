@@ -4,6 +4,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from flaxcnn.evaluation.intervals import binomial_interval, bootstrap_intervals
 from flaxcnn.evaluation.predictions import Predictions
 from flaxcnn.evaluation.table import measured_columns
 from flaxcnn.layers.pixels import CONSTANTS
+from flaxcnn.models.views import over_views
 from flaxcnn.runs.running import Clocks
 from flaxcnn.runs.setup import Setup
 from flaxcnn.tasks import Predicted, Task, measured
@@ -35,6 +37,22 @@ class _Piece(NamedTuple):
 
 
 Numbers = tuple[Sums, dict[str, np.ndarray]]  # of a split: its sums and its predictions
+
+
+class Final(NamedTuple):
+    """What a finished training is worth.
+
+    Attributes:
+        numbers: of the summary.
+        variables: of the model, with the constants that the task chose on the validation images.
+        test: the predictions for the test images.
+        validation: those for the validation images; None without.
+    """
+
+    numbers: dict[str, Any]
+    variables: Any
+    test: Predictions
+    validation: Predictions | None
 
 
 class StartedRow(NamedTuple):
@@ -68,7 +86,7 @@ class Evaluator:
     ):
         self.first = min(setup.experiment.logging.test_examples, len(setup.dataset.test))
         self.clocks = Clocks() if clocks is None else clocks
-        self._setup, self._model = setup, model
+        self._setup, self._model = setup, over_views(model, setup.experiment.model.tta)
         self._device_queue = DeviceQueue(setup.layout) if device_queue is None else device_queue
         self._variables = setup.layout.targets(variables)
         self._programs: dict[int, Any] = {}  # by the number of images
@@ -103,36 +121,51 @@ class Evaluator:
             found["validation_loss"] = validation.mean_loss
         return found
 
-    def final_numbers(self, variables: Any) -> tuple[dict[str, Any], Any, Predictions]:
+    def final_numbers(
+        self, variables: Any, meanwhile: Callable[[Predictions], None] = lambda predictions: None
+    ) -> Final:
         """Return the summary's numbers, the variables with tuned constants, and the predictions.
 
         The training images are the first ones, as many as there are test images and none of them changed: what the
         model does better on them than on the test images is the generalisation gap. What a task chooses on validation
         images, a threshold as it may be, is chosen before the test images are looked at.
 
+        Args:
+            variables: the trained model's.
+            meanwhile: called in a thread with the predictions of the test images, while the training images are
+                evaluated; what it raises goes through.
+
         Raises:
             TrainingError: a loss is not finite, so that no metric means anything.
         """
         at, compiled = time.perf_counter(), self.clocks.compilation
         setup, task = self._setup, self._setup.task
-        validated = None
+        validated, of_validation = None, None
         if self._validation is not None and setup.validation is not None:
             validated, said = self._numbers(variables, self._validation)
             _require_finite(validated, "validation")
             tuned = self._tuned(variables, setup.validation, said)
             if tuned is not variables:
                 variables, validated = tuned, self._sums(tuned, self._validation)
+            of_validation = _predictions(setup.validation, said, variables)
         test, said = self._numbers(variables, self._test or self._place(setup.dataset.test))
         _require_finite(test, "test")
         of_test = setup.dataset.test
-        constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
-        index = np.arange(len(of_test), dtype=np.int64)
-        predictions = Predictions(index, of_test.targets, said, constants, of_test.groups)
+        count = min(len(setup.train), len(of_test))
+        train = self._sums(variables, self._place(setup.train.first(count)))  # under way until it is read
+        predictions = _predictions(of_test, said, variables)
+        with ThreadPoolExecutor(1) as thread:
+            reported = thread.submit(meanwhile, predictions)
+            _require_finite(train, "train")
+            self.clocks.evaluation += self._device_queue.lap(at) - (self.clocks.compilation - compiled)
+            reported.result()
         numbers = {**_test_numbers(task, test, predictions, of_test.groups), "test_examples": int(test.examples)}
         if self.first:
             few = np.arange(self.first)
             first = Predicted(
-                choose_targets(of_test.targets, few), {name: array[few] for name, array in said.items()}, constants
+                choose_targets(of_test.targets, few),
+                {name: array[few] for name, array in said.items()},
+                predictions.constants,
             )
             for name, value in measured(task.scores(first), self.first, task.logged).items():
                 if name in task.logged:
@@ -143,9 +176,6 @@ class Evaluator:
                 "validation_loss": validated.mean_loss,
                 "validation_examples": int(validated.examples),
             }
-        count = min(len(setup.train), len(of_test))
-        train = self._sums(variables, self._place(setup.train.choose(np.arange(count))))
-        _require_finite(train, "train")
         main = task.logged[0]
         ends = train.measures[main], test.measures[main]
         better, worse = ends if task.metrics[main].higher_is_better else reversed(ends)
@@ -156,12 +186,15 @@ class Evaluator:
             "generalization_gap": better - worse,
             "generalization_gap_loss": test.mean_loss - train.mean_loss,
         }
-        self.clocks.evaluation += self._device_queue.lap(at) - (self.clocks.compilation - compiled)
-        return numbers, variables, predictions
+        return Final(numbers, variables, predictions, of_validation)
+
+    def predictions_of(self, variables: Any, split: Split) -> dict[str, np.ndarray]:
+        """Return the task's predictions for each example of any split, by name."""
+        return self._numbers(variables, self._place(split))[1]
 
     def _tuned(self, variables: Any, validation: Split, predictions: Mapping[str, np.ndarray]) -> Any:
         """Return the variables with the constants that the task chooses on the validation images."""
-        constants = {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
+        constants = _constants(variables)
         tuned = self._setup.task.tuned(Predicted(validation.targets, predictions, constants))
         if all(tuned[name] is constants[name] for name in tuned):
             return variables
@@ -240,6 +273,15 @@ class Evaluator:
         ]
         sums = reduce(partial(jax.tree.map, operator.add), (sums for sums, _ in found))
         return sums, {name: np.concatenate([each[name] for _, each in found]) for name in found[0][1]}
+
+
+def _constants(variables: Any) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in variables.get(CONSTANTS, {}).items()}
+
+
+def _predictions(split: Split, said: Mapping[str, np.ndarray], variables: Any) -> Predictions:
+    index = np.arange(len(split), dtype=np.int64)
+    return Predictions(index, split.targets, said, _constants(variables), split.groups)
 
 
 def _require_finite(sums: Sums, split: str) -> None:

@@ -19,6 +19,7 @@ from flaxcnn.evaluation.sums import predict
 from flaxcnn.jax_settings import pinned
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
+from flaxcnn.models.views import over_views
 from flaxcnn.runs.evaluate import saved_variables
 from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_rows, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder
@@ -147,7 +148,8 @@ class Run:
                 found=f"{images.dtype} {images.shape}",
             )
         with pinned():
-            found = predict(folded(self._setup.model), self.variables, images, task=self._setup.task)
+            model = over_views(folded(self._setup.model), self._setup.experiment.model.tta)
+            found = predict(model, self.variables, images, task=self._setup.task)
             return {name: np.asarray(array) for name, array in jax.device_get(found).items()}
 
     def evaluate(self, dataset: Dataset | None = None) -> Mapping[str, tuple[float, tuple[float, float]]]:

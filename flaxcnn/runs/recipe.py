@@ -7,18 +7,32 @@ from flaxcnn.config import Experiment
 from flaxcnn.errors import ConfigError
 from flaxcnn.layers.augmentation import (
     Augmentation,
+    AugMix,
+    ColorJitter,
+    CutMix,
     Cutout,
     Elastic,
+    GaussianBlur,
+    Mixing,
+    MixUp,
+    MixUpOrCutMix,
+    RandAugment,
     RandomCrop,
+    RandomErasing,
     RandomFlip,
+    RandomGray,
+    RandomResizedCrop,
     RandomRotation,
     RandomScale,
     RandomShear,
     RandomShift,
+    TrivialAugment,
 )
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
 from flaxcnn.training.schedules import MOST_STEPS, SHORTEST_CYCLE, Schedule
+
+_JITTER = ("brightness", "contrast", "saturation", "hue")  # of ColorJitter, in its order
 
 
 def optimizer_of(experiment: Experiment, calendar: StepCalendar) -> RuntimeOptimizer:
@@ -41,8 +55,8 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
     Raises:
         ConfigError: the schedule, rounded to whole steps, does not fit into the run.
     """
-    schedule, steps = experiment.schedule, calendar.steps_per_epoch
-    total, warmup = experiment.training.epochs * steps, schedule.warmup_epochs * steps
+    schedule, steps, held = experiment.schedule, calendar.steps_per_epoch, experiment.training.head_epochs
+    total, warmup = (experiment.training.epochs - held) * steps, schedule.warmup_epochs * steps
     decay = schedule.decay_epochs * steps
 
     def require(holds: bool, what: str, name: str, expected: str, found: float) -> None:
@@ -50,7 +64,8 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
             shown = f"{found:,}" if isinstance(found, int) else f"{found:g}"
             raise ConfigError(what, where=name, expected=expected, found=shown)
 
-    within = f"less than all of the run's {total:,} steps"
+    after = " after the head's" if held else ""
+    within = f"less than all of the run's {total:,} steps{after}"
     if schedule.name != "constant":
         counted = f"epochs of at most {MOST_STEPS:,} steps in all, the most that are counted"
         require(total <= MOST_STEPS, f"too many for the schedule {schedule.name}", "training.epochs", counted, total)
@@ -72,12 +87,15 @@ def schedule_of(experiment: Experiment, calendar: StepCalendar) -> Schedule:
         decay_steps=max(1, round(decay)),
         decay_rate=schedule.decay_rate,
         final=schedule.final,
+        held_steps=held * steps,
     )
 
 
 def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
     """Return a config's augmentations of single images, in the order of its fields."""
+    jitter = ColorJitter(*(getattr(chosen, name) or None for name in _JITTER))
     every: dict[str, Augmentation] = {
+        "resized_crop": RandomResizedCrop(chosen.resized_crop, chosen.resized_crop_aspect),
         "crop_padding": RandomCrop(chosen.crop_padding),
         "flip": RandomFlip(chosen.flip),
         "shift": RandomShift(chosen.shift),
@@ -85,6 +103,24 @@ def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
         "scale": RandomScale(chosen.scale),
         "shear": RandomShear(chosen.shear),
         "elastic": Elastic(chosen.elastic, chosen.elastic_smoothness),
+        "randaugment": RandAugment(chosen.randaugment, chosen.randaugment_magnitude),
+        "trivialaugment": TrivialAugment(),
+        "augmix": AugMix(chosen.augmix),
+        "jitter": jitter,
+        "gray": RandomGray(chosen.gray),
+        "blur": GaussianBlur(chosen.blur, chosen.blur_sigma),
         "cutout": Cutout(chosen.cutout),
+        "erase": RandomErasing(chosen.erase, chosen.erase_fill),
     }
-    return tuple(augmentation for name, augmentation in every.items() if getattr(chosen, name))
+    used = {name for name in every if getattr(chosen, name, False)}
+    used |= {"jitter"} if any(getattr(chosen, name) for name in _JITTER) else set()
+    return tuple(augmentation for name, augmentation in every.items() if name in used)
+
+
+def mixing_of(chosen: config.Augmentation) -> Mixing | None:
+    """Return how a config mixes pairs of images; None if it mixes none."""
+    if chosen.mixup and chosen.cutmix:
+        return MixUpOrCutMix(MixUp(chosen.mixup), CutMix(chosen.cutmix))
+    if chosen.cutmix:
+        return CutMix(chosen.cutmix)
+    return MixUp(chosen.mixup) if chosen.mixup else None

@@ -14,7 +14,7 @@ from flaxcnn.files.schema import MismatchError, conform
 from flaxcnn.processes import gather, together
 from flaxcnn.runs.choice import higher_is_better
 from flaxcnn.runs.folder.changes import Change, allowed_changes
-from flaxcnn.runs.folder.environment import environment, hardware, versions
+from flaxcnn.runs.folder.environment import changed, environment, hardware, versions
 from flaxcnn.runs.folder.record import (
     ENVIRONMENT,
     LAYERS,
@@ -27,6 +27,7 @@ from flaxcnn.runs.folder.record import (
     read_rows,
     read_summary,
     require_same_data,
+    require_same_initial,
     write_config,
 )
 from flaxcnn.runs.folder.run_folder import RunFolder
@@ -94,13 +95,19 @@ class Session:
         if any(code != self.setup.code for code in gather(self.setup.code)):
             names = ", ".join(outside_names(self.file.experiment).values())
             raise ConfigError("not the same code in all processes", where=names)
+        digest = None if self.setup.initial is None else self.setup.initial.digest
+        if any(other != digest for other in gather(digest)):
+            raise DataError("not the same weights in all processes", where=self.file.experiment.model.init)
         together(lambda: refuse_links(self.store.folder, self.folder.path))
         if together(self._begin):
             return Begun(Training(self.setup, self.setup.first_state(), clocks=clocks))
         restored = self.store.restore_newest(self.setup.state_target())
         training = Training(self.setup, None, clocks=clocks)
         if restored is None:
-            training.state = self.setup.first_state()
+            begun = self.setup.begun()
+            if begun.initial is not None:
+                require_same_initial(self.folder, begun.initial.digest, self.file.experiment.model.init)
+            training.state = begun.first_state()
         else:
             self._restore(training, restored)
         finished = together(lambda: self._finished_steps(training.step))
@@ -120,7 +127,11 @@ class Session:
     def _begin(self) -> bool:
         """Write what a new run begins with and return True, or check that it is this run that the folder holds."""
         if not (self.folder.path / "config.json").exists():
-            self.folder.write_json(ENVIRONMENT, {**environment(self.setup.dataset.digests), "resumed": []})
+            recorded = {**environment(self.setup.dataset.digests, self.setup.layout.mesh.size), "resumed": []}
+            if self.setup.initial is not None:
+                file = self.file.experiment.model.init
+                recorded["initial"] = {"file": file, "sha256": self.setup.initial.digest}
+            self.folder.write_json(ENVIRONMENT, recorded)
             if self.setup.code:
                 self.folder.write_text(LAYERS, f"{self.setup.checked.contract}\n")
             write_config(self.folder, self.file, self.setup.code)
@@ -210,14 +221,11 @@ class Session:
                 fix="delete this checkpoint to continue from the previous one",
             ) from mismatch
         now = {**versions(), **self._hardware()}
-        before = {**metadata.versions, **extra.hardware}
-        for name in now:
-            if before.get(name, now[name]) != now[name]:
-                self._warn(
-                    f"warning: this run was trained with {name} {before[name] or 'unset'}, and continues with "
-                    f"{now[name] or 'unset'}: "
-                    "results may differ in the last bits from an uninterrupted run"
-                )
+        for name, before, after in changed({**metadata.versions, **extra.hardware}, now):
+            self._warn(
+                f"warning: this run was trained with {name} {before}, and continues with {after}: "
+                "results may differ in the last bits from an uninterrupted run"
+            )
         clocks = training.clocks
         clocks.train, clocks.evaluation = metadata.train_seconds, metadata.eval_seconds
         clocks.compilation, clocks.save, clocks.before = extra.compile_seconds, extra.save_seconds, extra.total_seconds
@@ -246,11 +254,11 @@ class Session:
 
     def _hardware(self) -> dict[str, str]:
         layout = self.setup.layout
-        return {**hardware(), "mesh": _described(layout)}
+        return {**hardware(layout.mesh.size), "mesh": _described(layout)}
 
     def _record_environment(self, step: int) -> None:
         recorded: dict[str, Any] = {**read_environment(self.folder)}
-        now = environment(self.setup.dataset.digests)
+        now = environment(self.setup.dataset.digests, self.setup.layout.mesh.size)
         differs = {name: value for name, value in now.items() if recorded.get(name) != value}
         recorded["resumed"] = [*recorded.get("resumed", []), {"step": step, **differs}]
         self.folder.write_json(ENVIRONMENT, recorded)

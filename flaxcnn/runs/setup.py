@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,22 +11,27 @@ import numpy as np
 
 from flaxcnn import config, data
 from flaxcnn.adapters import FlaxModule, module_name, takes
-from flaxcnn.config import GIVEN, Experiment, outside_names, refuse_given, with_data
-from flaxcnn.data import Dataset, Split, channel_moments, split_validation
+from flaxcnn.config import GIVEN, WEIGHTS, Experiment, outside_names, refuse_given, with_data
+from flaxcnn.data import BalancedOrder, Dataset, Split, channel_moments, epoch_order, split_validation
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import loaded_digest
-from flaxcnn.layers.augmentation import (
-    MixUp,
-)
-from flaxcnn.models import CheckedModel, check_given, create_checked, given_name
+from flaxcnn.keys import Purpose, compiler_options, key_for
+from flaxcnn.layers.pixels import IMAGENET
+from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, given_name
+from flaxcnn.models.weights.initial import Initial, read_initial
+from flaxcnn.models.weights.published import Published
 from flaxcnn.processes import share
-from flaxcnn.runs.recipe import augmentations_of, optimizer_of
+from flaxcnn.runs.data_options import data_options
+from flaxcnn.runs.fine_tuning import fine_tuned
+from flaxcnn.runs.recipe import augmentations_of, mixing_of, optimizer_of
 from flaxcnn.tasks import Task, create_task, require_computable, require_used
+from flaxcnn.terminal import counter
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.batches import BatchSource, ResidentSource, StreamedSource
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import WIDE, DeviceLayout
 from flaxcnn.training.hyperparameters import Hyperparameters
+from flaxcnn.training.optimizer import RuntimeOptimizer
 
 
 class Setup(NamedTuple):
@@ -41,7 +47,8 @@ class Setup(NamedTuple):
     checked: CheckedModel
     layout: DeviceLayout
     device_bytes: int  # that the images of a split may take on each device
-    variables: Any = None  # to start from; None for those that the seed draws
+    variables: Any = None  # to start from; None for those that `model.init` names, or that the seed draws
+    initial: Initial | None = None  # where they are from, once the file that `model.init` names is read
 
     @property
     def outputs(self) -> int:
@@ -58,12 +65,36 @@ class Setup(NamedTuple):
         """SHA-256 of the user's code that the experiment names, by field."""
         return {field: loaded_digest(name, field) for field, name in outside_names(self.experiment).items()}
 
+    def begun(self) -> "Setup":
+        """Return the setup with the weights that it begins with, from the file that `model.init` names, if any.
+
+        What goes on from a checkpoint needs no such file.
+
+        Raises:
+            DataError, ContractError: the file cannot be read, or its weights are not the model's.
+        """
+        chosen = self.experiment.model
+        if chosen.init is None or self.variables is not None:
+            return self
+        key = key_for(self.experiment.training.seed, Purpose.WEIGHTS)
+        shape = self.dataset.image_shape
+        published = published_weights(chosen)
+        place = Path(chosen.init) if published is None else published.place()
+        initial = read_initial(place, chosen.name, self.model, self.outputs, shape, key)
+        setup = self._replace(variables=initial.variables, initial=initial)
+        setup.state_target()  # says what does not fit
+        return setup
+
     def first_state(self) -> TrainState:
-        """Return the initial state, on the layout's devices."""
+        """Return the initial state, on the layout's devices; raises as `begun`."""
+        return self.begun()._first_state()
+
+    def _first_state(self) -> TrainState:
         if self.layout.mesh.size == 1:  # the pieces are compiled once for all trainings that differ in values alone
             return self._create()
         shapes = jax.eval_shape(self._create)
-        return jax.jit(self._create, out_shardings=self.layout.of_tree(shapes))()
+        options = compiler_options()
+        return jax.jit(self._create, out_shardings=self.layout.of_tree(shapes), compiler_options=options)()
 
     def state_target(self) -> TrainState:
         """Return a state of shapes with shardings, without computing anything."""
@@ -87,22 +118,30 @@ class Setup(NamedTuple):
         return split.images.nbytes <= self.device_bytes
 
     def _create(self) -> TrainState:
-        training, mixup = self.experiment.training, self.experiment.augmentation.mixup
+        training, augmentation = self.experiment.training, self.experiment.augmentation
         return create_state(
             self.model,
-            optimizer_of(self.experiment, self.calendar),
+            self._optimizer(),
             self.dataset.image_shape,
             training.seed,
-            augmentations_of(self.experiment.augmentation),
-            mixup=MixUp(mixup) if mixup else None,
+            augmentations_of(augmentation),
+            mixup=mixing_of(augmentation),
             hyperparameters=Hyperparameters.of(
-                training.label_smoothing, self.experiment.model.dropout, self._class_weights(), training.ema_decay
+                training.label_smoothing,
+                self.experiment.model.dropout,
+                self._class_weights(),
+                training.ema_decay,
+                training.focal_gamma or None,
             ),
             accumulate=training.accumulate,
             task=self.task,
             constants=self.constants,
             variables=self.variables,
         )
+
+    def _optimizer(self) -> RuntimeOptimizer:
+        optimizer = optimizer_of(self.experiment, self.calendar)
+        return fine_tuned(optimizer, self.experiment, self.checked.contract, self.calendar)
 
     def _class_weights(self) -> np.ndarray | None:
         weights = self.experiment.training.class_weights
@@ -158,9 +197,14 @@ def load(experiment: Experiment, dataset: Dataset | None = None) -> Loaded:
     """Load and verify an experiment's data, or use the given data set; raises as `set_up`."""
     if dataset is None:
         refuse_given(experiment.data.source, "data.source")
-        dataset = data.load(experiment.data.source, experiment.data.dir)
-    train, validation = dataset.train, None
+        dataset = data.load(
+            experiment.data.source, data_options(experiment.data), progress=counter("decoding {:,} of {:,} images")
+        )
+    train, validation = dataset.train, dataset.validation
     if experiment.data.validation:
+        if validation is not None:
+            fix = "leave out --data.validation"
+            raise ConfigError("the data have a validation split", where="data.validation", expected=0, fix=fix)
         train, validation = split_validation(dataset.train, experiment.data.validation)
     return Loaded(dataset, train, validation)
 
@@ -179,6 +223,8 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
         ContractError: the model differs from its contract.
     """
     dataset, train, validation = load(experiment, given.dataset) if loaded is None else loaded
+    experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, **dataset.preparation))
+    experiment.require_validation(validation is not None or experiment.data.validation > 0)
     task = create_task(experiment.task) if given.task is None else given.task
     names = dataset.target_names
     for kind, split in (("training", train), ("validation", validation), ("test", dataset.test)):
@@ -194,6 +240,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
         steps=experiment.training.steps,
         log_every=experiment.logging.every,
         save_every=experiment.checkpoint.every,
+        order=epoch_order if experiment.training.sampling == "uniform" else BalancedOrder(np.asarray(train.targets)),
     )
     if experiment.chooses and calendar.total_steps <= calendar.log_every:
         raise ConfigError(
@@ -202,7 +249,10 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             expected=f"fewer than the run's {calendar.total_steps:,} steps",
             found=calendar.log_every,
         )
-    checked = _checked_model(experiment, given, outputs, dataset.image_shape)
+    if experiment.model.init is not None and given.variables is not None:
+        found = f"variables, and {experiment.model.init}"
+        raise ConfigError("given twice", where="model.init", expected="one of them", found=found)
+    checked = checked_model(experiment, outputs, dataset.image_shape, given)
     layout = DeviceLayout.of(calendar.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
@@ -210,7 +260,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     for field, name in outside_names(experiment).items():
         if field.startswith("task."):
             require_computable(task, name, learned, train.targets, outputs)
-    constants = {**_pixels(experiment.model.normalization, train), **learned}
+    constants = {**_pixels(experiment.model, train), **learned}
     setup = Setup(
         experiment, dataset, train, validation, task, constants, calendar, checked, layout, allowed, given.variables
     )
@@ -243,8 +293,8 @@ def _check_sizes(experiment: Experiment, outputs: int, image_shape: tuple[int, i
             raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
 
 
-def _checked_model(
-    experiment: Experiment, given: Given, outputs: int, image_shape: tuple[int, int, int]
+def checked_model(
+    experiment: Experiment, outputs: int, image_shape: tuple[int, int, int], given: Given = NOTHING_GIVEN
 ) -> CheckedModel:
     """Return the model after checking it against its contract; raises as `set_up`."""
     chosen = experiment.model
@@ -256,10 +306,11 @@ def _checked_model(
             expected="float32",
             found="bfloat16",
         )
+    options: dict[str, Any] = {"image_shape": image_shape, "remat": chosen.remat}
     if given.model is None:
-        checked = create_checked(chosen.name, outputs, chosen.dtype, image_shape=image_shape)
+        checked = create_checked(chosen.name, outputs, chosen.dtype, **options)
     else:
-        checked = check_given(given.model, outputs, chosen.dtype, image_shape=image_shape)
+        checked = check_given(given.model, outputs, chosen.dtype, **options)
     if chosen.dropout is not None and not takes(checked.module, "dropout"):
         fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=chosen.dropout, fix=fix)
@@ -271,7 +322,13 @@ def _check_for(task: Task, experiment: Experiment) -> None:
     training = experiment.training
     require_used(task, "label_smoothing", training.label_smoothing > 0, "training.label_smoothing")
     require_used(task, "class_weights", training.class_weights is not None, "training.class_weights")
-    require_used(task, "mixup", experiment.augmentation.mixup > 0, "augmentation.mixup")
+    require_used(task, "sampling", training.sampling == "balanced", "training.sampling")
+    require_used(task, "focal_gamma", training.focal_gamma > 0, "training.focal_gamma")
+    for name in ("mixup", "cutmix"):
+        require_used(task, "mixup", getattr(experiment.augmentation, name) > 0, f"augmentation.{name}")
+    if task.moves and experiment.augmentation.augmix:
+        what = f"it mixes images that are moved apart, and the targets of {task.name} move with the pixels"
+        raise ConfigError(what, where="augmentation.augmix", expected=0, found=experiment.augmentation.augmix)
     best = experiment.checkpoint.keep_best
     known = ["train_loss", "validation_loss", *(f"validation_{name}" for name in task.logged)]
     if best is not None and best not in known:
@@ -284,26 +341,52 @@ def _check_for(task: Task, experiment: Experiment) -> None:
         )
 
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # as torchvision and timm have them; RGB in [0, 1]
+def published_weights(chosen: config.Model) -> Published | None:
+    """Return the pretrained weights that a model is to begin with; None where it begins otherwise.
+
+    Raises:
+        ConfigError: no package carries such weights for the model.
+    """
+    if chosen.init not in WEIGHTS:
+        return None
+    known = {name for name, variant in MODELS.items() if chosen.init in variant.weights}
+    if chosen.name not in known:
+        fix = "name a file of weights, or train from drawn ones"
+        expected = f"a model with weights: {', '.join(sorted(known))}"
+        raise ConfigError(
+            f"no {chosen.init} weights", where="model.init", expected=expected, found=chosen.name, fix=fix
+        )
+    return MODELS[chosen.name].weights[chosen.init]
 
 
-def _pixels(normalization: str, train: Split) -> dict[str, np.ndarray]:
+def _pixels(chosen: config.Model, train: Split) -> dict[str, np.ndarray]:
     """Return the mean and standard deviation of each channel, for pixels in [0, 1], float32 (C,); {} for "unit".
 
     Raises:
-        ConfigError: "imagenet" for images without three channels.
+        ConfigError: "imagenet", or weights of colour images, for images without three channels.
     """
-    channels = train.images.shape[-1]
-    if normalization == "unit":
+    channels, published = train.images.shape[-1], published_weights(chosen)
+    if not pixel_constants_of(chosen, channels):
         return {}
-    if normalization == "imagenet":
-        if channels != 3:
-            expected, found = "images of 3 channels", f"{channels}"
-            raise ConfigError("of colours", where="model.normalization imagenet", expected=expected, found=found)
-        mean, deviation = map(np.asarray, _IMAGENET)
-    else:
+    if chosen.normalization == "dataset":
         mean, deviation = channel_moments(train.images)
+    else:
+        mean, deviation = map(
+            np.asarray, IMAGENET if published is None else (published.pixel_mean, published.pixel_deviation)
+        )
+        if channels != len(mean):
+            where = "model.normalization imagenet" if published is None else "model.init imagenet"
+            expected, found = "images of 3 channels", f"{channels}"
+            fix = "decode to colours with --data.channels rgb"
+            raise ConfigError("of colours", where=where, expected=expected, found=found, fix=fix)
     return {"pixel_mean": np.asarray(mean, np.float32), "pixel_deviation": np.asarray(deviation, np.float32)}
+
+
+def pixel_constants_of(chosen: config.Model, channels: int) -> dict[str, np.ndarray]:
+    """Return the constants by which a model's pixels are normalised, for their shapes, all zeros; {} for none."""
+    if chosen.normalization == "unit" and published_weights(chosen) is None:
+        return {}
+    return {name: np.zeros(channels, np.float32) for name in ("pixel_mean", "pixel_deviation")}
 
 
 def anywhere(experiment: Experiment, source: str | None, data_dir: str | None) -> Experiment:

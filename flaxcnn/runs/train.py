@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import math
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,16 +16,22 @@ import jax
 
 from flaxcnn.config import Experiment, ExperimentFile, Mesh, to_json, with_data
 from flaxcnn.errors import RunFolderError
+from flaxcnn.evaluation.predictions import VALIDATION, Predictions, save_predictions
 from flaxcnn.evaluation.reproduction import require_possible
 from flaxcnn.evaluation.table import Columns, LoggedRow
+from flaxcnn.files import user_path
 from flaxcnn.models import fold, folded
 from flaxcnn.processes import is_first, together
+from flaxcnn.runs.ahead import import_ahead
 from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.evaluator import Evaluator
-from flaxcnn.runs.folder.environment import device_line
+from flaxcnn.runs.fine_tuning import plan_lines, trained_parameters
+from flaxcnn.runs.first_choice import said
+from flaxcnn.runs.folder.environment import device_line, why_xla
+from flaxcnn.runs.folder.form import form_of, write_form
 from flaxcnn.runs.folder.lock import locked
 from flaxcnn.runs.folder.named import NOTHING, Named, options_again
-from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_config
+from flaxcnn.runs.folder.record import CONFIG, METRICS, SUMMARY, read_config
 from flaxcnn.runs.folder.run_folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.folder.weights import save_weights, sha256_of, sha256_of_state
 from flaxcnn.runs.output.console import RunConsole
@@ -36,10 +41,9 @@ from flaxcnn.runs.output.report import comparable, draw_first_batch, write_repor
 from flaxcnn.runs.output.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.running import Clocks, Diverged, Hook, Training
 from flaxcnn.runs.sessions import Session
-from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Setup, set_up
+from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Loaded, Setup, set_up
 from flaxcnn.runs.steps import run_steps
 from flaxcnn.runs.stop import StopRequest
-from flaxcnn.training.checkpoints import import_orbax
 from flaxcnn.training.device_queue import DeviceQueue
 from flaxcnn.training.loop import BlockRunner
 
@@ -73,6 +77,7 @@ def run(
     started: float,
     profile: str | None = None,
     given: Given = NOTHING_GIVEN,
+    loaded: Loaded | None = None,
     hooks: Sequence[Hook] = (),
     console: RunConsole | None = None,
 ) -> Ended:
@@ -87,6 +92,7 @@ def run(
         started: `time.perf_counter()` at the start of the command, for `total_seconds`.
         profile: "FIRST:END", the steps to trace; None for none.
         given: data, a model and a task that replace those that the experiment names.
+        loaded: the experiment's data, where they are loaded already; with none given.
         hooks: functions to call every few steps.
         console: prints the run; None for standard output.
 
@@ -101,14 +107,18 @@ def run(
     if experiment.logging.tensorboard:
         require_tensorboard()
     experiment = given.named_in(with_data(experiment))
-    setup = set_up(experiment, given=given)
+    notes = said(file, experiment)
+    setup = set_up(experiment, loaded, given)
+    if out is None or not (user_path(out, "--out") / CONFIG).exists():
+        setup = setup.begun()  # before anything is written
+    experiment = setup.experiment  # with what the source chose
     console = RunConsole(speaks=is_first()) if console is None else console
     main = setup.task.logged[0]
     require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
         parse_steps(profile, total_steps=setup.calendar.total_steps)
     folder = RunFolder(Path(together(lambda: str(make_run_folder(out, file.name).path))))
-    ran = ExperimentFile(file.name, experiment, comparable(file, experiment))
+    ran = ExperimentFile(file.name, experiment, comparable(file, experiment), notes=notes)
     with ExitStack() as held:
         together(lambda: held.enter_context(locked(folder.path)))
         session = Session(folder, ran, setup, console.warn)
@@ -167,7 +177,12 @@ class _Run:
         """Run the remaining steps, finish the run if all are done, and return the exit code."""
         training, setup, console = self._training, self._setup, self._console
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
-        console.started(self._session.file, parameters, setup, device_line(), self._folder.path, training.step)
+        devices = setup.layout.mesh.size
+        device, kernels = device_line(devices), why_xla(devices)
+        trained = plan_lines(training.current, setup.checked.contract)
+        console.started(
+            self._session.file, parameters, setup, device, self._folder.path, training.step, kernels, trained
+        )
         stop, device_queue = StopRequest(), DeviceQueue(setup.layout)
         with closing(setup.batch_source()) as batch_source:
             runner = BlockRunner(
@@ -180,8 +195,7 @@ class _Run:
             )
             training.clocks.compilation += runner.compile_seconds
             evaluator = Evaluator(setup, setup.model, training.current.variables, device_queue, training.clocks)
-            # Orbax takes about a second to import; here it does while the first steps are computed.
-            threading.Thread(target=import_orbax, daemon=True).start()
+            import_ahead(pictures=is_first())
             if is_first():
                 examples = setup.calendar.batch(setup.experiment.training.seed, 0)
                 draw_first_batch(self._folder, training.current, setup.train, examples, console.warn)
@@ -254,14 +268,20 @@ class _Run:
         variables = jax.device_put(variables, layout.of_tree(variables))
         if model != setup.model:  # what is measured at the end is what is kept
             evaluator = Evaluator(setup, model, variables, clocks=training.clocks)
-        numbers, variables, predictions = evaluator.final_numbers(variables)
+
+        def report(predictions: Predictions) -> None:
+            if is_first():
+                name, warn = self._session.file.name, self._console.warn
+                write_report(folder, name, setup, training.rows, self._columns, predictions, warn)
+
+        numbers, variables, _, validation = evaluator.final_numbers(variables, meanwhile=report)
         variables, whole_state = layout.whole(variables), layout.whole(training.current)
         if not is_first():
             return
         save_weights(folder, variables)
-        write_report(
-            folder, self._session.file.name, setup, training.rows, self._columns, predictions, self._console.warn
-        )
+        write_form(folder, form_of(setup.dataset))
+        if validation is not None:  # by which predictions are calibrated
+            folder.write(VALIDATION, lambda path: save_predictions(path, validation))
         summary = self._summary(step, numbers, variables, whole_state)
         folder.write_json(SUMMARY, summary)
         self._console.finished(summary, setup.task, evaluator.first, folder.path)
@@ -284,6 +304,7 @@ class _Run:
         return {
             "name": self._session.file.name,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+            "trained_parameters": trained_parameters(training.current),
             "steps": training.step,
             "rows": len(training.rows),
             "stopped_early": training.step < calendar.total_steps,
@@ -295,7 +316,7 @@ class _Run:
             "compile_seconds": clocks.compilation,
             "total_seconds": clocks.total,
             "images_per_second": training.step * calendar.batch_size / clocks.train,
-            "device": device_line(),
+            "device": device_line(self._setup.layout.mesh.size),
             "seed": self._setup.experiment.training.seed,
             "weights_sha256": sha256_of(variables["params"]),
             "state_sha256": sha256_of_state(whole_state),

@@ -50,7 +50,7 @@ def _require_searchable(asked: Sweep, by: RankedBy) -> None:
                 where=f"the sweep's space, {path}",
                 expected=f"for population-based training one of {', '.join(sorted(RUNTIME_FIELDS))}",
             )
-        left_out = {0, None} if path.startswith("augmentation.") else {None}
+        left_out = {0, None} if path.startswith(("augmentation.", "training.focal_gamma")) else {None}
         if left_out & set(domain_of(entry).extremes):
             raise ConfigError(
                 "a copy cannot begin or end to use it",

@@ -17,11 +17,23 @@ from flaxcnn.sweeps.trials import Params, Value
 
 RUNTIME_FIELDS = frozenset(
     {
+        "augmentation.augmix",
+        "augmentation.blur",
+        "augmentation.brightness",
+        "augmentation.contrast",
+        "augmentation.cutmix",
         "augmentation.cutout",
         "augmentation.elastic",
+        "augmentation.erase",
         "augmentation.flip",
+        "augmentation.gray",
+        "augmentation.hue",
         "augmentation.mixup",
+        "augmentation.randaugment_magnitude",
+        "augmentation.resized_crop",
+        "augmentation.resized_crop_aspect",
         "augmentation.rotate",
+        "augmentation.saturation",
         "augmentation.scale",
         "augmentation.shear",
         "augmentation.shift",
@@ -30,18 +42,20 @@ RUNTIME_FIELDS = frozenset(
         "optimizer.b2",
         "optimizer.clip_norm",
         "optimizer.eps",
+        "optimizer.layer_decay",
         "optimizer.learning_rate",
         "optimizer.momentum",
         "optimizer.weight_decay",
         "training.ema_decay",
+        "training.focal_gamma",
         "training.label_smoothing",
         "training.seed",
     }
 )
 """Fields whose values stand in the training state: trials that differ in them alone share one compiled program.
 
-For an augmentation that holds between values above 0, as 0 leaves it out of the program; for a field that can be None,
-between numbers.
+For an augmentation and the focal loss that holds between values above 0, as 0 leaves it out of the program; for a field
+that can be None, between numbers.
 """
 
 WHERE = "the sweep's space"

@@ -15,7 +15,7 @@ from flaxcnn.tasks.multilabel import Multilabel
 from flaxcnn.tasks.own import create_own, require_computable
 from flaxcnn.tasks.regression import Regression
 from flaxcnn.tasks.several import Several
-from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task, measured, require_used
+from flaxcnn.tasks.task import Interval, Metric, Mistakes, Picture, Predicted, Scores, Task, measured, require_used
 
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "classification": lambda chosen: Classification(),
@@ -23,11 +23,14 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "regression": lambda chosen: Regression(chosen.loss, chosen.huber_delta),
     "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name), "task.heads")),
 }
+"""The tasks of the library by name, each made from the section `task` of an experiment."""
 
 __all__ = [
     "TASKS",
     "Classification",
+    "Interval",
     "Metric",
+    "Mistakes",
     "Multilabel",
     "Picture",
     "Predicted",

@@ -118,9 +118,13 @@ def require_computable(task: Task, name: str, constants: Mapping[str, np.ndarray
     batch = map_targets(lambda array: jax.ShapeDtypeStruct((_BATCH, *array.shape[1:]), array.dtype), targets)
     given = jax.tree.map(jnp.asarray, dict(constants))
     losses = shapes(partial(task.losses, None), given, outputs_BxK, batch)
+    explained = shapes(task.explained, given, outputs_BxK)
     statistics, decoded = shapes(task.statistics, given, outputs_BxK, batch), shapes(task.decode, given, outputs_BxK)
     of_losses = (getattr(losses, "shape", None), getattr(losses, "dtype", None))
     _require(code, "losses", "float32 (B,)", losses, of_losses == ((_BATCH,), jnp.float32))
+    of_explained = (getattr(explained, "shape", (0,)), getattr(explained, "dtype", None))
+    fits = len(of_explained[0]) == 2 and of_explained[0][0] == _BATCH and of_explained[1] == jnp.float32
+    _require(code, "explained", "float32 (B, K)", explained, fits)
     for part, arrays in (("statistics", statistics), ("decode", decoded)):
         _require(code, part, "a dictionary of arrays", arrays, isinstance(arrays, dict))
         for key, array in arrays.items():

@@ -85,6 +85,23 @@ def average_precision(positive_N: np.ndarray, scores_N: np.ndarray) -> float:
     return float(_areas(positive_N, scores_N)[1])
 
 
+def precision_recall(positive_N: np.ndarray, scores_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall at each threshold that differs, the highest first, float64 (M,) each.
+
+    An example counts as found where its score is at least the threshold. Both are empty without a positive example.
+
+    >>> precision, recall = precision_recall(np.asarray([True, False, True]), np.asarray([0.9, 0.8, 0.1]))
+    >>> precision.round(3).tolist(), recall.tolist()
+    ([1.0, 0.5, 0.667], [0.5, 0.5, 1.0])
+    """
+    order = np.argsort(-scores_N, kind="stable")
+    falling_N, hits_N = scores_N[order], np.cumsum(positive_N[order])
+    last = np.flatnonzero(np.append(falling_N[:-1] != falling_N[1:], [True] * bool(len(order))))
+    if not len(last) or not hits_N[-1]:
+        return np.zeros(0), np.zeros(0)
+    return hits_N[last] / (last + 1), hits_N[last] / hits_N[-1]
+
+
 def _areas(positive_N: np.ndarray, scores_N: np.ndarray) -> tuple[float, float]:
     """Return both areas, every example counted once."""
     if positive_N.ndim != 1 or positive_N.shape != scores_N.shape or positive_N.dtype != bool:

@@ -3,7 +3,7 @@
 The heads are slices of the model's last layer, so no head's output depends on another head's weights.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ import numpy as np
 from flaxcnn.config.own_code import HEAD_FORM, HEADS, parse_head
 from flaxcnn.data.targets import choose_targets, described_targets
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import ratio
-from flaxcnn.tasks.task import Metric, Picture, Predicted, Scores, Task, leaf
+from flaxcnn.tasks.task import Interval, Metric, Mistakes, Picture, Predicted, Scores, Task, leaf, position_of
 
 
 class Head(NamedTuple):
@@ -97,11 +98,19 @@ class Several(Task):
         return tuple(f"{head.name}_{head.task.compared[0]}" for head in self.heads)
 
     @property
+    def tabled(self) -> tuple[str, ...]:
+        """The metrics of all heads in a study's table."""
+        return tuple(f"{head.name}_{name}" for head in self.heads for name in head.task.tabled)
+
+    @property
     def uses(self) -> frozenset[str]:  # type: ignore[override]
-        """MixUp if every head supports it, label smoothing if any does; never class weights, which name no head."""
+        """MixUp if every head supports it, label smoothing and focal loss if any does.
+
+        Never class weights, which name no head.
+        """
         mixes = {"mixup"} if all("mixup" in head.task.uses for head in self.heads) else set()
-        smooths = {"label_smoothing"} if any("label_smoothing" in head.task.uses for head in self.heads) else set()
-        return frozenset(mixes | smooths)
+        used = {option for head in self.heads for option in head.task.uses}
+        return frozenset(mixes | (used & {"label_smoothing", "focal_gamma"}))
 
     def check(self, targets: Any, names: Any, where: str) -> None:
         """Raise DataError if a head has no targets, or targets that do not fit its task."""
@@ -210,6 +219,47 @@ class Several(Task):
                 found |= {f"{head.name}.{name}": value for name, value in head.task.tuned(own).items()}
         return found
 
+    def calibration(self, validation: Predicted) -> dict[str, Any]:
+        """Return each head's calibration by its name, from the examples that have its target."""
+        heads = self.predicted(validation)
+        return {head.name: head.task.calibration(own) for head, own, present in heads if present.any()}
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return each image's answer of every head, by the head's name."""
+        of_heads = {}
+        for head in self.heads:
+            predictions, constants = _own(predicted.predictions, head), _own(predicted.constants, head)
+            own = Predicted(None, predictions, constants, _of(predicted.names, head.name))
+            of_heads[head.name] = head.task.answers(own, calibration.get(head.name, {}), top)
+        return [dict(zip(of_heads, each, strict=True)) for each in zip(*of_heads.values(), strict=True)]
+
+    def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
+        """Return the numbers of all heads, one head's after the other's."""
+        return jnp.concatenate(
+            [head.task.explained(_own(constants, head), own) for head, own in self._slices(outputs)], axis=1
+        )
+
+    def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
+        """Return the names of all heads' numbers, prefixed with the head's: `species.bee`."""
+        return tuple(
+            f"{head.name}.{name}"
+            for head in self.heads
+            for name in head.task.explained_names(_of(names, head.name), head.width)
+        )
+
+    def chosen(self, of: str | None, names: Any, numbers_NxK: np.ndarray) -> np.ndarray:
+        """Return which number is explained, int (N,): what a head answers where a head is named; else the first's."""
+        wanted, first = self.heads[0].name if of is None else of, 0
+        for head in self.heads:
+            if head.name == wanted:
+                own = numbers_NxK[:, first : first + head.width]
+                return first + head.task.chosen(None, _of(names, head.name), own)
+            first += head.width
+        known = self.explained_names(names, numbers_NxK.shape[1])
+        if wanted not in known:
+            known = (*(head.name for head in self.heads), *known)  # for the error's advice
+        return np.full(len(numbers_NxK), position_of(wanted, known))
+
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return each head's report, with the number of test images that have its target."""
         return {
@@ -222,6 +272,28 @@ class Several(Task):
         for head, own, present in self.predicted(predicted):
             for picture in head.task.pictures(own) if present.any() else ():
                 yield Picture(f"{head.name}_{picture.name}", picture.draw)
+
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return the parts of all heads, of the examples that have their targets; titles begin with the head's name."""
+        heads = () if validation is None else self.predicted(validation)
+        validated = {head.name: own for head, own, present in heads if present.any()}
+        for head, own, present in self.predicted(test):
+            given = own, validated.get(head.name), _among(interval, present)
+            for part in head.task.parts(*given) if present.any() else ():
+                yield part._replace(title=f"{head.name}: {part.title}")
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return the mistakes of all heads, each called by its head's name; NaN for examples without its target."""
+        found = []
+        for head, own, present in self.predicted(predicted):
+            places = np.flatnonzero(present)
+            for each in head.task.mistakes(own, calibration.get(head.name, {}), most) if len(places) else ():
+                errors = np.full(len(present), np.nan)
+                errors[places] = each.errors_N
+                worst = [int(places[position]) for position in each.worst]
+                of = [head.name] * len(worst) if each.of is None else [f"{head.name}.{name}" for name in each.of]
+                found.append(each._replace(errors_N=errors, worst=worst, head=head.name, of=of))
+        return found
 
     def predicted(self, predicted: Predicted) -> Iterator[tuple[Head, Predicted, np.ndarray]]:
         """Yield each head with the predictions for the examples that have its target, and a mask of these examples."""
@@ -298,6 +370,17 @@ def _own(tree: Mapping[str, Any], head: Head) -> dict[str, Any]:
     """Return the entries prefixed with a head's name, without the prefix."""
     prefix = f"{head.name}."
     return {name.removeprefix(prefix): value for name, value in tree.items() if name.startswith(prefix)}
+
+
+def _among(interval: Interval, present_N: np.ndarray) -> Interval:
+    """Return an interval over the examples that are present, of masks of these."""
+
+    def found(hits: np.ndarray, among: np.ndarray) -> tuple[float, float]:
+        whole = np.zeros((2, len(present_N)), bool)
+        whole[:, present_N] = hits, among
+        return interval(whole[0], whole[1])
+
+    return found
 
 
 def _of(names: Any, head: str) -> Any:

@@ -6,15 +6,19 @@ Training, evaluation, runs and sweeps use only this interface and name no metric
 import abc
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 
 from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
-from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.errors import ConfigError, DataError, nearest
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import as_json
+
+Interval: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+"""Of two masks of the examples, bool (N,): the 95 % interval of the share of the second that are in the first, too."""
 
 
 class Metric(NamedTuple):
@@ -49,6 +53,28 @@ class Picture(NamedTuple):
 
     name: str
     draw: Callable[[BinaryIO], None]
+
+
+class Mistakes(NamedTuple):
+    """How wrong each prediction is, and which are worst.
+
+    Attributes:
+        measure: what its mean over examples is called, such as "share of mistakes".
+        errors_N: how wrong, float64, 0 for right; NaN for an example that has no target.
+        counted: whether errors are 0 or 1, so that a mean is a share.
+        worst: positions of the worst ones, the worst first.
+        said: what to say of each of these.
+        head: of which head; "" of a task that is no head.
+        of: what to explain of each of these, as `explained_names` and heads are called; None for what was answered.
+    """
+
+    measure: str
+    errors_N: np.ndarray  # noqa: N815
+    counted: bool
+    worst: Sequence[int]
+    said: Sequence[str]
+    head: str = ""
+    of: Sequence[str] | None = None
 
 
 class Predicted(NamedTuple):
@@ -90,7 +116,8 @@ class Task(abc.ABC):
     Attributes:
         name: as `--task.name` says it; of a user's own, the class's name where it has no other.
         moves: whether augmentation moves its targets, by `move`; a label of the whole image stays what it is.
-        uses: the options it has a use for, of "label_smoothing", "class_weights" and "mixup".
+        uses: the options it has a use for, of "label_smoothing", "class_weights", "focal_gamma", "sampling"
+            (targets are then one class number an image) and "mixup", which stands for MixUp and CutMix.
         counted: logged metrics that are the fraction of the examples for which a boolean statistic holds, with its
             name: their intervals are exact where examples stand for themselves.
     """
@@ -123,6 +150,11 @@ class Task(abc.ABC):
     def compared(self) -> tuple[str, ...]:
         """The metrics that `flaxcnn compare` compares; the first decides which run is better."""
         return self.reported
+
+    @property
+    def tabled(self) -> tuple[str, ...]:
+        """The metrics in a study's table; by default all."""
+        return tuple(self.metrics)
 
     # On the host, before training.
 
@@ -172,7 +204,7 @@ class Task(abc.ABC):
         """Return the loss of each example, float32 (B,).
 
         Args:
-            values: an object with `label_smoothing` and `class_weights`, arrays or None
+            values: an object with `label_smoothing`, `class_weights` and `focal_gamma`, arrays or None
                 (`flaxcnn.training.Hyperparameters`); None for the plain loss, which evaluation reports.
             constants: the result of `constants`.
             outputs: the model's outputs, float32 (B, outputs).
@@ -201,6 +233,13 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
         """Return the predictions for each example, arrays (B, ...) of fixed size, by name."""
+
+    def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
+        """Return the numbers of each example that can be explained, float32 (B, K); by default the outputs.
+
+        A pure function with a useful gradient: a class's logit rather than its probability, which saturates.
+        """
+        return outputs
 
     def move(self, targets: Any, source_2HW: jax.Array) -> Any:
         """Return one example's targets after augmentation; called where `moves` is True.
@@ -234,6 +273,67 @@ class Task(abc.ABC):
         """Return pictures that illustrate the predictions; by default none."""
         return ()
 
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return what a report of a run says of its predictions beside the metrics; by default nothing.
+
+        Args:
+            test: the predictions of the test images, with names.
+            validation: those of the validation images, by which the model is calibrated; None without any.
+            interval: of a share of the test images; over groups where there are some.
+        """
+        return ()
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return how wrong predictions are; of several heads, of each. By default nothing is known of it.
+
+        Args:
+            predicted: the predictions, with targets and names.
+            calibration: as the method of this name returns it; {} where there were no validation images.
+            most: how many of the worst to name.
+        """
+        return ()
+
+    def calibration(self, validation: Predicted) -> dict[str, Any]:
+        """Return what makes `answers` as sure as they should be, chosen on validation predictions, as JSON has it."""
+        return {}
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return what is predicted of each example in names and numbers, as JSON has it.
+
+        Args:
+            predicted: the predictions, with names; targets and images are not looked at.
+            calibration: as the method of this name returns it; {} where there were no validation images.
+            top: how many classes to name, the most probable first.
+        """
+        found = {name: np.asarray(array).tolist() for name, array in predicted.predictions.items()}
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+    def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
+        """Return what each of the K numbers of `explained` is called, K different names.
+
+        Args:
+            names: the names of the targets' values (`Dataset.target_names`).
+            count: K.
+        """
+        if isinstance(names, Sequence) and not isinstance(names, str) and len(names) == count:
+            return tuple(map(str, names))
+        return tuple(f"output_{number}" for number in range(1, count + 1))
+
+    def chosen(self, of: str | None, names: Any, numbers_NxK: np.ndarray) -> np.ndarray:
+        """Return which of its numbers is explained of each example, int (N,).
+
+        Args:
+            of: one of `explained_names`; None for what the task answers, by default the largest number.
+            names: as for `explained_names`.
+            numbers_NxK: the result of `explained`.
+
+        Raises:
+            ConfigError: there is no number of that name.
+        """
+        if of is None:
+            return numbers_NxK.argmax(1)
+        return np.full(len(numbers_NxK), position_of(of, self.explained_names(names, numbers_NxK.shape[1])))
+
     def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str] | None:
         """Return lines with the task's own significance test of two models on the same examples; None for none."""
         return None
@@ -249,6 +349,13 @@ def require_names(names: Any, count: int | None, where: str) -> None:
             expected="one name for each value" if count is None else count,
             found=len(names) if called else "none",
         )
+
+
+def position_of(of: str, known: Sequence[str]) -> int:
+    """Return the position of what is to be explained among the names that there are; raises ConfigError without it."""
+    if of not in known:
+        raise ConfigError("not among what this model answers", where="of", found=of, fix=nearest(str(of), known))
+    return known.index(of)
 
 
 def leaf(targets: Any) -> np.ndarray:

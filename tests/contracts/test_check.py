@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxcnn.contracts import Contract, assert_contract, check_contract, check_variables
+from flaxcnn.contracts import Contract, assert_contract, check, check_contract, check_variables
+from flaxcnn.contracts.record import record
 from flaxcnn.errors import ContractError
 
 
@@ -103,6 +104,28 @@ def test_a_contract_that_says_something_else_is_refused(old, new, message):
     text = TEXT.replace(old, new).replace("98 parameters", "108 parameters" if "(5, K)" in new else "98 parameters")
     with pytest.raises(ContractError, match=message):
         check_contract(Net(), Contract.parse(text))
+
+
+def test_a_module_that_keeps_its_contract_is_traced_twice(monkeypatch):
+    """Every training begins with this check; to derive the contract takes five traces."""
+    traced = []
+
+    def counted(module, shape):
+        traced.append(shape[0])
+        return record(module, shape)
+
+    monkeypatch.setattr(check, "record", counted)
+    check_contract(Net(), Contract.parse(TEXT))
+    assert tuple(traced) == tuple(batch for batch, _ in check.CHECKED)
+
+
+def test_lengths_that_agree_at_both_checked_pairs_differ_by_17_or_more():
+    """All differences of two lengths whose factors of B, K and B*K differ by less; a constant follows from them."""
+    (b0, k0), (b1, k1) = check.CHECKED
+    few = np.arange(-16, 17)
+    batch, classes, both = np.meshgrid(few, few, few)
+    apart = batch * (b1 - b0) + classes * (k1 - k0) + both * (b1 * k1 - b0 * k0)
+    assert np.argwhere(apart == 0).tolist() == [[16, 16, 16]]  # all three are 0
 
 
 def test_the_error_is_one_line_with_the_file_and_the_command_that_accepts_the_change(file):

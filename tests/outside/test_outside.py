@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from flaxcnn.tasks import TASKS, Predicted, create_task
 from tests.many_processes import held_port
 from tests.outside.ordinal import Ordinal
 from tests.own_models import write_own_models
+from tests.pages import require_alone
 from tests.runs.test_faults import Started, ended_well, same_bits, summary
 from tests.sweeps.sweep_command import rows, start
 
@@ -117,6 +119,25 @@ def test_a_run_of_it_is_summed_up_with_intervals_and_drawn(trained):
     assert report["kappa"] == numbers["test_kappa"]
 
 
+@pytest.mark.slow
+def test_a_report_of_it_lacks_what_is_not_named_again(copied, capsys):
+    assert main(["report", "run", *TASK]) == 0
+    said = capsys.readouterr().err
+    assert "The model is not there" in said
+    assert "The data are not there" in said
+    parsed = require_alone((copied / "run" / "report.html").read_bytes())
+    assert {"kappa", "class error"} <= set(parsed.of("th"))
+    assert "Filters of the first layer" not in parsed.of("h2")
+    assert main(["report", "run", *TASK, *ARRAYS, *MODEL]) == 0
+    assert capsys.readouterr().err == ""
+    parsed = require_alone((copied / "run" / "report.html").read_bytes())
+    assert {"Filters of the first layer", "Map of the last features"} <= set(parsed.of("h2"))
+    (commands,) = parsed.of("pre")
+    evaluate = shlex.split(commands.splitlines()[1])
+    assert evaluate[:3] == ["flaxcnn", "evaluate", "run"]
+    assert {"ordinal.py:Ordinal", "sources.py:arrays", "own_linen.py:Plain"} < set(evaluate)
+
+
 def test_no_line_of_the_library_knows_it():
     package = HERE.parents[1] / "flaxcnn"
     assert not [path for path in package.rglob("*.py") if "kappa" in path.read_text(encoding="utf-8").lower()]
@@ -148,6 +169,7 @@ def test_its_runs_are_evaluated_and_compared_where_the_files_are_named_again(cop
         ["sweep", "run"],
         ["reproduce", "run"],
         ["data", "run"],
+        ["report", "run"],
     ],
     ids=" ".join,
 )

@@ -20,7 +20,7 @@ def setup(small_mnist):
     return set_up(Experiment(data=Data(f"idx:{small_mnist}"), training=Training(batch_size=1)))
 
 
-@pytest.mark.parametrize("mebibytes", [12, 60])
+@pytest.mark.parametrize("mebibytes", [12, 30])
 def test_the_size_found_fits_and_twice_it_does_not(setup, mebibytes):
     memory = mebibytes * 2**20
     found = largest_batch(setup, memory)

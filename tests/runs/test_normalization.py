@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flaxcnn.cli import main
+from flaxcnn.data import Options, split_validation
 from flaxcnn.data import load as load_data
-from flaxcnn.data import split_validation
 from flaxcnn.errors import RunFolderError
 from flaxcnn.runs.evaluate import evaluate_run
 from flaxcnn.runs.folder.run_folder import RunFolder
@@ -49,7 +49,7 @@ def by_imagenet(train, tmp_path_factory):
     images = [drawings(count, (8, 8, 3), seed) for seed, count in enumerate((40, 12))]
     prepare(data, dict(zip(("train", "test"), map(as_examples, images), strict=True)), features(channels=3))
     folder = train("--data.source", "tfds:drawn", "--data.dir", str(data), "--model.normalization", "imagenet")
-    return folder, np.asarray(load_data("tfds:drawn", data).test.images)
+    return folder, np.asarray(load_data("tfds:drawn", Options(dir=data)).test.images)
 
 
 def arrays_of(path):
@@ -77,6 +77,7 @@ def test_the_mean_and_the_deviation_are_those_of_the_training_images_alone(by_it
     evaluated_as_recorded(by_its_data, capsys)
 
 
+@pytest.mark.slow
 def test_imagenets_are_torchvisions(by_imagenet, capsys):
     folder, images = by_imagenet
     weights = arrays_of(folder / "weights.npz")

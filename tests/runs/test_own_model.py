@@ -82,6 +82,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(file, start, uninterrupte
     assert "summary.json says" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_train_into_the_same_folder_goes_on_with_the_same_code_alone(copied, small_mnist, capsys):
     words = ["train", "--model.name", "own_nnx.py:Net", "--data.source", f"idx:{small_mnist}", *SHORT, "--out", "run"]
     assert main(words) == 0

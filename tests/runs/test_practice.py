@@ -49,6 +49,7 @@ def test_the_run_ends_with_the_weights_of_the_row_that_is_best_on_validation(rec
     assert f"weights        of step {best['step'] + 1}, the best one" in printed
 
 
+@pytest.mark.slow
 def test_the_test_images_influence_no_weight_and_no_choice(recipe_run, small_mnist, flaxcnn, tmp_path):
     other = tmp_path / "other-test-images"
     shutil.copytree(small_mnist, other)
@@ -125,6 +126,7 @@ def test_what_would_change_the_schedule_or_a_choice_is_refused(recipe_run, small
     assert "logging.every 4" in done.stderr
 
 
+@pytest.mark.slow
 def test_in_bfloat16_and_without_a_look_at_any_test_image_until_the_end(small_mnist, flaxcnn, tmp_path):
     done = flaxcnn(
         *("train", "--data.source", f"idx:{small_mnist}", "--out", "run"),
@@ -179,6 +181,7 @@ def test_what_does_not_go_with_the_data_is_one_line_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["1e14", "1e20"])
 def test_numbers_that_overflow_end_the_run_with_one_line(rate, small_mnist, flaxcnn):
     done = flaxcnn(

@@ -60,6 +60,7 @@ def digests(summary):
     return {name: summary[name] for name in DIGESTS}
 
 
+@pytest.mark.slow
 def test_it_has_the_bits_of_the_command_whatever_its_hooks(run, by_command):
     assert run.complete
     assert digests(run.summary) == digests(by_command)
@@ -184,6 +185,7 @@ def test_weights_of_another_model_are_refused(experiment, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_no_command_goes_on_with_what_was_given_in_memory(experiment, commands, tmp_path):
     flaxcnn.train(experiment, model=Tiny, out=tmp_path / "run", quiet=True)
     for command in ("resume", "evaluate"):

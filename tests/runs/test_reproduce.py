@@ -43,6 +43,7 @@ def two_seeds(small_mnist, commands, tmp_path_factory):
     return folder / "both", done.stdout
 
 
+@pytest.mark.slow
 def test_two_seeds_are_trained_set_beside_what_is_expected_and_not_trained_again(two_seeds, config, flaxcnn, tmp_path):
     shutil.copytree(two_seeds[0], tmp_path / "both")
     report = (tmp_path / "both" / "reproduce.md").read_text()
@@ -78,6 +79,7 @@ def test_what_no_run_reports_is_refused_before_anything_is_trained(config, flaxc
     assert not (tmp_path / "both").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--data.validation", 0.2), ("--logging.test_examples", 0)])
 def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config, flaxcnn, tmp_path):
     done = flaxcnn("train", config(0.3), "--training.steps", 2, "--out", "run", *options)
@@ -88,6 +90,7 @@ def test_the_numbers_that_may_be_expected_are_those_of_a_summary(options, config
     assert sorted(names) == sorted(each.metric for each in reported([folder.read_json("summary.json")], []))
 
 
+@pytest.mark.slow
 def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcnn, small_mnist, tmp_path):
     """No area under a curve: there is nothing from which the class could be told apart."""
     shutil.copytree(small_mnist, tmp_path / "data")
@@ -160,6 +163,7 @@ def test_a_misspelt_expectation_shows_after_the_first_seed(config, flaxcnn, tmp_
     assert not (tmp_path / "both" / "seed-001").exists()
 
 
+@pytest.mark.slow
 def test_runs_with_other_test_images_are_not_compared(tiny_run, small_mnist, flaxcnn, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(small_mnist, other)

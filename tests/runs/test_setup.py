@@ -1,5 +1,6 @@
 """What an experiment needs is known before anything of a run is written."""
 
+import chex
 import flax.linen as nn
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from flaxcnn.contracts.commands import write
 from flaxcnn.data import Dataset, Split
 from flaxcnn.errors import ConfigError
 from flaxcnn.models import MODELS
+from flaxcnn.models.variant import Variant
 from flaxcnn.runs.cautions import cautions
-from flaxcnn.runs.setup import Loaded, set_up
+from flaxcnn.runs.setup import Given, Loaded, set_up
+from flaxcnn.training import train_step
 from tests.error_fields import fields
 
 
@@ -29,7 +32,7 @@ class Plain(nn.Module):
 
 def test_dropout_of_a_model_that_takes_none_is_refused(small_mnist, tmp_path, monkeypatch):
     name = str(tmp_path / "plain")  # its contract stands at this path
-    monkeypatch.setitem(MODELS, name, Plain)
+    monkeypatch.setitem(MODELS, name, Variant(Plain, "a test", 7850))
     write(Plain(), (28, 28, 1), f"{name}.contract")
     data = Data(f"idx:{small_mnist}")
     assert isinstance(set_up(Experiment(data=data, model=Model(name))).model, Plain)
@@ -162,3 +165,31 @@ def test_to_keep_the_best_by_what_the_task_does_not_log_is_refused():
     told = refused.value
     assert (told.where, told.found) == ("checkpoint.keep_best", "validation_log_loss")
     assert told.expected == "train_loss, validation_loss, validation_accuracy"
+
+
+@pytest.mark.slow
+def test_blocks_are_computed_again_where_a_model_has_them_and_nothing_else_changes(small_mnist):
+    def after_two_steps(remat):
+        experiment = Experiment(data=Data(f"idx:{small_mnist}"), model=Model("wide_resnet10_1", remat=remat))
+        setup = set_up(experiment)
+        assert setup.model.remat == remat
+        state = setup.first_state()
+        images, labels = setup.train.images[:8], setup.train.targets[:8]
+        for _ in range(2):
+            state, metrics = train_step(state, images, labels)
+        return state.params, metrics
+
+    (plain, metrics), (again, metrics_again) = after_two_steps(False), after_two_steps(True)
+    chex.assert_trees_all_close(again, plain, rtol=1e-4, atol=1e-6)
+    assert float(metrics_again["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-5)
+
+
+def test_a_model_without_such_blocks_says_so(small_mnist):
+    data = Data(f"idx:{small_mnist}")
+    for experiment, given in (
+        (Experiment(data=data, model=Model("lenet5", remat=True)), Given()),
+        (Experiment(data=data, model=Model(remat=True)), Given(model=Plain)),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            set_up(experiment, given=given)
+        assert fields(caught.value) == ("model.remat", None, "True")

@@ -89,3 +89,18 @@ def test_a_stop_ends_with_a_saved_state_and_at_most_one_more_block(small_mnist, 
     assert len([event for event, _ in events[after + 1 :] if event == "start"]) <= 1
     assert events[-1] == ("save", training.step)
     assert 0 < training.step < 60
+
+
+def test_what_is_done_meanwhile_has_the_predictions_and_its_error_goes_through(small_mnist):
+    setup = set_up(Experiment(data=Data(f"idx:{small_mnist}"), training=Training(batch_size=50)))
+    variables, seen = setup.first_state().variables, []
+    evaluator = Evaluator(setup, setup.model, variables)
+    numbers, _, predictions, _ = evaluator.final_numbers(variables, meanwhile=seen.append)
+    assert seen == [predictions]
+    assert numbers == evaluator.final_numbers(variables)[0]
+
+    def full(predictions):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        evaluator.final_numbers(variables, meanwhile=full)

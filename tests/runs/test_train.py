@@ -60,6 +60,7 @@ def test_the_folder_holds_what_a_run_is_explained_by(quick_run):
     assert {each.name for each in folder.iterdir()} == {
         "config.json",
         "environment.json",
+        "form.json",
         "metrics.jsonl",
         "summary.json",
         "table1.md",
@@ -148,6 +149,7 @@ def test_published_values_are_not_set_beside_other_data(quick_run):
     assert "paper's" not in (quick_run[0] / "table1.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_in_another_process_gives_the_same_bits(quick_run, small_mnist, flaxcnn, tmp_path):
     done = flaxcnn("train", "--data.source", f"idx:{small_mnist}", "--out", tmp_path / "again", *QUICK)
     assert done.returncode == 0, done.stderr
@@ -202,6 +204,7 @@ def test_a_users_config_file_and_the_command_line_both_count(small_mnist, flaxcn
     assert (config["training"]["batch_size"], config["training"]["steps"]) == (100, 2)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_from_another_folder_and_with_its_data_elsewhere(small_mnist, flaxcnn, tmp_path):
     shutil.copytree(small_mnist, tmp_path / "data")
     done = flaxcnn("train", "--data.source", "idx:data", "--training.steps", "2", "--out", "run", *QUICK)
@@ -216,6 +219,7 @@ def test_a_run_is_evaluated_from_another_folder_and_with_its_data_elsewhere(smal
     assert flaxcnn("resume", "run", "--data.source", "idx:moved").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoints_and_the_best_one_are_kept(small_mnist, flaxcnn, tmp_path):
     done = flaxcnn(
         *("train", "--data.source", f"idx:{small_mnist}", "--out", "run", "--training.epochs", 4, *QUICK),

@@ -161,7 +161,7 @@ def test_the_faster_way_is_found_once_written_down_and_used_again(setup, cohorts
     program = made.program(setup(), 2)
     assert made.compilations == 2  # both ways, and the faster one is kept
     found = json.loads((tmp_path / "executor.json").read_text())
-    assert (found["device"], found["lanes"]) == (device_line(), 2)
+    assert (found["device"], found["lanes"]) == (device_line(devices=1), 2)
     times = found["milliseconds_a_lane_and_step"]
     assert sorted(times) == ["map", "vmap"]
     assert found["executor"] == min(times, key=times.get)
@@ -179,7 +179,7 @@ def test_the_faster_way_is_found_once_written_down_and_used_again(setup, cohorts
 )
 def test_a_choice_holds_for_its_device_and_its_number_of_slots(setup, cohorts, tmp_path, recorded, tried):
     other = "vmap"  # whatever is the faster one here: what stands in the file is believed
-    choice = {"executor": other, "device": device_line(), "lanes": 2, **recorded}
+    choice = {"executor": other, "device": device_line(devices=1), "lanes": 2, **recorded}
     (tmp_path / "executor.json").write_text(json.dumps(choice))
     made = cohorts("auto", 2)
     program = made.program(setup(), 2)

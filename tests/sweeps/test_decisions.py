@@ -327,6 +327,7 @@ def killed_at(tmp_path, name, trials, parallel, stride):
     return whole["trials"]
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_at_a_write_ends_with_the_study_of_one_that_was_not(tmp_path):
     """Several slots, proposals that follow from the trials before, promotions: at every seventh write."""
     trials = killed_at(tmp_path, "asha", trials=4, parallel=2, stride=7)
@@ -369,6 +370,7 @@ forked(standing)
 """
 
 
+@pytest.mark.slow
 def test_a_trial_whose_processes_end_six_times_before_it_gets_on_fails_and_the_next_one_begins(tmp_path):
     sweep = "Sweep({RATE: Float(1e-4, 1e-2, log=True)}, Random(), trials=2)"
     lines = [json.loads(line) for line in run(DOOMED, tmp_path, sweep).splitlines()]
@@ -397,6 +399,7 @@ print(json.dumps([str(trial.status) for trial in study.trials()]))
 """
 
 
+@pytest.mark.slow
 def test_a_trial_that_gets_on_between_the_ends_of_its_processes_does_not_fail(tmp_path):
     sweep = "Sweep({RATE: Float(1e-4, 1e-2, log=True)}, Random(), trials=1)"
     assert json.loads(run(FORTUNATE, tmp_path, sweep)) == ["running"]
@@ -430,6 +433,7 @@ def test_a_living_process_keeps_its_trials_and_those_of_a_dead_one_come_before_a
     assert study.owns(1)
 
 
+@pytest.mark.slow
 def test_what_a_process_tells_of_a_trial_that_another_took_over_changes_nothing(process, tmp_path):
     text = f'Sweep({{"{RATE}": Float(1e-4, 1e-2, log=True)}}, Random(), trials=1)'
     study, decisions = process(Sweep(RATES, Random(), trials=1))
@@ -447,6 +451,7 @@ with study.deciding():
     assert (trial.status, trial.scores, trial.reason) == (Status.RUNNING, (), "")
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_killed_process_is_carried_out_whole_by_one_with_fewer_slots(process, tmp_path):
     """It asked for three trials, and was killed before it made the second one."""
     text = f'Sweep({{"{RATE}": Float(1e-4, 1e-2, log=True)}}, Random(), trials=9)'

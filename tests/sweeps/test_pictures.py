@@ -52,6 +52,7 @@ def drawn(folder):
     return pictures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "by"), [(24, LOSS), (100, ACCURACY), (24, R2)])
 def test_a_large_sweep_has_all_of_them(tmp_path, count, by):
     trials = sweep(count, LARGE, loss=by == LOSS)
@@ -65,6 +66,7 @@ def test_one_searched_field_has_no_importance(tmp_path):
     assert set(drawn(tmp_path)) == ALL - {"importance.png"}
 
 
+@pytest.mark.slow
 def test_a_single_trial_has_no_importance(tmp_path):
     missing = draw_sweep(sweep(1, LARGE, statuses=["complete"]), LARGE, ACCURACY, tmp_path)
     assert missing == ["importance.png is left out: no ten trials were trained equally far"]
@@ -85,6 +87,7 @@ def test_a_sweep_whose_trials_have_all_failed_is_drawn_as_far_as_they_came(tmp_p
     assert set(drawn(tmp_path)) == ALL - {"importance.png"}
 
 
+@pytest.mark.slow
 def test_the_best_trial_alone_is_orange(tmp_path):
     orange = np.asarray([0xD5, 0x5E, 0x00])
     for folder, statuses in (("some", ["complete"]), ("none", ["failed"])):

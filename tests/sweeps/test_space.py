@@ -317,11 +317,23 @@ def test_a_field_that_becomes_active_by_a_perturbed_choice_gets_a_value():
 
 
 RUNTIME_VALUES = {
+    "augmentation.augmix": (1.0, 3.0),
+    "augmentation.blur": (0.1, 0.5),
+    "augmentation.brightness": (0.1, 0.4),
+    "augmentation.contrast": (0.1, 0.4),
+    "augmentation.cutmix": (0.1, 1.0),
     "augmentation.cutout": (4, 8),
     "augmentation.elastic": (0.5, 1.0),
+    "augmentation.erase": (0.1, 0.25),
     "augmentation.flip": (0.25, 0.5),
+    "augmentation.gray": (0.1, 0.2),
+    "augmentation.hue": (0.05, 0.1),
     "augmentation.mixup": (0.1, 0.4),
+    "augmentation.randaugment_magnitude": (0.0, 9.0),
+    "augmentation.resized_crop": (0.08, 0.3),
+    "augmentation.resized_crop_aspect": (1.0, 1.5),
     "augmentation.rotate": (5.0, 10.0),
+    "augmentation.saturation": (0.1, 0.4),
     "augmentation.scale": (0.1, 0.2),
     "augmentation.shear": (5.0, 10.0),
     "augmentation.shift": (1.0, 2.0),
@@ -330,10 +342,12 @@ RUNTIME_VALUES = {
     "optimizer.b2": (0.99, 0.999),
     "optimizer.clip_norm": (1.0, 2.0),
     "optimizer.eps": (1e-8, 1e-6),
+    "optimizer.layer_decay": (0.5, 1.0),
     "optimizer.learning_rate": (1e-3, 1e-2),
     "optimizer.momentum": (0.0, 0.9),
     "optimizer.weight_decay": (0.0, 0.1),
     "training.ema_decay": (0.0, 0.99),
+    "training.focal_gamma": (1.0, 2.0),
     "training.label_smoothing": (0.0, 0.1),
     "training.seed": (0, 1),
 }
@@ -347,7 +361,9 @@ def target(experiment, folder):
 @pytest.mark.parametrize("path", sorted(RUNTIME_FIELDS))
 def test_trials_that_differ_in_a_runtime_field_have_states_for_the_same_program(path, small_mnist):
     name = {"optimizer.momentum": "sgd", "optimizer.weight_decay": "adamw"}.get(path, "adam")
-    base = Experiment(optimizer=Optimizer(name))
+    details = {"augmentation.randaugment_magnitude": {"randaugment": 2}}
+    details["augmentation.resized_crop_aspect"] = {"resized_crop": 0.08}
+    base = Experiment(optimizer=Optimizer(name), augmentation=Augmentation(**details.get(path, {})))
     first, second = (target(with_params(base, {path: value}), small_mnist) for value in RUNTIME_VALUES[path])
     assert jax.tree.structure(first) == jax.tree.structure(second)
     assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(first)] == [

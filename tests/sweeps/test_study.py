@@ -367,6 +367,7 @@ def test_the_study_of_the_same_sweep_is_opened_again_whatever_the_order_of_its_f
     again.close()
 
 
+@pytest.mark.slow
 def test_a_file_is_refused_while_another_machine_uses_it(url, tmp_path):
     opened(url, tmp_path).close()
     heartbeats = Heartbeats(Database(url).engine)

@@ -1,6 +1,7 @@
 """Whole sweeps over tasks other than classes: ranked, promoted and copied by what their task measures."""
 
 import csv
+from functools import partial
 
 import numpy as np
 import optuna
@@ -10,7 +11,8 @@ from flaxcnn.config import Data, Experiment, Logging, Model, Task, Training, loa
 from flaxcnn.data import Dataset, Split
 from flaxcnn.runs.setup import Loaded
 from flaxcnn.sweeps import ASHA, Float, Listed, PopulationBased, SuccessiveHalving, Sweep
-from flaxcnn.sweeps.execution import trainer
+from flaxcnn.sweeps.execution import search
+from flaxcnn.sweeps.execution.trainer import Trainer
 from flaxcnn.sweeps.options import Execution
 from flaxcnn.sweeps.sweep import sweep
 
@@ -49,7 +51,7 @@ def swept(tmp_path, monkeypatch):
     """Search over bright images: `swept(scheduler, task, metric)`; the study as Optuna reads it, and its folder."""
 
     def swept(scheduler, task, metric, trials):
-        monkeypatch.setattr(trainer, "load", lambda experiment: bright(task.name))
+        monkeypatch.setattr(search, "Trainer", partial(Trainer, load=lambda experiment: bright(task.name)))
         experiment = Experiment(
             data=Data("bright", validation=0.2),
             task=task,

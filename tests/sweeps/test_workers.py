@@ -133,6 +133,7 @@ def test_asked_to_stop_they_leave_their_trials_to_whoever_comes_next(search, tmp
     assert sorted(each.name for each in (tmp_path / "trials").iterdir()) == ["00000", "00001"]
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_that_of_all_in_one_line_and_no_worker_is_left(search, tmp_path):
     made = search(2)
     (tmp_path / "environment.json").write_text('{"data_sha256": {}}')  # of a sweep on other data

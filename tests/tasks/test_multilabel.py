@@ -222,6 +222,6 @@ def test_predictions_of_another_task_are_refused(targets, predictions, constants
 def test_the_loss_has_finite_gradients_at_any_logits():
     logits = jnp.asarray(list(itertools.product([-1e30, 0.0, 1e30], repeat=2)))
     truth = jnp.ones(logits.shape, bool).at[:, 1].set(False)
-    values = SimpleNamespace(label_smoothing=0.1, class_weights=None)
+    values = SimpleNamespace(label_smoothing=0.1, class_weights=None, focal_gamma=None)
     gradients = jax.grad(lambda logits: TASK.losses(values, {}, logits, truth).sum())(logits)
     assert np.isfinite(gradients).all()

@@ -83,7 +83,7 @@ def experiment_of(source, task, **more):
 def drawn_data():
     """Sources that are drawn here, by name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flaxcnn.data, "load", lambda source, folder=None: DATASETS[source])
+        patch.setattr(flaxcnn.data, "load", lambda source, options=None, **more: DATASETS[source])
         yield
 
 

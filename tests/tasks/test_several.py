@@ -287,9 +287,9 @@ def test_the_range_of_targets_is_checked_of_each_head(trained):
 @pytest.mark.parametrize(
     ("heads", "uses"),
     [
-        (("a=classification", "b=multilabel"), {"mixup", "label_smoothing"}),
+        (("a=classification", "b=multilabel"), {"mixup", "label_smoothing", "focal_gamma"}),
         (("a=regression",), {"mixup"}),
-        (("a=regression", "b=classification"), {"mixup", "label_smoothing"}),
+        (("a=regression", "b=classification"), {"mixup", "label_smoothing", "focal_gamma"}),
     ],
 )
 def test_options_are_used_that_a_head_uses(heads, uses):
@@ -301,7 +301,7 @@ def test_a_head_that_cannot_be_mixed_keeps_all_from_mixing():
         uses = frozenset({"label_smoothing"})
 
     both = Several.of(("a=moving", "b=still"), {"moving": Classification(), "still": Still()}.get)
-    assert both.uses == {"label_smoothing"}
+    assert both.uses == {"label_smoothing", "focal_gamma"}
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,33 @@ import jax
 
 import flaxcnn
 from flaxcnn.jax_settings import recorded_settings
+from flaxcnn.kernels import library
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
 
-def device_line() -> str:
-    """Return the device that JAX computes on, in words: "cpu (2 cores)", "gpu (NVIDIA H100 80GB HBM3)"."""
+def device_line(devices: int) -> str:
+    """Return the device that JAX computes on, in words: "cpu (2 cores, oneDNN 3.2.0)", "gpu (NVIDIA H100 80GB HBM3)".
+
+    Args:
+        devices: the number of devices that a program is divided among; of several, a CPU's convolutions run on XLA.
+    """
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"cpu ({cores} {'core' if cores == 1 else 'cores'})"
+    return f"cpu ({cores} {'core' if cores == 1 else 'cores'}, {kernels(devices).partition(',')[0]})"
+
+
+def kernels(devices: int) -> str:
+    """Return which kernels a program's convolutions use: "XLA", or oneDNN with its version and instruction set."""
+    on_cpu_alone = jax.default_backend() == "cpu" and devices == 1
+    return library.describe() if on_cpu_alone else library.XLA
+
+
+def why_xla(devices: int) -> str:
+    """Return why a program's convolutions run on XLA where oneDNN is to be expected; empty otherwise."""
+    return library.why_missing() if jax.default_backend() == "cpu" and devices == 1 else ""
 
 
 def versions() -> dict[str, str]:
@@ -30,20 +46,35 @@ def versions() -> dict[str, str]:
     return {"flaxcnn": flaxcnn.__version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
-def hardware() -> dict[str, str]:
-    """Return what the bits of a run depend on besides versions: device, processor, settings of XLA and of JAX."""
-    return {"device": jax.devices()[0].device_kind, "processor": _processor(), **recorded_settings()}
+def hardware(devices: int) -> dict[str, str]:
+    """Return what the bits of a run depend on besides versions: device, processor, kernels, settings of XLA and JAX."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "processor": _processor(),
+        "kernels": kernels(devices),
+        **recorded_settings(),
+    }
 
 
-def environment(data_digests: Mapping[str, str]) -> dict[str, Any]:
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return what versions and hardware have another value than a run recorded: the name, the value then and now."""
+    before = {"kernels": library.XLA, **before}  # before runs recorded their kernels, all ran on XLA
+    return [
+        (name, before[name] or "unset", value or "unset")
+        for name, value in now.items()
+        if before.get(name, value) != value
+    ]
+
+
+def environment(data_digests: Mapping[str, str], devices: int) -> dict[str, Any]:
     """Return the versions, the machine, the digests of the data and the git commit of the source, as JSON has it."""
     return {
         "python": platform.python_version(),
         "packages": versions(),
         "platform": platform.platform(),
-        "device": device_line(),
+        "device": device_line(devices),
         "devices": [f"{each.platform}:{each.id}" for each in jax.devices()],
-        "hardware": hardware(),
+        "hardware": hardware(devices),
         "data_sha256": dict(data_digests),
         "git_commit": _git_commit(Path(__file__).parents[3]),
     }

@@ -8,6 +8,7 @@ from flaxcnn.terminal import command
 
 LOCK = ".lock"  # the first file that a run makes; a copy may lack it
 SWEEP = "sweep.json"  # what makes the folder's sweep another than any other
+PLAN = "plan.json"  # what makes the folder's study another than any other
 STEP = "step.json"  # the step at which a run diverged
 FIRST_SEED = "seed-000"
 
@@ -19,6 +20,7 @@ class Kind(StrEnum):
     CRASH = "a crash"
     SWEEP = "a sweep"
     SEEDS = "runs with several seeds"
+    STUDY = "a study"
 
 
 def kind_of(folder: Path) -> Kind | None:
@@ -31,6 +33,8 @@ def kind_of(folder: Path) -> Kind | None:
         return Kind.CRASH
     if has(SWEEP):
         return Kind.SWEEP
+    if has(PLAN):
+        return Kind.STUDY
     if has(LOCK, "config.json"):
         return Kind.RUN
     seeds = has("reproduce.json", f"{FIRST_SEED}/{LOCK}", f"{FIRST_SEED}/config.json")
@@ -46,6 +50,10 @@ def use_of(kind: Kind, folder: Path) -> str:
     if kind is Kind.SEEDS:
         more = command("reproduce", "CONFIG", "--out", folder)
         return f"name one of them, such as {folder / FIRST_SEED}, or continue them with: {more}"
+    if kind is Kind.STUDY:
+        runs = folder / "runs"
+        more = command("study", "FILE", "SOURCE", "--out", folder)
+        return f"name one of its runs, below {runs}, or continue it with: {more}"
     again = f"continue it with: {command('sweep', 'CONFIG', '--out', folder)}"
     best = folder / "best.py"
     return f"{again}; train its best setting with: {command('train', best)}" if best.is_file() else again

@@ -17,7 +17,7 @@ NOTHING: Named = {}
 
 
 def with_named_code(
-    experiment: Experiment, digests: Mapping[str, str], named: Named, where: Path, needs: str = ""
+    experiment: Experiment, digests: Mapping[str, str], named: Named, where: Path, needs: str | tuple[str, ...] = ""
 ) -> Experiment:
     """Return a recorded experiment with its code where the user named it.
 

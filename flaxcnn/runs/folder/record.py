@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, from_json, to_json
@@ -35,18 +36,28 @@ class RecordedConfig(NamedTuple):
     changes: list[RecordedChange]
 
 
-class _ConfigFile(TypedDict):  # the experiment's sections besides
+class ConfigFile(TypedDict):
+    """A config as JSON has it; the experiment's sections stand beside these fields."""
+
     name: str
     published: list[tuple[int, float | None, float | None]]
     changes: list[RecordedChange]
     code: NotRequired[dict[str, str]]
 
 
-class Environment(TypedDict):
+class _Computed(TypedDict):
+    """With what a session of a run computed."""
+
+    packages: NotRequired[dict[str, str]]
+    hardware: NotRequired[dict[str, str]]
+
+
+class Environment(_Computed):
     """What is read of `environment.json`; what else it has is for people."""
 
     data_sha256: dict[str, str]
-    resumed: NotRequired[list[dict[str, Any]]]
+    initial: NotRequired[dict[str, str]]  # the file of weights that it began with, and its SHA-256
+    resumed: NotRequired[list[_Computed]]  # later sessions, what differs from the first
 
 
 class Summary(TypedDict):
@@ -85,7 +96,7 @@ def write_config(
     folder.write_json(CONFIG, {**recorded, "code": dict(code)} if code else recorded)
 
 
-def read_config(folder: RunFolder, named: Named = NOTHING, needs: str = "") -> RecordedConfig:
+def read_config(folder: RunFolder, named: Named = NOTHING, needs: str | tuple[str, ...] = "") -> RecordedConfig:
     """Read `config.json`.
 
     Args:
@@ -103,7 +114,12 @@ def read_config(folder: RunFolder, named: Named = NOTHING, needs: str = "") -> R
         raise RunFolderError(
             "this run was stopped before its config was written", where=where, fix="start it again, with flaxcnn train"
         )
-    recorded = folder.read_json(CONFIG, _ConfigFile)
+    return config_of(folder.read_json(CONFIG, ConfigFile), where, named, needs)
+
+
+def config_of(recorded: Any, where: Path, named: Named = NOTHING, needs: str | tuple[str, ...] = "") -> RecordedConfig:
+    """Return what a run's `config.json` says, from its JSON; see `read_config`."""
+    recorded = dict(recorded)
     name, changes, rows = (recorded.pop(each) for each in ("name", "changes", "published"))
     if not name.isprintable() or not 0 < len(name.encode(errors="replace")) <= _NAME_BYTES:
         raise RunFolderError("damaged at name", where=where, expected="the name of a config file", found=name)
@@ -113,10 +129,24 @@ def read_config(folder: RunFolder, named: Named = NOTHING, needs: str = "") -> R
     return RecordedConfig(ExperimentFile(name, experiment, published), changes)
 
 
+def recorded_code(folder: RunFolder) -> dict[str, str]:
+    """Return the digests of the user's own code in a run, by field; raises as `read_config`."""
+    found: ConfigFile = folder.read_json(CONFIG, ConfigFile)
+    return found.get("code", {})
+
+
 def read_environment(folder: RunFolder) -> Environment:
     """Read `environment.json`; raises RunFolderError where it is missing or damaged."""
     found: Environment = folder.read_json(ENVIRONMENT, Environment)
     return found
+
+
+def read_last_environment(folder: RunFolder) -> dict[str, str]:
+    """Return the versions and the hardware of a run's last session, by name; raises as `read_environment`."""
+    first = read_environment(folder)
+    last = (first.get("resumed") or [{}])[-1]
+    packages = last.get("packages", first.get("packages", {}))
+    return {**packages, **last.get("hardware", first.get("hardware", {}))}
 
 
 def read_summary(folder: RunFolder) -> dict[str, Any]:
@@ -152,6 +182,19 @@ def reported_numbers(experiment: Experiment, task: Task, test_images: int) -> li
         *("generalization_gap", "generalization_gap_loss"),
         *("train_seconds", "save_seconds", "eval_seconds", "compile_seconds", "total_seconds", "images_per_second"),
     ]
+
+
+def require_same_initial(folder: RunFolder, digest: str, where: object) -> None:
+    """Raise DataError if a run that has no checkpoint yet would begin with another file of weights than it did."""
+    before = read_environment(folder).get("initial", {}).get("sha256")
+    if before != digest:
+        raise DataError(
+            "the weights changed since this run",
+            where=where,
+            expected=f"SHA-256 {before}",
+            found=digest,
+            fix="restore the file that the run began with",
+        )
 
 
 def require_same_data(folder: RunFolder, dataset: Dataset) -> None:

@@ -1,7 +1,7 @@
 """A model's variables as an `.npz` file that NumPy alone can read, and their digest."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,22 @@ def load_weights(
         RunFolderError: the file is missing or damaged, or an array is of another type.
         ContractError: a variable is missing, not declared or of another shape.
     """
+    accept, most = acceptance(path, contract, classes, shapes, constants)
+    try:
+        arrays = read_npz(path, accept, most=most, what="weights that flaxcnn saved")
+    except FileNotFoundError as error:
+        raise RunFolderError("file missing from this run", where=path, fix="name a run that ended") from error
+    tree: dict[str, Any] = traverse_util.unflatten_dict(arrays, sep="/")
+    return tree
+
+
+def acceptance(
+    path: Path, contract: Contract, classes: int, shapes: Any, constants: Mapping[str, np.ndarray] | None = None
+) -> tuple[Callable[[Mapping[str, Form]], None], int]:
+    """Return a function that raises unless arrays are a model's variables, by their forms, and their bytes.
+
+    Arguments and errors: see `load_weights`.
+    """
     fixed = {f"{CONSTANTS}/{name}": Form(array.dtype, array.shape) for name, array in (constants or {}).items()}
     wanted = {name: Form(np.dtype(leaf.dtype), leaf.shape) for name, leaf in _leaves(shapes).items()} | fixed
 
@@ -87,13 +103,7 @@ def load_weights(
                     "of another type", where=f"{path}: {name}", expected=form.dtype, found=forms[name].dtype
                 )
 
-    most = sum(form.nbytes for form in wanted.values())
-    try:
-        arrays = read_npz(path, accept, most=most, what="weights that flaxcnn saved")
-    except FileNotFoundError as error:
-        raise RunFolderError("file missing from this run", where=path, fix="name a run that ended") from error
-    tree: dict[str, Any] = traverse_util.unflatten_dict(arrays, sep="/")
-    return tree
+    return accept, sum(form.nbytes for form in wanted.values())
 
 
 def _leaves(variables: Any) -> dict[str, Any]:

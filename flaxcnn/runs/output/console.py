@@ -46,9 +46,19 @@ class RunConsole:
             self._say(line)
 
     def started(
-        self, file: ExperimentFile, parameters: int, setup: Setup, device: str, folder: Path, step: int
+        self,
+        file: ExperimentFile,
+        parameters: int,
+        setup: Setup,
+        device: str,
+        folder: Path,
+        step: int,
+        why_xla: str,
+        trained: Sequence[str] = (),
     ) -> None:
-        """Print what will run, and from which step."""
+        """Print what will run, from which step, what it trains where that is not everything, and why its convolutions
+        run on XLA where they should not.
+        """
         train, dataset = file.experiment.training, setup.dataset
         height, width, channels = dataset.image_shape
         steps = setup.calendar.steps_per_epoch
@@ -56,10 +66,14 @@ class RunConsole:
         epochs = "1 epoch" if train.epochs == 1 else f"{train.epochs:,} epochs"
         ended = "" if train.steps is None else f", ended after {train.steps:,} steps"
         self._say(f"{file.name}: {file.experiment.model.name}, {parameters:,} parameters, on {device}")
+        if why_xla:
+            self._say(f"  kernels convolutions run on XLA: {why_xla}")
         self._say(
             f"  data    {dataset.source}: {len(setup.train):,} training{aside} and {len(dataset.test):,} test images "
             f"of {height}×{width}×{channels}, {setup.task.described(setup.train.targets, dataset.target_names)}"
         )
+        for note in dataset.notes:
+            self._say(f"          {note}")
         each = f"{steps:,} {'step' if steps == 1 else 'steps'} of {train.batch_size:,} images"
         self._say(f"  steps   {epochs} of {each}{ended}; seed {train.seed}")
         optimizer, schedule = file.experiment.optimizer, file.experiment.schedule.name
@@ -70,9 +84,15 @@ class RunConsole:
             if layout.processes > 1:
                 mesh += f"; {layout.processes} processes"
             self._say(f"  mesh    {mesh}")
+        if setup.initial is not None:
+            self._say(f"  weights {setup.initial.line}")
+        for number, line in enumerate(trained):
+            self._say(f"  {'' if number else 'trains':7} {line}")
         if not setup.fits(setup.train):
             workers = file.experiment.data.workers
             self._say(f"  images  too many for the device: streamed by {workers} worker processes")
+        for note in file.notes:
+            self._say(f"  {note}")
         self._say(f"  folder  {folder}")
         if step:
             self._say(f"  resumes after step {step:,}")

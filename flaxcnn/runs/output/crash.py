@@ -22,7 +22,8 @@ from flaxcnn.runs.setup import Setup, anywhere, set_up
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata
-from flaxcnn.training.step import Batch, apply_for_training, augmented_batch, loss_of, parts_of
+from flaxcnn.training.plan import merged
+from flaxcnn.training.step import Batch, apply_for_training, augmented_batch, loss_of, parted, parts_of
 
 
 class _Step(NamedTuple):
@@ -148,9 +149,15 @@ def _look_into(
             layers.append(("/".join(context.module.path), _finite(result)))
         return result
 
+    phase = 0 if state.plan is None else state.plan.phase_of(int(state.step))
     with intercepting(record):
-        _, batch_stats = apply_for_training(state, state.params, batch.images, part)
-    loss, gradients = jax.jit(jax.value_and_grad(lambda params: loss_of(state, params, batch, part)[0]))(state.params)
+        _, batch_stats = apply_for_training(state, state.params, batch.images, part, phase)
+    trained, others = parted(state, phase)
+
+    def loss_for(trained: Any) -> jax.Array:
+        return loss_of(state, trained if others is None else merged(trained, others), batch, part, phase)[0]
+
+    loss, gradients = jax.jit(jax.value_and_grad(loss_for))(trained)
     order = [path for path, _ in layers]
     flawed = [name for name, array in flat(gradients).items() if not _finite(array)]
     # Backward, a layer's gradient comes the sooner the later the layer was called.

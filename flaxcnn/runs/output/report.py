@@ -20,6 +20,9 @@ from flaxcnn.runs.setup import Setup
 from flaxcnn.training import TrainState
 from flaxcnn.training.step import augmented_batch
 
+# Fields of a training that change which images it sees, or what its losses measure.
+_OF_TRAINING = ("batch_size", "label_smoothing", "class_weights", "focal_gamma", "sampling")
+
 
 def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedRow, ...]:
     """Return the published values if the experiment still measures what they measure, else none.
@@ -29,13 +32,13 @@ def comparable(file: ExperimentFile, experiment: Experiment) -> tuple[PublishedR
     """
 
     def measured(of: Experiment) -> tuple[object, ...]:
-        loss = of.task, of.augmentation, of.training.label_smoothing, of.training.class_weights
         return (
             of.data.source,
             of.data.validation,
             of.model,
-            of.training.batch_size,
-            loss,
+            of.task,
+            of.augmentation,
+            *(getattr(of.training, name) for name in _OF_TRAINING),
             of.logging.every,
             of.logging.test_examples,
         )

@@ -190,8 +190,9 @@ def prove(setup: Setup, found: Found, memory: int) -> Found:
 def describe(found: Found, memory: int) -> list[str]:
     """Return the lines that say what was found, and the account."""
     account, twice = found.account, found.twice
+    device = device_line(jax.device_count())
     lines = [
-        f"batch size {found.batch_size:,}, the largest power of two that fits: one step was made on {device_line()}",
+        f"batch size {found.batch_size:,}, the largest power of two that fits: one step was made on {device}",
         f"  memory  {_gib(account.total)} of {_gib(memory)}: {_gib(account.kept)} of state and images, "
         f"{_gib(account.temporary)} while it computes",
     ]

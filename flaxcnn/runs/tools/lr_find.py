@@ -125,7 +125,7 @@ def lr_find(
     _require_writable(picture)
     print(
         f"{file.name}: {experiment.optimizer.name} at {steps:,} rates from {low:g} to {high:g}, "
-        f"a step of {setup.calendar.batch_size:,} images at each, on {device_line()}",
+        f"a step of {setup.calendar.batch_size:,} images at each, on {device_line(setup.layout.mesh.size)}",
         flush=True,
     )
     with StopRequest() as stop:

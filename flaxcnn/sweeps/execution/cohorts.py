@@ -42,7 +42,7 @@ def bucket_of(setup: Setup) -> Hashable:
 
 def data_of(experiment: Experiment) -> Hashable:
     """Return what two experiments have in common if and only if their images are the same."""
-    return experiment.data.source, experiment.data.dir, experiment.data.validation
+    return experiment.data
 
 
 class Cohorts:
@@ -139,7 +139,7 @@ class Cohorts:
             found: _Chosen = self._folder.read_json(_CHOICE, _Chosen)
         except RunFolderError:  # nobody chose yet, or what is found chooses nothing
             return None
-        return found["executor"] if found["device"] == device_line() and found["lanes"] == self.most else None
+        return found["executor"] if found["device"] == device_line(devices=1) and found["lanes"] == self.most else None
 
     def _try_both(self, setup: Setup) -> How:
         """Time a step of a trial both ways, write down what was found, and return the faster one."""
@@ -164,7 +164,7 @@ class Cohorts:
             _CHOICE,
             {
                 "executor": best,
-                "device": device_line(),
+                "device": device_line(devices=1),
                 "lanes": self.most,
                 "milliseconds_a_lane_and_step": {name: round(value, 3) for name, value in milliseconds.items()},
             },

@@ -119,4 +119,4 @@ def check(search: Search, trainer: Trainer) -> None:
         require_same_data(folder, setup.dataset)
     else:
         steps = setup.calendar.total_steps
-        folder.write_json(ENVIRONMENT, {**environment(setup.dataset.digests), "steps": steps})
+        folder.write_json(ENVIRONMENT, {**environment(setup.dataset.digests, setup.layout.mesh.size), "steps": steps})

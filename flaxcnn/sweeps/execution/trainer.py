@@ -101,16 +101,24 @@ class Trainer:
         metric: the name of what trials are ranked by, among the numbers of an evaluated row.
         cohorts: makes the programs.
         watch: whom to tell.
+        load: loads the data of an experiment.
     """
 
-    def __init__(self, states: TrialStates, metric: str, cohorts: Cohorts, watch: Watch):
-        self._states, self._metric, self._cohorts, self._watch = states, metric, cohorts, watch
+    def __init__(
+        self,
+        states: TrialStates,
+        metric: str,
+        cohorts: Cohorts,
+        watch: Watch,
+        load: Callable[[Experiment], Loaded] = load,
+    ):
+        self._states, self._metric, self._cohorts, self._watch, self._load = states, metric, cohorts, watch, load
         self._loaded: tuple[Hashable, Loaded] | None = None
 
     def set_up(self, experiment: Experiment) -> Setup:
         """Return what an experiment is trained with; raises as `flaxcnn.runs.setup.set_up`."""
         if self._loaded is None or self._loaded[0] != data_of(experiment):
-            self._loaded = data_of(experiment), load(experiment)  # one at a time, since images are large
+            self._loaded = data_of(experiment), self._load(experiment)  # one at a time, since images are large
         return set_up(experiment, self._loaded[1])
 
     def train(self, assignments: Sequence[Assignment]) -> Iterator[Outcome]:

@@ -6,6 +6,8 @@ import numpy as np
 
 from flaxcnn.tasks.classification.metrics import fitting
 
+_MOST_OPTIMAL = 300  # classes whose leaves are turned so that neighbours are as similar as possible: it takes K**3 time
+
 
 class Mistake(NamedTuple):
     """One example that a model gets wrong."""
@@ -34,6 +36,35 @@ def confusion_matrix(labels_N: np.ndarray, logits_NxK: np.ndarray) -> np.ndarray
     classes = logits_NxK.shape[-1]
     pairs = labels_N * classes + np.argmax(logits_NxK, -1)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def similarity_order(matrix_KxK: np.ndarray) -> np.ndarray:
+    """Return an order of the classes in which those stand together that are taken for each other; int (K,).
+
+    Of each label's examples, the share predicted as another class says how similar the two are; the larger of both
+    directions counts. Classes are joined by average linkage (`scipy.cluster.hierarchy`), and the order is that of the
+    tree's leaves, with the smaller class number at its beginning. Classes that are never taken for another keep the
+    order of their numbers at the end.
+
+    Args:
+        matrix_KxK: of `confusion_matrix`.
+
+    >>> similarity_order(np.asarray([[7, 0, 3, 0], [0, 9, 1, 0], [3, 1, 6, 0], [0, 0, 0, 10]])).tolist()
+    [0, 2, 1, 3]
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage  # takes a while to import
+    from scipy.spatial.distance import squareform
+
+    shares = matrix_KxK / np.maximum(matrix_KxK.sum(1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    similar = np.maximum(shares, shares.T)
+    joined, alone = np.flatnonzero(similar.any(1)), np.flatnonzero(~similar.any(1))
+    if not len(joined):
+        return alone
+    distances = squareform(1 - similar[np.ix_(joined, joined)] - np.eye(len(joined)), checks=False)
+    tree = linkage(distances, "average", optimal_ordering=len(joined) <= _MOST_OPTIMAL)
+    order = leaves_list(tree)
+    return np.concatenate([joined[order if order[0] < order[-1] else order[::-1]], alone])
 
 
 def most_confident_mistakes(labels_N: np.ndarray, logits_NxK: np.ndarray, most: int) -> list[Mistake]:

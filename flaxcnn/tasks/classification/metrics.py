@@ -12,6 +12,7 @@ import numpy as np
 
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.tasks.arithmetic import as_json, mean_where, require_finite
+from flaxcnn.tasks.calibration import in_bins
 from flaxcnn.tasks.ranking import Ranking
 from flaxcnn.tasks.task import Metric
 
@@ -145,8 +146,7 @@ class CountedExamples:
             axis=-1,
         )
         confidence_N = probabilities_NxK.max(-1)
-        upper_edges = np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS  # the last bin's, 1, bounds nothing
-        bins_N = np.searchsorted(upper_edges, confidence_N, side="left")
+        bins_N = in_bins(confidence_N, CALIBRATION_BINS)
         self._overconfidence_NxM = np.zeros((examples, CALIBRATION_BINS))
         self._overconfidence_NxM[np.arange(examples), bins_N] = confidence_N - self._correct_N
         self._rankings = [Ranking(own_NxK[:, k], probabilities_NxK[:, k]) for k in range(self.classes)]

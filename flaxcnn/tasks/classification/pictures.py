@@ -17,7 +17,7 @@ def draw_confusion(matrix_KxK: np.ndarray, class_names: Sequence[str], file: Bin
     figure = new_figure(side, side)
     axes = figure.subplots()
     fractions = matrix_KxK / np.maximum(matrix_KxK.sum(axis=1, keepdims=True), 1)
-    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions.astype(np.float32), cmap="Blues", vmin=0, vmax=1)
     accuracy = np.trace(matrix_KxK) / max(matrix_KxK.sum(), 1)
     axes.set(xlabel="predicted", ylabel="label", title=f"{matrix_KxK.sum():,} test images, {accuracy:.2%} correct")
     if classes <= 30:

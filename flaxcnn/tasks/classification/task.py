@@ -15,14 +15,18 @@ from flaxcnn.data.dataset import check_class_range, holds_classes
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
 from flaxcnn.layers.examples import check_labels, label_in_range_check, with_none_negative
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import rows_where
+from flaxcnn.tasks.calibration import as_low, evidence, softmax, temperature_of_classes
 from flaxcnn.tasks.classification.comparison import mcnemar_lines
 from flaxcnn.tasks.classification.confusion import confusion_matrix, most_confident_mistakes
 from flaxcnn.tasks.classification.metrics import METRICS, CountedExamples, classification_metrics
+from flaxcnn.tasks.classification.parts import mistakes_of, parts_of
 from flaxcnn.tasks.classification.pictures import draw_confusion, draw_mistakes
-from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
+from flaxcnn.tasks.task import Interval, Mistakes, Picture, Predicted, Task, require_names
 
 _MOST_MISTAKES = 30
+_LEAST_MISS = 1e-7  # 1 - p is at least this in a focal loss
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Classification(Task):
     metrics = METRICS
     logged = ("accuracy",)
     compared = ("accuracy", "log_loss")
-    uses = frozenset({"label_smoothing", "class_weights", "mixup"})
+    tabled = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error")
+    uses = frozenset({"label_smoothing", "class_weights", "focal_gamma", "sampling", "mixup"})
     counted = MappingProxyType({"accuracy": "correct"})
 
     @property
@@ -78,6 +83,10 @@ class Classification(Task):
         CVPR 2016, section 7. The batch mean divides by the number of examples, not by the sum of their class weights,
         so that the means of a batch's parts can be averaged. A label out of range has the loss NaN.
 
+        With a focal gamma, each class's cross-entropy is multiplied by (1 - p)^gamma, p being its probability. Source:
+        T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 3.2; their alpha is a class
+        weight.
+
         Raises:
             DataError: the labels are not one integer per row of logits, or there is not one class weight per class.
         """
@@ -87,7 +96,11 @@ class Classification(Task):
         of_label = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         if values is None:
             return of_label
-        of_all = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+        if values.focal_gamma is None:
+            of_all = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+        else:
+            of_label = _focal(of_label, values.focal_gamma)
+            of_all = _focal(-jax.nn.log_softmax(logits), values.focal_gamma).mean(-1)
         share, weights = values.label_smoothing, values.class_weights
         losses = (1 - share) * of_label + share * of_all
         if weights is not None and weights.shape != (classes,):
@@ -114,6 +127,33 @@ class Classification(Task):
         """Return the metrics of `CountedExamples`."""
         return CountedExamples(predicted.targets, predicted.prediction("logits"))
 
+    def calibration(self, validation: Predicted) -> dict[str, Any]:
+        """Return the temperature, and how much evidence the validation images give, which tells strange images."""
+        logits_NxK = validation.prediction("logits")
+        return {
+            "temperature": temperature_of_classes(logits_NxK, validation.targets),
+            "evidence": np.sort(evidence(logits_NxK)).tolist(),
+        }
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return each image's class and probability, and the most probable classes with theirs.
+
+        With a calibration also `familiar`: how often an image from where the validation images are from gives as little
+        evidence for any class at all (`evidence`, `as_low`). An image of something else may have a small one, whatever
+        class is named.
+        """
+        temperature, names = calibration.get("temperature", 1.0), predicted.names
+        logits_NxK = predicted.prediction("logits")
+        familiar_N = as_low(evidence(logits_NxK), calibration["evidence"]) if "evidence" in calibration else None
+        found: list[dict[str, Any]] = []
+        for place, of_each in enumerate(softmax(logits_NxK, temperature)):
+            ranked = np.argsort(-of_each, kind="stable")[:top]
+            best = [{"class": names[one], "probability": float(of_each[one])} for one in ranked]
+            found.append({**best[0], "top": best})
+            if familiar_N is not None:
+                found[-1]["familiar"] = float(familiar_N[place])
+        return found
+
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return every metric, including those per class."""
         found = classification_metrics(predicted.targets, predicted.prediction("logits"))
@@ -127,6 +167,20 @@ class Classification(Task):
             mistakes = most_confident_mistakes(labels, logits, _MOST_MISTAKES)
             yield Picture("mistakes.png", partial(draw_mistakes, predicted.images, mistakes, names))
 
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return each class, the confusion, the reliability, and precision over recall."""
+        return parts_of(test, validation, interval)
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return the most confident mistakes."""
+        return (mistakes_of(predicted, calibration, most),)
+
     def differences(self, a: Predicted, b: Predicted, called: tuple[str, str]) -> Sequence[str]:
         """Return the result of McNemar's exact test on the two models' accuracies."""
         return mcnemar_lines(a.targets, a.prediction("logits"), b.prediction("logits"), called)
+
+
+def _focal(losses: jax.Array, gamma: jax.Array) -> jax.Array:
+    """Return cross-entropies -log p, each multiplied by (1 - p)^gamma."""
+    # A derivative of a power is infinite at 0, and 0 where what is raised is held above it.
+    return losses * jnp.maximum(-jnp.expm1(-losses), _LEAST_MISS) ** gamma

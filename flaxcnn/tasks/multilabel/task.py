@@ -1,6 +1,6 @@
 """The multilabel task: any number of labels per image."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,13 @@ import optax
 
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import as_json, ratio
+from flaxcnn.tasks.calibration import sigmoid, temperature_of_labels
+from flaxcnn.tasks.multilabel.parts import mistakes_of, parts_of
 from flaxcnn.tasks.multilabel.pictures import draw_labels
 from flaxcnn.tasks.multilabel.scores import METRICS, MultilabelScores, best_thresholds
-from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
+from flaxcnn.tasks.task import Interval, Mistakes, Picture, Predicted, Task, require_names
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Multilabel(Task):
     name = "multilabel"
     metrics = METRICS
     logged = ("micro_f1", "subset_accuracy", "hamming_loss")
-    uses = frozenset({"label_smoothing", "class_weights", "mixup"})
+    uses = frozenset({"label_smoothing", "class_weights", "focal_gamma", "mixup"})
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -71,7 +74,9 @@ class Multilabel(Task):
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return sigmoid cross-entropy in nats, averaged over the labels with their weights; float32 (B,).
 
-        With smoothing s, the target of a label is 1 - s / 2 if the image has it and s / 2 if not, as in Keras.
+        With smoothing s, the target of a label is 1 - s / 2 if the image has it and s / 2 if not, as in Keras. With a
+        focal gamma, the terms of presence and absence are multiplied by (1 - p)^gamma and p^gamma, p being the label's
+        probability (Lin et al., ICCV 2017).
 
         Raises:
             DataError: there is not one class weight per label.
@@ -80,7 +85,7 @@ class Multilabel(Task):
         if values is None:
             return optax.sigmoid_binary_cross_entropy(outputs, wanted).mean(-1)
         wanted = wanted * (1 - values.label_smoothing) + values.label_smoothing / 2
-        losses, weights = optax.sigmoid_binary_cross_entropy(outputs, wanted), values.class_weights
+        losses, weights = _cross_entropies(outputs, wanted, values.focal_gamma), values.class_weights
         if weights is not None:
             if weights.shape != outputs.shape[-1:]:
                 expected, found = outputs.shape[-1:], weights.shape
@@ -111,6 +116,10 @@ class Multilabel(Task):
         """Return the logits, float32 (B, L)."""
         return {"logits": outputs}
 
+    def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
+        """Return how far each label's logit is above its threshold, float32 (B, L): above 0 the label is named."""
+        return outputs - constants["thresholds"]
+
     def scores(self, predicted: Predicted) -> MultilabelScores:
         """Return the metrics of `MultilabelScores`."""
         logits = predicted.prediction("logits")
@@ -120,6 +129,22 @@ class Multilabel(Task):
         """Return the constants with each label's threshold of best F1 on these validation images."""
         thresholds = best_thresholds(predicted.targets, predicted.prediction("logits"))
         return {**predicted.constants, "thresholds": thresholds}
+
+    def calibration(self, validation: Predicted) -> dict[str, Any]:
+        """Return the temperature of the probabilities; which labels are named is decided by the thresholds."""
+        return {"temperature": temperature_of_labels(validation.prediction("logits"), validation.targets)}
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return each image's labels, and the probability of every label, the most probable first."""
+        logits_NxL, names = predicted.prediction("logits"), predicted.names
+        present_NxL = logits_NxL > predicted.constant("thresholds", logits_NxL.shape[1:])
+        probabilities_NxL = sigmoid(logits_NxL, calibration.get("temperature", 1.0))
+        found = []
+        for present, of_each in zip(present_NxL, probabilities_NxL, strict=True):
+            ranked = np.argsort(-of_each, kind="stable")
+            labels = [names[place] for place in ranked if present[place]]
+            found.append({"labels": labels, "probabilities": {names[each]: float(of_each[each]) for each in ranked}})
+        return found
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return every metric, and each label's support, threshold, average precision and F1."""
@@ -140,3 +165,19 @@ class Multilabel(Task):
         support = np.asarray(predicted.targets).sum(0)
         values = found["average_precision"][0], found["f1"][0]
         yield Picture("labels.png", partial(draw_labels, predicted.names, support, *values))
+
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return each label, the reliability, and precision over recall."""
+        return parts_of(test, validation, interval)
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return the images whose wrong labels are surest."""
+        return (mistakes_of(predicted, calibration, most),)
+
+
+def _cross_entropies(outputs: jax.Array, wanted: jax.Array, gamma: jax.Array | None) -> jax.Array:
+    """Return the sigmoid cross-entropy of each label, or its focal loss."""
+    if gamma is None:
+        return optax.sigmoid_binary_cross_entropy(outputs, wanted)
+    present, absent = jax.nn.log_sigmoid(outputs), jax.nn.log_sigmoid(-outputs)
+    return -wanted * jnp.exp(gamma * absent) * present - (1 - wanted) * jnp.exp(gamma * present) * absent

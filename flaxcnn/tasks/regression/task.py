@@ -1,7 +1,7 @@
 """The regression task: one or several numbers per image."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,10 +13,13 @@ import optax
 
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import as_json, rows_where
+from flaxcnn.tasks.calibration import half_widths
+from flaxcnn.tasks.regression.parts import mistakes_of, parts_of
 from flaxcnn.tasks.regression.pictures import draw_predicted, draw_residuals
 from flaxcnn.tasks.regression.scores import METRICS, RegressionScores
-from flaxcnn.tasks.task import Picture, Predicted, Task, require_names
+from flaxcnn.tasks.task import Interval, Mistakes, Picture, Predicted, Task, require_names
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Regression(Task):
                 where=f"{where} targets",
                 expected="float32 (N,) or (N, T) for the task regression",
                 found=described_targets(targets),
+                fix="learn classes with --task classification, or name a column of numbers: --data.target NAME:number",
             )
         unusable = np.argwhere(~np.isfinite(targets))
         if unusable.size:
@@ -139,9 +143,47 @@ class Regression(Task):
         """Return the predicted numbers in the targets' units, float32 (B, T)."""
         return {"numbers": outputs * constants["target_deviation"] + constants["target_mean"]}
 
+    def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
+        """Return the predicted numbers in the targets' units, float32 (B, T)."""
+        return self.decode(constants, outputs)["numbers"]
+
     def scores(self, predicted: Predicted) -> RegressionScores:
         """Return the metrics of `RegressionScores`."""
         return RegressionScores(predicted.targets, predicted.prediction("numbers"))
+
+    def calibration(self, validation: Predicted) -> dict[str, Any]:
+        """Return how far around a prediction each number lies with 90 % probability."""
+        numbers_NxT = validation.prediction("numbers").astype(np.float64)
+        targets_NxT = np.asarray(validation.targets, np.float64).reshape(numbers_NxT.shape)
+        return {"half_width_90": half_widths(numbers_NxT - targets_NxT, 0.9)}
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return each image's numbers by name, and with a calibration their 90 % intervals."""
+        numbers_NxT = predicted.prediction("numbers").astype(np.float64)
+        count = numbers_NxT.shape[1]
+        names = self.explained_names(predicted.names, count)
+        widths = calibration.get("half_width_90", [None] * count)
+        found = []
+        for numbers in numbers_NxT:
+            ends = {
+                name: [float(number - width), float(number + width)]
+                for name, number, width in zip(names, numbers, widths, strict=True)
+                if width is not None
+            }
+            answer = {"numbers": dict(zip(names, map(float, numbers), strict=True))}
+            found.append({**answer, "interval_90": ends} if ends else answer)
+        return found
+
+    def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
+        """Return the names of the numbers; "number", or "number_1" and so on, where they have none."""
+        if names:
+            return tuple(names)
+        return ("number",) if count == 1 else tuple(f"number_{each}" for each in range(1, count + 1))
+
+    def chosen(self, of: str | None, names: Any, numbers_NxK: np.ndarray) -> np.ndarray:
+        """Return which number is explained, int (N,): the first where none is named, as no number is the answer."""
+        first = self.explained_names(names, numbers_NxK.shape[1])[0]
+        return super().chosen(first if of is None else of, names, numbers_NxK)
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
         """Return every metric, and each number's metrics if there are several."""
@@ -156,6 +198,16 @@ class Regression(Task):
         arguments = targets, predicted.prediction("numbers"), predicted.names
         yield Picture("predicted.png", partial(draw_predicted, *arguments))
         yield Picture("residuals.png", partial(draw_residuals, *arguments))
+
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return predictions over true numbers, the errors, and how often the 90 % intervals hold."""
+        names = self.explained_names(test.names, test.prediction("numbers").shape[1])
+        return parts_of(test, validation, interval, names)
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return the largest errors."""
+        names = self.explained_names(predicted.names, predicted.prediction("numbers").shape[1])
+        return (mistakes_of(predicted, names, most),)
 
 
 def _standardised(constants: Mapping[str, jax.Array], targets: jax.Array) -> jax.Array:
