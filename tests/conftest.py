@@ -28,9 +28,27 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--part", type=part, default=(1, 1), metavar="K/N", help="every N-th file of tests, from the K-th")
+
+
+def part(text):
+    """The `(2, 3)` of "2/3"."""
+    which, parts = (int(number) for number in text.split("/"))
+    if not 1 <= which <= parts:
+        raise ValueError(text)
+    return which, parts
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k, so that the parts are of what they choose
+def pytest_collection_modifyitems(config, items):
+    which, parts = config.option.part
+    files = sorted({item.path for item in items})[which - 1 :: parts]
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in files])
     origins = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: origins.get(item.path, len(LONGEST)))
+    items[:] = sorted(
+        (item for item in items if item.path in files), key=lambda item: origins.get(item.path, len(LONGEST))
+    )
 
 
 def mnist_file(name):

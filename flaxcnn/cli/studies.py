@@ -45,7 +45,7 @@ def study(arguments: Sequence[str]) -> int:
     default = cast(Any, StudyOptions)(study=first.study, experiment=file.study.base)
     options = parse(StudyOptions, arguments, program="flaxcnn study", default=default)
     base = _with_source(options, file.study.base)
-    from flaxcnn.studies.plan import plan_of
+    from flaxcnn.studies.planning import plan_of
 
     plan = plan_of(file, base, folds=options.folds, seeds=options.seeds)
     with computing():

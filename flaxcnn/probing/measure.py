@@ -9,7 +9,7 @@ from flaxcnn.data.targets import choose_targets
 from flaxcnn.evaluation.intervals import bootstrap_intervals
 from flaxcnn.evaluation.predictions import Predictions
 from flaxcnn.probing.division import Divided
-from flaxcnn.probing.heads import Array, Examples, Head, Said, with_outputs
+from flaxcnn.probing.examples import Array, Examples, Head, Said, with_outputs
 from flaxcnn.tasks import Classification, Multilabel, Regression, Several, Task, measured
 
 

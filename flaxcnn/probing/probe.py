@@ -8,9 +8,11 @@ from flaxcnn.data import Options
 from flaxcnn.data.photographs.cache import Cache
 from flaxcnn.data.sources.by_name import uses
 from flaxcnn.probing.division import Divided, divided
+from flaxcnn.probing.examples import Head
 from flaxcnn.probing.extra import require_sklearn
 from flaxcnn.probing.features import Features, Mask, features_of
-from flaxcnn.probing.heads import Head, commonest, linear, neighbours, tree
+from flaxcnn.probing.heads import commonest, neighbours, tree
+from flaxcnn.probing.linear import linear
 from flaxcnn.probing.measure import Result, measure
 from flaxcnn.probing.network import Network
 from flaxcnn.probing.shortcuts import cautions, facts_of, without_groups

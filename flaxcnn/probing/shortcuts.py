@@ -12,7 +12,7 @@ import numpy as np
 from flaxcnn.data import Options
 from flaxcnn.data.image_files import ImageFiles
 from flaxcnn.errors import DataError
-from flaxcnn.probing.heads import Array
+from flaxcnn.probing.examples import Array
 from flaxcnn.probing.measure import Result, main_metrics
 from flaxcnn.tasks import Task
 

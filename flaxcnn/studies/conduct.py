@@ -19,7 +19,8 @@ from flaxcnn.studies.examples import FoldData, Keys, Order, require_whole
 from flaxcnn.studies.folder import RUNS, SEARCHES, make_study_folder, study_folder_path
 from flaxcnn.studies.jobs import Done, Failed, JobConsole, Stopped, train_job
 from flaxcnn.studies.outcome import Described, Trained, outcome_of
-from flaxcnn.studies.plan import Entry, Fold, Plan, with_setting
+from flaxcnn.studies.plan import Entry, Fold, Plan
+from flaxcnn.studies.planning import with_setting
 from flaxcnn.studies.probes import ProbedNetwork
 from flaxcnn.studies.report import write_report
 from flaxcnn.studies.results import pooled

@@ -44,6 +44,11 @@ class Trained(NamedTuple):
         return float(np.mean([steps * size for steps, size in zip(self.steps, self.batch_size, strict=True)]))
 
     @property
+    def mean_seconds(self) -> float:
+        """Of a training."""
+        return float(np.mean(self.train_seconds))
+
+    @property
     def budget(self) -> str:
         """The length of each training in words, or which probe it is."""
         if self.entry.probe is not None:

@@ -16,9 +16,11 @@ from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.evaluation.predictions import Predictions, load_predictions, save_predictions
 from flaxcnn.files import cannot_write, refuse_links
 from flaxcnn.models.cost import multiply_adds
+from flaxcnn.probing.examples import Examples
 from flaxcnn.probing.extra import require_sklearn
 from flaxcnn.probing.features import digests_of, features_of
-from flaxcnn.probing.heads import Examples, linear, neighbours, tree
+from flaxcnn.probing.heads import neighbours, tree
+from flaxcnn.probing.linear import linear
 from flaxcnn.probing.measure import predict
 from flaxcnn.probing.network import Network, find_network
 from flaxcnn.probing.shortcuts import facts_of

@@ -7,7 +7,8 @@ from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.studies.outcome import Outcome
 from flaxcnn.studies.page import page
 from flaxcnn.studies.picture import draw_metric_over_speed
-from flaxcnn.studies.tables import csv_table, markdown_page, study_json
+from flaxcnn.studies.record import study_json
+from flaxcnn.studies.tables import csv_table, markdown_page
 
 PICTURE = "accuracy_over_speed.png"
 

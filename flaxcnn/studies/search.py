@@ -17,7 +17,8 @@ from flaxcnn.files import cannot_write, refuse_links, remove
 from flaxcnn.runs.folder.record import require_same_digests
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.studies.examples import FoldData
-from flaxcnn.studies.plan import Entry, Setting, with_setting
+from flaxcnn.studies.plan import Entry, Setting
+from flaxcnn.studies.planning import with_setting
 from flaxcnn.sweeps.execution.cohorts import Cohorts
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.sweeps.execution.trainer import Assignment, Trainer, Watch

@@ -1,4 +1,4 @@
-"""The table of a study: on the terminal, as Markdown, as CSV and as JSON.
+"""The table of a study: on the terminal, as Markdown and as CSV.
 
 Numbers of the same study are the same bytes whenever and however often it was interrupted, but for those that are
 times: `train_seconds` and `images_per_second`.
@@ -9,13 +9,10 @@ import io
 import math
 from typing import Any
 
-from flaxcnn.config import to_json
 from flaxcnn.errors import printable
 from flaxcnn.evaluation.table import markdown
 from flaxcnn.studies.outcome import Outcome
-from flaxcnn.studies.plan import Fold
 from flaxcnn.studies.words import shown, verdicts_of, warnings_of, worded
-from flaxcnn.tasks.arithmetic import as_json
 
 TIMES = ("train_seconds", "images_per_second")
 """The columns that differ from machine to machine, and from time to time."""
@@ -72,7 +69,7 @@ def cells(outcome: Outcome) -> list[tuple[str, ...]]:
                 f"{trained.parameters:,}",
                 f"{trained.speed.multiply_adds:,}",
                 *(() if outcome.same_budget else (trained.budget,)),
-                f"{_mean(trained.train_seconds):.1f}",
+                f"{trained.mean_seconds:.1f}",
                 f"{trained.speed.images_per_second:,.0f}",
             )
         )
@@ -127,7 +124,7 @@ def csv_table(outcome: Outcome) -> str:
                 trained.speed.multiply_adds,
                 trained.entry.experiment.training.epochs,
                 f"{trained.images_seen:.0f}",
-                f"{_mean(trained.train_seconds):.3f}",
+                f"{trained.mean_seconds:.3f}",
                 f"{trained.speed.images_per_second:.1f}",
                 "",
             ]
@@ -137,100 +134,9 @@ def csv_table(outcome: Outcome) -> str:
     return file.getvalue()
 
 
-def study_json(outcome: Outcome, again: str) -> dict[str, Any]:
-    """Return `study.json`: everything that the page says, and more digits."""
-    verdict, examples = outcome.verdict, outcome.examples
-    entries = {}
-    for name, trained in outcome.trained.items():
-        result = outcome.results[name]
-        entries[name] = {
-            "experiment": to_json(trained.entry.experiment),
-            "metrics": {
-                metric: {
-                    "values": [as_json(value) for value in found.values],
-                    "mean": as_json(found.mean),
-                    "over_seeds_95": [as_json(found.over_seeds.low), as_json(found.over_seeds.high)],
-                    "over_examples_95": None
-                    if found.over_examples is None
-                    else list(map(as_json, found.over_examples)),
-                }
-                for metric, found in result.metrics.items()
-            },
-            "per_class": {each: as_json(array) for each, array in result.per_class.items()},
-            "parameters": trained.parameters,
-            "multiply_adds": trained.speed.multiply_adds,
-            "image_shape": list(trained.speed.image_shape),
-            "budget": trained.budget,
-            "images_seen": trained.images_seen,
-            "searches": [
-                {
-                    **_fold_json(fold),
-                    "settings": [dict(setting) for setting in search.settings],
-                    "validation": list(search.values),
-                    "failures": list(search.reasons),
-                    "chosen": search.chosen,
-                }
-                for fold, search in trained.searches.items()
-            ],
-            "train_seconds": _mean(trained.train_seconds),
-            "images_per_second": trained.speed.images_per_second,
-        }
-    return {
-        "name": outcome.plan.name,
-        "question": outcome.plan.question,
-        "command": again,
-        "metric": outcome.main,
-        "folds": outcome.plan.folds,
-        "repeats": outcome.plan.repeats,
-        "seeds": list(outcome.plan.seeds),
-        "data": {
-            "source": examples.source,
-            "tested": examples.tested,
-            "groups": examples.groups,
-            "class_counts": examples.counts,
-            "names": examples.names,
-            "commonest_class": examples.commonest,
-            "sizes": [
-                {**_fold_json(fold), "training": training, "test": test}
-                for fold, (training, test) in examples.sizes.items()
-            ],
-        },
-        "entries": entries,
-        "failed": dict(outcome.failed),
-        "verdict": {
-            "winner": verdict.winner,
-            "best": list(verdict.best),
-            "differences": [
-                {
-                    "better": one,
-                    "worse": other,
-                    "difference": as_json(found.value),
-                    "interval_95": [as_json(found.low), as_json(found.high)],
-                    "p": found.p,
-                    "corrected_p": found.corrected,
-                    "told_apart": found.is_told,
-                }
-                for (one, other), found in verdict.differences.items()
-                if verdict.order.index(one) < verdict.order.index(other)
-            ],
-            "said": verdicts_of(outcome),
-        },
-        "warnings": warnings_of(outcome),
-        "device": outcome.device,
-    }
-
-
 def printable_lines(text: str) -> str:
     """Return text of several lines without anything unprintable."""
     return "\n".join(map(printable, text.split("\n")))
-
-
-def _fold_json(fold: Fold) -> dict[str, int | None]:
-    return {"repeat": fold.repeat, "fold": fold.number}
-
-
-def _mean(values: Any) -> float:
-    return float(sum(values) / len(values))
 
 
 def _escaped(cell: str) -> str:

@@ -155,7 +155,7 @@ def test_the_fit_of_imagenet_is_the_middle_224_of_256_pixels():
 
 @pytest.mark.parametrize(
     ("height", "width", "fit"),
-    itertools.product((1, 7, 64), (1, 9, 200), ("crop", "letterbox", "pad", "stretch", "imagenet")),
+    list(itertools.product((1, 7, 64), (1, 9, 200), ("crop", "letterbox", "pad", "stretch", "imagenet"))),
 )
 def test_any_size_fits_into_any_other(height, width, fit):
     for source in ((1, 1), (3, 500), (500, 3), (33, 47)):

@@ -26,10 +26,12 @@ from flaxcnn.data.photographs.folds import fold_numbers
 from flaxcnn.errors import ConfigError, DataError, FlaxcnnError, RunFolderError
 from flaxcnn.evaluation.predictions import load_predictions
 from flaxcnn.probing import features as features_module
-from flaxcnn.probing import heads as heads_module
+from flaxcnn.probing import linear as linear_module
 from flaxcnn.probing.division import divided
+from flaxcnn.probing.examples import Examples
 from flaxcnn.probing.features import digests_of, features_of, is_border
-from flaxcnn.probing.heads import Examples, commonest, linear, neighbours, tree
+from flaxcnn.probing.heads import commonest, neighbours, tree
+from flaxcnn.probing.linear import linear
 from flaxcnn.probing.measure import measure
 from flaxcnn.probing.network import find_network
 from flaxcnn.probing.probe import options_for, probe, task_of
@@ -156,7 +158,7 @@ def test_c_is_chosen_by_accuracy_in_folds_of_the_training_examples_alone():
 
 
 def test_what_did_not_converge_is_said_and_no_warning(monkeypatch, recwarn):
-    monkeypatch.setattr(heads_module, "_ITERATIONS", 1)
+    monkeypatch.setattr(linear_module, "_ITERATIONS", 1)
     train = examples()
     said = linear((1000.0,))(Classification(), train, train.features, None)
     assert said.chosen == {"c": 1000.0, "not converged": 1}

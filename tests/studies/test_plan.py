@@ -13,7 +13,8 @@ from flaxcnn.runs.setup import published_weights
 from flaxcnn.studies import Probe, load_study_file, studies
 from flaxcnn.studies.files import StudyFile
 from flaxcnn.studies.folder import require_same_plan
-from flaxcnn.studies.plan import Fold, plan_of
+from flaxcnn.studies.plan import Fold
+from flaxcnn.studies.planning import plan_of
 from tests.many_commands import answers
 
 TWO = {"a": {"model.name": "lenet5"}, "b": {"model.name": "paper_cnn"}}
