@@ -135,13 +135,22 @@ def test_crop_keeps_the_middle_letterbox_everything_and_stretch_the_corners():
 
 def test_pad_keeps_the_scale_of_what_lies_within():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 13, 3), np.uint8)
-    padded = decode(encoded(pixels), Shape(20, 21, 3, "pad")).copy()
+    padded = decode(encoded(pixels), Shape(20, 21, 3, "pad"))
     np.testing.assert_array_equal(padded[6:14, 4:17], pixels)
-    padded[6:14, 4:17] = 114
-    assert (padded == 114).all()
     large = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
-    found, boxed = (decode(encoded(large), Shape(20, 20, 3, fit)) for fit in ("pad", "letterbox"))
+    found, boxed = (decode(encoded(large), Shape(20, 20, 3, fit))[5:15] for fit in ("pad", "letterbox"))
     np.testing.assert_array_equal(found, boxed)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pad_goes_on_with_the_background(channels):
+    background, thing, speck = np.array([[200, 210, 220], [10, 20, 30], [255, 0, 0]], np.uint8)[:, :channels]
+    pixels = np.broadcast_to(background, (8, 13, channels)).copy()
+    pixels[2:6, 2:9] = thing
+    pixels[0, :5] = speck  # less than half of the border
+    padded = decode(encoded(pixels.squeeze()), Shape(20, 21, channels, "pad")).copy()
+    padded[6:14, 4:17] = background
+    assert (padded == background).all()
 
 
 def test_the_fit_of_imagenet_is_the_middle_224_of_256_pixels():

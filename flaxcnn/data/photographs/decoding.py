@@ -64,9 +64,10 @@ class Shape(NamedTuple):
         height, width: in pixels.
         channels: 1 for gray, 3 for RGB.
         fit: how an image of another shape gets this one. "crop": scaled until it covers the size, and cropped in the
-            middle. "letterbox": scaled until it lies within, and padded with gray 114. "pad": as "letterbox", but
-            never enlarged, so that what is small stays small. "stretch": scaled in each direction. "imagenet": as
-            "crop", of which only the middle 7/8 of each side are kept.
+            middle. "letterbox": scaled until it lies within, and padded with gray 114. "pad": never enlarged, so that
+            what is small stays small, and padded with the median colour of its border, so that its background goes
+            on. "stretch": scaled in each direction. "imagenet": as "crop", of which only the middle 7/8 of each side
+            are kept.
     """
 
     height: int
@@ -175,10 +176,18 @@ def fit(picture: PIL.Image.Image, shape: Shape, whole: Area | None = None) -> PI
     resized = picture.resize((int(shown.width), int(shown.height)), PIL.Image.Resampling.BICUBIC, box=box)
     if resized.size == (shape.width, shape.height):
         return resized
-    padding = _PADDING if picture.mode == "L" else (_PADDING,) * 3
-    out = PIL.Image.new(picture.mode, (shape.width, shape.height), padding)
-    out.paste(resized, (int(shown.left), int(shown.top)))
-    return out
+    pixels = np.asarray(resized)
+    out = np.empty((shape.height, shape.width, *pixels.shape[2:]), np.uint8)
+    out[...] = _border(pixels) if shape.fit == "pad" else _PADDING
+    top, left = int(shown.top), int(shown.left)
+    out[top : top + resized.height, left : left + resized.width] = pixels
+    return PIL.Image.fromarray(out)
+
+
+def _border(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the median colour of an image's first and last row and column, the lower of two, uint8 () or (C,)."""
+    around = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return np.sort(around, axis=0)[(len(around) - 1) // 2]
 
 
 def placement(height: float, width: float, shape: Shape) -> Placement:

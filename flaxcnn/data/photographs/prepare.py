@@ -23,7 +23,7 @@ from flaxcnn.data.photographs.remembered import Scanned
 from flaxcnn.data.photographs.scanning import scan
 from flaxcnn.errors import DataError
 
-_DECODER = 2  # raised where the same bytes are decoded to other pixels, so that no old entry of the cache is used
+_DECODER = 3  # raised where the same bytes are decoded to other pixels, so that no old entry of the cache is used
 _SIZES = (224, 192, 160, 128, 96, 64, 48, 32)  # that images of different sizes are fitted to
 _MOST_OWN_SIDE = 256  # of images of one size, which then keep it
 
