@@ -13,6 +13,8 @@ from flaxcnn.layers.augmentation import ColorJitter, GaussianBlur, RandomGray, a
 from flaxcnn.layers.augmentation.photographs import blurred
 from tests.layers.photographs import as_floats, gray, levels, photograph
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 FACTORS = (0.0, 0.1, 0.5, 0.9, 1.0, 1.3, 1.9, 3.0)
 ENHANCERS = {
     "brightness": (colours.brighten, ImageEnhance.Brightness),

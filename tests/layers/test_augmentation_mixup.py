@@ -8,6 +8,8 @@ from scipy.stats import beta, kstest
 
 from flaxcnn.layers.augmentation import MixUp, mix
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 IMAGES = np.random.default_rng(0).random((6, 4, 5, 3), np.float32)
 
 

@@ -25,6 +25,8 @@ from flaxcnn.tasks import Regression
 from flaxcnn.training import adam, create_state
 from flaxcnn.training.step import augmented_batch
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 KEY = jax.random.key(3)
 MASKS = np.random.default_rng(0).random((6, 9, 12, 1)).astype(np.float32)
 

@@ -20,6 +20,8 @@ from flaxcnn.layers.augmentation import (
     resample,
 )
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 WARPS = {
     "shift": RandomShift(3.0),
     "rotation": RandomRotation(20.0),

@@ -154,6 +154,7 @@ def test_frozen_layers_that_were_never_trained_are_warned_of(experiment):
     assert "drawn at random" in line
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_counted_said_and_kept(experiment, small_mnist, tmp_path, capsys):
     asked = changed(experiment, model={"freeze": ("norm2",)}, training={"steps": 2})
     run = flaxcnn.train(asked, out=tmp_path / "run")

@@ -309,6 +309,7 @@ def test_a_step_that_no_crash_left_is_named(crash, tmp_path, refused, keys, valu
     assert said in refused("replay", folder)
 
 
+@pytest.mark.slow
 def test_a_crash_as_it_was_left_is_replayed(crash, capsys):
     assert main(["replay", str(crash)]) == 0
     assert capsys.readouterr().out.startswith("step  ")

@@ -75,6 +75,7 @@ def test_they_are_filtered_and_sorted(flaxcnn, runs):
     assert list(found(flaxcnn, runs, "--sort", "value"))[:2] == ["f_study", "a_complete"]
 
 
+@pytest.mark.slow
 def test_removing_takes_whole_runs_and_nothing_else(flaxcnn, runs):
     before = sorted(runs.rglob("*"))
     with locked(runs / "e_running"):

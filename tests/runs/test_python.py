@@ -157,6 +157,7 @@ class Tiny(nn.Module):
         return nn.Dense(self.classes)(images.reshape(len(images), -1))
 
 
+@pytest.mark.slow
 def test_a_model_and_a_task_in_memory_start_from_given_weights(experiment, tmp_path):
     model = flaxcnn.adapt(Tiny, classes=10)
     variables = model.init(jax.random.key(7), np.zeros((1, 28, 28, 1), np.float32))

@@ -110,6 +110,7 @@ def test_what_is_not_defined_of_test_images_of_one_class_is_said_in_words(flaxcn
     assert (same.returncode, "nan" in same.stdout) == (0, False)
 
 
+@pytest.mark.slow
 def test_compare_says_whether_two_runs_differ(two_seeds, flaxcnn):
     first, second = (two_seeds[0] / name for name in ("seed-000", "seed-001"))
     same = flaxcnn("compare", first, first)

@@ -16,6 +16,8 @@ from flaxcnn.training.checkpoints import CheckpointStore, Metadata
 from flaxcnn.training.optimizer import RuntimeOptimizer, adam, adamw, lion, sgd
 from flaxcnn.training.schedules import Schedule
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 STEPS = 20
 SHAPES = {"kernel": (3, 4), "bias": (4,)}
 RISE_AND_FALL = Schedule("linear", total_steps=STEPS, warmup_steps=4, final=0.1)

@@ -136,6 +136,7 @@ def test_nor_do_the_programs_of_a_task(platform, task):
     require_portable(evaluation_for((platform,), state, batches))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_nor_does_a_block_with_everything_that_a_recipe_can_hold(platform):
     state, batches = shapes_of(

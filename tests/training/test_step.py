@@ -15,6 +15,8 @@ from flaxcnn.training import adam, create_state, train_block, train_step
 from flaxcnn.training.batches import ResidentBatches
 from flaxcnn.training.loop import MOST_STEPS
 
+pytestmark = pytest.mark.usefixtures("light_programs")
+
 
 class Linear(nn.Module):
     """One dense layer over the pixels: its gradient is written by hand below."""
