@@ -5,22 +5,20 @@ import html.parser
 import io
 import json
 import re
-import shutil
 
 import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from playwright.sync_api import sync_playwright
 
 from flaxcnn.prediction.loading import load
 from flaxcnn.serving.looking import Looker
 from scripts.screenshots import draw
+from tests.browsers import CHROMIUM, started_browser
 from tests.explanations.nets import Linear, subject_of
 from tests.serving.service import started
 
 OCTETS = {"content-type": "application/octet-stream"}
-CHROMIUM = shutil.which("chromium")
 SCRIPTS = ("page.js", "asking.js", "choosing.js", "drawing.js", "showing.js")
 
 
@@ -139,11 +137,8 @@ def digits(commands, command_environment, tmp_path_factory):
 
 @pytest.fixture
 def browser():
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.slow
