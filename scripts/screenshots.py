@@ -20,8 +20,8 @@ SHOTS = {
 STROKE = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # a 7, as fractions of the canvas
 
 
-def draw(page: Page) -> None:
-    """Draw the digit, and wait for what the page says of it."""
+def draw(page: Page, after: str = "#why[src]") -> None:
+    """Draw the digit, and wait for what the page shows of it once the pen is lifted, a selector."""
     page.wait_for_selector("#canvas:visible")
     box = page.locator("#canvas").bounding_box()
     assert box is not None
@@ -31,7 +31,7 @@ def draw(page: Page) -> None:
     for each in others:
         page.mouse.move(*each, steps=8)
     page.mouse.up()
-    page.wait_for_selector("#why[src]")
+    page.wait_for_selector(after)
 
 
 def main(run: str) -> None:

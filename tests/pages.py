@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "rect", "br", "path", "circle"}
+VOID = {"meta", "img", "rect", "br", "path", "circle", "link", "input"}
 
 
 class Parsed(HTMLParser):

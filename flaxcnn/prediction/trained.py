@@ -64,6 +64,16 @@ class Trained(NamedTuple):
         """What image files are decoded to, as those were that it was trained on."""
         return Shape(*self.form.image_shape, self.experiment.data.fit)
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the model and the task are called, without the folders that lead to own code."""
+        return _last(self.experiment.model.name), _last(self.experiment.task.name)
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables.get("params", {})))
+
     def decode(self, encoded: bytes, where: str) -> npt.NDArray[np.uint8]:
         """Return an image file's pixels as the model takes them, uint8 (H, W, C).
 
@@ -196,6 +206,11 @@ class Trained(NamedTuple):
         if isinstance(image, bytes):
             return self.decode(image, f"image {place}")
         return self.decode(read_bytes(Path(image), MAX_BYTES, error=DataError), str(image))
+
+
+def _last(name: str) -> str:
+    """Return a name without the folders that lead to it: own code is named by its file."""
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def built(

@@ -9,7 +9,7 @@ keys       the API key
 looking    what a person sees of one image: the answer, each layer, what the answer rests on
 metrics    counts and times, as Prometheus reads them
 model      a trained model, its programs compiled and compared
-page       the page for people: index.html, page.js, page.css
+page       the page for people: index.html, page.js; what other pages share with it is in flaxcnn.pages
 page_files the same, as the service answers with it
 server     the socket, connections, signals
 settings   the options

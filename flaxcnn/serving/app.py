@@ -247,8 +247,8 @@ def _add_page(app: FastAPI, service: _Service, looker: Looker) -> None:
         )
         return JSONResponse(found)
 
-    for path, (name, kind) in PAGE.items():
-        app.add_api_route(path, page_file(name, kind), include_in_schema=False)
+    for path in PAGE:
+        app.add_api_route(path, page_file(path), include_in_schema=False)
 
 
 def _said(decoded: Decoded, answer: Mapping[str, Any] | None) -> Answered:

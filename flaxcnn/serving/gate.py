@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flaxcnn.serving.answers import RefusedError, refusal
 from flaxcnn.serving.batching import busy
 from flaxcnn.serving.keys import holds_key
+from flaxcnn.serving.page_files import PAGE
 
 HEALTH = "/healthz"
-OPEN = (HEALTH, "/", "/page.js", "/page.css")
+OPEN = (HEALTH, *PAGE)
 """Paths that need no key: whoever looks after a service asks the first, and the page itself asks people for the key."""
 _LARGEST_AT_ONCE = 16  # bodies of the largest size that are in the memory at once; of small ones many more
 _READ_AHEAD = 1 << 16  # bytes that uvicorn has read anyway, and throws away by itself

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -70,13 +69,14 @@ class Served:
 
     def describe(self) -> dict[str, Any]:
         """Return what a client may know of the model; nothing of where it lies."""
-        trained, experiment = self._trained, self._trained.experiment
+        trained = self._trained
+        model, task = trained.names
         return {
-            "model": _last(experiment.model.name),
-            "task": _last(experiment.task.name),
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.variables.get("params", {}))),
+            "model": model,
+            "task": task,
+            "parameters": trained.parameters,
             "image_shape": list(trained.form.image_shape),
-            "fit": experiment.data.fit,
+            "fit": trained.experiment.data.fit,
             "prepare": self._settings.prepare,
             "names": _listed(trained.form.target_names),
             "draws": self.draws,
@@ -90,11 +90,6 @@ class Served:
         count = min(size, BATCH)
         found = self._trained.predictions(drawn[:size], size)
         return all(np.array_equal(found[name][:count], array[:count], equal_nan=True) for name, array in wanted.items())
-
-
-def _last(name: str) -> str:
-    """Return a name without the folders that lead to it: own code is named by its file."""
-    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _listed(names: Any) -> Any:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from flaxcnn.prediction.loading import load
-from flaxcnn.serving.model import Served, _last
+from flaxcnn.prediction.trained import _last
+from flaxcnn.serving.model import Served
 from flaxcnn.serving.settings import Settings
 
 

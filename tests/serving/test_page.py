@@ -4,22 +4,22 @@ import base64
 import html.parser
 import io
 import json
-import shutil
+import re
 
 import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from playwright.sync_api import sync_playwright
 
 from flaxcnn.prediction.loading import load
 from flaxcnn.serving.looking import Looker
 from scripts.screenshots import draw
+from tests.browsers import CHROMIUM, started_browser
 from tests.explanations.nets import Linear, subject_of
 from tests.serving.service import started
 
 OCTETS = {"content-type": "application/octet-stream"}
-CHROMIUM = shutil.which("chromium")
+SCRIPTS = ("page.js", "asking.js", "choosing.js", "drawing.js", "showing.js")
 
 
 def picture(url):
@@ -40,10 +40,11 @@ def test_the_page_loads_nothing_from_elsewhere(client):
 
     Parser().feed(page.text)
     assert loaded == ["data:,", "page.css", "page.js"]
-    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
+    for name, kind in (("page.css", "text/css"), *((script, "text/javascript") for script in SCRIPTS)):
         found = client.get(f"/{name}")
         assert found.headers["content-type"].startswith(kind)
         assert "://" not in found.text
+        assert set(re.findall(r'from "\./(.*?)"', found.text)) <= set(SCRIPTS)
 
 
 def test_a_look_has_the_answer_of_predict_and_each_layer_with_its_shape(client, shapes_run, flaxcnn):
@@ -109,7 +110,8 @@ def test_with_a_key_the_page_is_open_and_what_it_shows_is_not(shapes_run, comman
         started(folder, command_environment, "--api_key_file", tmp_path / "key") as service,
         httpx.Client(base_url=service.url, timeout=60) as client,
     ):
-        assert client.get("/").status_code == client.get("/page.js").status_code == 200
+        for path in ("/", "/page.css", *(f"/{script}" for script in SCRIPTS)):
+            assert client.get(path).status_code == 200
         image = {"content": paths[0].read_bytes(), "headers": OCTETS}
         assert client.post("/look", **image).status_code == client.get("/model").status_code == 401
         image["headers"] = {**OCTETS, "authorization": "Bearer a-secret-of-some-length"}
@@ -135,11 +137,8 @@ def digits(commands, command_environment, tmp_path_factory):
 
 @pytest.fixture
 def browser():
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 document   the file: inputs, outputs and what is said about them
 traced     the way through a traced program, with what does not depend on images computed at once
+int8       a file again, in whole numbers of 8 bits
+folding    for it: a bias and a norm as part of their convolution
 elementwise, shapes, windows, products   an operation of JAX in ONNX's
 graph      nodes, initial values, and arrays that are broadcast or transposed only where it matters
 
