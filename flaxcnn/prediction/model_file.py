@@ -86,12 +86,13 @@ def write_model_file(path: Path, trained: Trained, code: Mapping[str, str]) -> N
 
 
 def _shareable(experiment: Experiment) -> Experiment:
-    """Return an experiment that says nothing of where on a machine its data and its first weights lay."""
+    """Return an experiment that says nothing of where its data and its first weights lay, and of no server."""
     data = dataclasses.replace(experiment.data, source=f"{GIVEN}data", dir=None)
     model = experiment.model
     if published_weights(model) is None:
         model = dataclasses.replace(model, init=None)
-    return dataclasses.replace(experiment, data=data, model=model)
+    logging = dataclasses.replace(experiment.logging, mlflow=None)
+    return dataclasses.replace(experiment, data=data, model=model, logging=logging)
 
 
 def read_model_file(path: Path, named: Named = NOTHING) -> Trained:

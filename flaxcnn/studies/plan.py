@@ -45,7 +45,7 @@ _NOT_SEARCHED = {
 _MAY_CHANGE = {
     "data": ("source", "dir", "cache", "device_memory", "workers"),
     "mesh": ("data", "model"),
-    "logging": ("tensorboard",),
+    "logging": ("tensorboard", "csv", "mlflow"),
 }
 
 
