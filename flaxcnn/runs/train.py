@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import math
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -25,6 +26,7 @@ from flaxcnn.processes import is_first, together
 from flaxcnn.runs.ahead import import_ahead
 from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.evaluator import Evaluator
+from flaxcnn.runs.familiar import familiarity_of, save_familiarity
 from flaxcnn.runs.fine_tuning import plan_lines, trained_parameters
 from flaxcnn.runs.first_choice import said
 from flaxcnn.runs.folder.environment import device_line, why_xla
@@ -307,6 +309,10 @@ class _Run:
         write_form(folder, form_of(setup.dataset))
         if validation is not None:  # by which predictions are calibrated
             folder.write(VALIDATION, lambda path: save_predictions(path, validation))
+        at = time.perf_counter()
+        if (familiarity := familiarity_of(setup, model, variables)) is not None:
+            save_familiarity(folder, familiarity)
+        training.clocks.evaluation += time.perf_counter() - at
         summary = self._summary(step, numbers, variables, whole_state)
         folder.write_json(SUMMARY, summary)
         self._loggers.summary(summary)
