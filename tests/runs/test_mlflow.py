@@ -10,7 +10,8 @@ import flaxcnn
 from flaxcnn.config import Data, Experiment, Logging, Training
 from flaxcnn.errors import ConfigError
 from flaxcnn.runs.output import mlflow, mlflow_rest
-from flaxcnn.runs.output.loggers import LoggedRun
+from flaxcnn.runs.output.chosen_loggers import chosen_loggers
+from flaxcnn.runs.output.loggers import LoggedRun, Loggers
 from tests.runs.mlflow_servers import fake_mlflow, wait_for
 
 FAULTS = ("500", "garbage", "another", "endless", "redirect", "refused", "slow", "dripping")
@@ -142,7 +143,7 @@ def test_a_server_that_fails_costs_one_line_and_gets_everything_later(server, sm
     assert next(iter(server.runs.values()))["status"] == "FINISHED"
 
 
-def test_a_server_that_is_away_is_one_line(small_mnist, tmp_path, capsys, monkeypatch):
+def test_a_server_that_is_away_is_one_line(small_mnist, tmp_path, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -219,11 +220,21 @@ def test_a_run_folder_alone_makes_no_command_send_anything(server, small_mnist, 
     assert "--logging.mlflow: out of range; expected http://HOST:PORT" in done.stderr
 
 
-def test_a_damaged_record_is_one_line(server, small_mnist, tmp_path, capsys):
+def test_a_server_of_a_run_folder_is_taken_where_the_environment_names_it_too(server, monkeypatch):
+    logging, said = Logging(mlflow=server.uri), []
+    assert chosen_loggers(logging, [], said.append, "runs/a-001") == []
+    assert len(said) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server.uri}/")
+    (logger,) = chosen_loggers(logging, [], said.append, "runs/a-001")
+    assert isinstance(logger, mlflow.MlflowLogger)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://another.example")
+    assert chosen_loggers(logging, [], said.append, "runs/a-001") == []
+    assert server.requests == []
+
+
+def test_a_damaged_record_is_one_line(server, tmp_path):
     (tmp_path / "mlflow.json").write_text('{"id": "\' or 1"}')
     logger = mlflow.MlflowLogger(server.uri, print)
-    from flaxcnn.runs.output.loggers import Loggers
-
     said = []
     with Loggers([logger], LoggedRun("a", tmp_path, {}, 0, []), said.append):
         pass
