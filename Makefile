@@ -16,7 +16,7 @@ KILLS = 30
 
 setup = @sh scripts/environment.sh '$(VENV)'
 
-.PHONY: help train sweep docs test test-zoo test-export test-parity test-slow test-xla test-faults test-fuzz test-devices test-sweeps test-benchmarks test-gpu test-lowest test-native test-asan lint bench bench-gpu results wheel clean
+.PHONY: help train sweep docs test test-zoo test-export test-mlflow test-parity test-slow test-xla test-faults test-fuzz test-devices test-sweeps test-benchmarks test-gpu test-lowest test-native test-asan lint bench bench-gpu results wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -54,6 +54,11 @@ test-export: ## write one model of each family of the zoo as ONNX, and run it in
 test-parity: ## hold every model to torchvision's and Keras' (some 20 minutes; needs Debian's python3-torchvision, and FLAXCNN_KERAS_PYTHON=PATH, a Python with keras and jax)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest -m parity tests/parity tests/models $(ARGS)
+
+test-mlflow: ## hold what a real MLflow server stores against runs, killed and without it (some 3 minutes; installs mlflow, 0.8 GB, in .venv-mlflow)
+	$(setup) test $(EXTRAS)
+	@[ -x .venv-mlflow/bin/mlflow ] || { '$(VENV)/bin/python' -m venv .venv-mlflow && .venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/mlflow.txt mlflow; }
+	FLAXCNN_MLFLOW_PYTHON="$$PWD/.venv-mlflow/bin/python" '$(VENV)/bin/python' -m pytest tests/runs/test_mlflow_server.py $(ARGS)
 
 test-xla: ## run the tests of layers, training and runs' bits without the native convolutions (some 4 minutes)
 	$(setup) test $(EXTRAS)
@@ -130,4 +135,4 @@ wheel: ## build dist/flaxcnn-*.whl, with the native convolutions where there is 
 
 clean: ## remove the environments, caches and libraries that make wrote; runs/ stays
 	rm -f flaxcnn/kernels/libflaxcnn_kernels.* flaxcnn/kernels/.libflaxcnn_kernels.*
-	rm -rf .venv .venv-lowest .venv-bench-keras .venv-bench-torch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-mlflow .venv-bench-keras .venv-bench-torch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flaxcnn.models.transfer import replace_head
     from flaxcnn.prediction.loading import load
     from flaxcnn.prediction.trained import Trained
+    from flaxcnn.runs.output.loggers import LoggedRun, Logger
     from flaxcnn.runs.python import Run, train
     from flaxcnn.runs.running import Hook, Moment
     from flaxcnn.studies import Study
@@ -41,6 +42,8 @@ _HOME = {
     "Dataset": "flaxcnn.data",
     "Hook": "flaxcnn.runs.running",
     "Hyperparameters": "flaxcnn.training",
+    "LoggedRun": "flaxcnn.runs.output.loggers",
+    "Logger": "flaxcnn.runs.output.loggers",
     "MaxPool": "flaxcnn.layers.pooling",
     "Moment": "flaxcnn.runs.running",
     "Run": "flaxcnn.runs.python",
@@ -78,6 +81,8 @@ __all__ = [
     "Dataset",
     "Hook",
     "Hyperparameters",
+    "LoggedRun",
+    "Logger",
     "MaxPool",
     "Moment",
     "Run",

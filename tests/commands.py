@@ -17,7 +17,7 @@ FORK = """
 import json, os, sys, threading
 import matplotlib.backends.backend_agg, matplotlib.figure, scipy.stats
 import flaxcnn.cli, flaxcnn.compilation_cache, flaxcnn.evaluation.comparison, flaxcnn.runs.evaluate, flaxcnn.runs.train
-import flaxcnn.runs.output.tensorboard
+import flaxcnn.runs.output.mlflow
 from flaxcnn.__main__ import main
 from flaxcnn.training.checkpoints import import_orbax
 import_orbax()

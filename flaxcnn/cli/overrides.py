@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flaxcnn.config.checks import require_address
 from flaxcnn.config.own_code import names_of_heads
 
 
@@ -24,6 +25,19 @@ class MeshOverride:
     """As --mesh.data of train; None for the recorded number."""
     model: int | None = None
     """As --mesh.model of train; None for the recorded number."""
+
+
+@dataclass(frozen=True)
+class LoggingOverride:
+    """Where the rows go, too."""
+
+    mlflow: str | None = None
+    """As --logging.mlflow of train. It must be named again, or in MLFLOW_TRACKING_URI: no command sends anything to a
+    server because a run's folder says so."""
+
+    def __post_init__(self) -> None:
+        if self.mlflow is not None:
+            require_address(self.mlflow, "--logging.mlflow")
 
 
 @dataclass(frozen=True)

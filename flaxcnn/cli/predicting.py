@@ -19,7 +19,8 @@ class PredictOptions:
     """Say what is in images: a finished run's answer for each, without the run's data.
 
     A classifier names the most probable classes, a regression its numbers, and each head of several tasks its own.
-    Where the run has validation images, probabilities and intervals are calibrated by them.
+    Where the run has validation images, probabilities and intervals are calibrated by them, and `familiar` says how
+    often an image like them looks as strange.
     """
 
     run: Positional[str]
@@ -62,6 +63,8 @@ def predict(arguments: Sequence[str]) -> int:
         from flaxcnn.prediction.trained import BATCH
 
         trained = load(options.run, named_again(options.task, options.model))
+        if trained.absent:
+            print(f"flaxcnn: {trained.absent}", file=sys.stderr)
         preparation = Preparation(trained, options.prepare)
         abstains = None if options.precision is None else trained.abstention(options.precision)
         if abstains is not None:

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from flaxcnn.cli.computing import computing
 from flaxcnn.cli.experiment import BatchSize, load_config, load_trained, parse_experiment, with_batch_size
-from flaxcnn.cli.overrides import DataOverride, MeshOverride, ModelOverride, TaskOverride, named_again
+from flaxcnn.cli.overrides import DataOverride, LoggingOverride, MeshOverride, ModelOverride, TaskOverride, named_again
 from flaxcnn.command_line import parse
 from flaxcnn.config import Experiment, load_experiment
 from flaxcnn.processes import Processes
@@ -68,6 +68,7 @@ class ResumeOptions:
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
     mesh: MeshOverride = field(default_factory=MeshOverride)
+    logging: LoggingOverride = field(default_factory=LoggingOverride)
     processes: Processes = field(default_factory=Processes)
 
 
@@ -81,7 +82,8 @@ def resume(arguments: Sequence[str]) -> int:
 
         folder, data, mesh = open_run_folder(options.run), options.data, options.mesh
         named = named_again(options.task, options.model, data)
-        return resume(folder, data.source, data.dir, mesh.data, mesh.model, named=named, started=started)
+        mlflow = options.logging.mlflow
+        return resume(folder, data.source, data.dir, mesh.data, mesh.model, named=named, mlflow=mlflow, started=started)
 
 
 @dataclass(frozen=True)

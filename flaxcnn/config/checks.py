@@ -5,6 +5,7 @@ import math
 import struct
 import types
 import typing
+import urllib.parse
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,20 @@ def require(holds: bool, where: str, expected: str, found: object) -> None:
     """Raise ConfigError if a value is out of range."""
     if not holds:
         raise ConfigError("out of range", where=where, expected=expected, found=found)
+
+
+def require_address(address: str, where: str) -> None:
+    """Raise ConfigError if an address is not that of an HTTP server, or holds a password, which would be recorded."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        sound = sound and not parts.query and not parts.fragment and address.isascii() and address.isprintable()
+    except ValueError:
+        sound = False
+    if "@" in address:
+        fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, which are recorded nowhere"
+        raise ConfigError("an address with a user in it", where=where, expected="http://HOST:PORT", fix=fix)
+    require(sound and " " not in address, where, "http://HOST:PORT or https://HOST:PORT", ascii(address))
 
 
 def require_float32(value: float, where: str) -> None:

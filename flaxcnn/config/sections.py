@@ -7,6 +7,7 @@ from typing import Literal
 from flaxcnn.config.checks import (
     check_types,
     require,
+    require_address,
     require_at_least_0,
     require_below_1,
     require_float32,
@@ -355,11 +356,17 @@ class Logging:
     """Number of test images, from the first, to evaluate at each logged row; 0 for none. The end evaluates all."""
     tensorboard: bool = False
     """Also write TensorBoard event files (needs the extra `tensorboard`)."""
+    csv: bool = False
+    """Also write the rows as a table, `metrics.csv`."""
+    mlflow: str | None = None
+    """Also send the run to an MLflow server: its address, such as http://127.0.0.1:5000. None for none."""
 
     def __post_init__(self) -> None:
         check_types("logging", self)
         require(self.every >= 1, "logging.every", "at least 1", self.every)
         require(self.test_examples >= 0, "logging.test_examples", "at least 0", self.test_examples)
+        if self.mlflow is not None:
+            require_address(self.mlflow, "logging.mlflow")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Evaluation of a model on a data set in one compiled program, counting every example exactly once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.struct
 import jax
@@ -15,10 +15,14 @@ from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.layers.examples import check_examples, check_images
 from flaxcnn.layers.pixels import normalised, split_constants, to_float
+from flaxcnn.models.views import OverViews
 from flaxcnn.tasks import Task, default_task
 
 _CPU_BATCH = 50  # the paper's model on 2 cores: 42 ms for 2,000 images in batches of 40 or 50, 50 of 100, 64 of 250
 _ACCELERATOR_BATCH = 500  # not measured
+_FEATURES = "features"  # the endpoint before the last layer
+
+Compute: TypeAlias = Callable[[FlaxModule, Any, jax.Array], Any]
 
 
 @flax.struct.dataclass
@@ -158,6 +162,54 @@ def predict(
     return task.decode(split_constants(variables)[1], found)
 
 
+def features_of(model: FlaxModule, variables: Any, images_NHWC: jax.Array) -> jax.Array:
+    """Return what a model's last layer takes, its endpoint "features", float32 (N, F); of the images without views.
+
+    Arguments: see `evaluate`. A pure function, to be compiled with what is done with the features.
+
+    Raises:
+        ConfigError: the model has no such endpoint.
+    """
+    total = images_NHWC.shape[0]
+    features: jax.Array = _outputs(model, variables, images_NHWC, total, min(_batch(None), total), None, _seen)
+    return features
+
+
+def predict_with_features(
+    model: FlaxModule, variables: Any, images_NHWC: jax.Array, task: Task
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Return predictions as `predict` does, and features as `features_of` does; without views, of one pass."""
+    total = images_NHWC.shape[0]
+    found, features = _outputs(model, variables, images_NHWC, total, min(_batch(None), total), None, _both)
+    return task.decode(split_constants(variables)[1], found), features
+
+
+def _said(model: FlaxModule, learned: Any, images: jax.Array) -> Any:
+    return model.apply(learned, images, train=False)[0]
+
+
+def _seen(model: FlaxModule, learned: Any, images: jax.Array) -> Any:
+    return _features(_without_views(model).apply(learned, images, train=False)[1])
+
+
+def _both(model: FlaxModule, learned: Any, images: jax.Array) -> Any:
+    if isinstance(model, OverViews):
+        return _said(model, learned, images), _seen(model, learned, images)
+    outputs, endpoints = model.apply(learned, images, train=False)
+    return outputs, _features(endpoints)
+
+
+def _without_views(model: FlaxModule) -> FlaxModule:
+    return model.model if isinstance(model, OverViews) else model
+
+
+def _features(endpoints: Mapping[str, Any]) -> Any:
+    found = endpoints.get(_FEATURES)
+    if found is None or found.ndim != 2:
+        raise ConfigError("no such endpoint", where=_FEATURES, expected="(B, F)", found=", ".join(endpoints) or "none")
+    return found
+
+
 def _batch(sharding: NamedSharding | None) -> int:
     """Return the default batch size."""
     batch_size = _CPU_BATCH if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
@@ -171,14 +223,18 @@ def _outputs(
     examples: jax.Array | int,
     batch_size: int,
     sharding: NamedSharding | None,
+    compute: Compute | None = None,
 ) -> Any:
-    """Return the outputs for the first `examples` images, batch by batch; do not use the other outputs."""
+    """Return the outputs for the first `examples` images, batch by batch; do not use the other outputs.
+
+    With `compute` they are what it returns of the model, its variables and normalised images, arrays with a row each.
+    """
     total = images_NHWC.shape[0]
     learned, constants = split_constants(variables)
 
     def outputs_of(images: jax.Array) -> Any:
-        outputs, _ = model.apply(learned, normalised(constants, to_float(images)), train=False)
-        return jax.tree.map(lambda array: array.astype(jnp.float32), outputs)
+        found = (compute or _said)(model, learned, normalised(constants, to_float(images)))
+        return jax.tree.map(lambda array: array.astype(jnp.float32), found)
 
     def one(index: jax.Array, found: Any) -> Any:
         # The last batch starts earlier where the examples end within it: some are computed twice, none counted twice.

@@ -35,6 +35,7 @@ def verify(path: Path, read: str, trained: Trained) -> float:
     Raises:
         RunFolderError: the file cannot be run, or has other outputs.
     """
+    trained = trained._replace(familiarity=None)  # of which such a file has nothing
     images, worst = drawn_images(trained.form.image_shape), 0.0
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder, "images.npy"), Path(folder, "out")

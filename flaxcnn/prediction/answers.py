@@ -11,7 +11,7 @@ from flaxcnn.errors import printable
 Format: TypeAlias = Literal["table", "jsonl", "csv"]
 
 
-_STRANGE = 0.01  # `familiar` of an image of which a table says so; it takes 99 validation images
+_STRANGE = 0.01  # `familiar` of an image of which a table says so; it takes 199 validation images
 
 
 class Answered(NamedTuple):

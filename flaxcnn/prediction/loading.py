@@ -9,6 +9,7 @@ from flaxcnn.files import user_path
 from flaxcnn.prediction.model_file import SUFFIX, read_model_file
 from flaxcnn.prediction.trained import OF_MODELS, Trained, built
 from flaxcnn.runs.evaluate import variables_of
+from flaxcnn.runs.familiar import load_familiarity
 from flaxcnn.runs.folder.form import FORM, ModelForm, form_of, read_form
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config
@@ -52,6 +53,7 @@ def of_run(folder: RunFolder, named: Named = NOTHING) -> Trained:
         folder.path / FORM,
         lambda model, outputs, constants: variables_of(folder, model, form.image_shape, outputs, constants),
         load_predictions(kept) if kept.exists() else None,
+        load_familiarity(folder),
     )
 
 

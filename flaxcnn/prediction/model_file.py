@@ -29,6 +29,7 @@ from flaxcnn.models.views import OverViews
 from flaxcnn.models.weights.safetensors import begins, read_with_metadata
 from flaxcnn.models.weights.writing import write_safetensors
 from flaxcnn.prediction.trained import OF_MODELS, Trained, built
+from flaxcnn.runs.familiar import arrays_of, familiarity_from, require_forms
 from flaxcnn.runs.folder.form import FormFile, form_from, form_json
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import ConfigFile, config_of
@@ -39,6 +40,7 @@ SUFFIX = ".fcnn"
 _VERSION = "1"
 _TEXTS = ("flaxcnn_model", "written_by", "config", "form", "contract", "sha256")
 _VARIABLES, _INPUTS, _OUTPUTS, _VALIDATION = "variables/", "check/images", "check/", "validation/"
+_FAMILIAR = "familiar/"
 _IMAGES = 4
 TOLERANCE = 1e-4
 """By which outputs may differ, times the largest of them where that is above 1."""
@@ -67,6 +69,8 @@ def write_model_file(path: Path, trained: Trained, code: Mapping[str, str]) -> N
             trained.validation.constants,
         )
         tensors |= {f"{_VALIDATION}{name}": np.asarray(array) for name, array in kept.arrays().items()}
+    if trained.familiarity is not None:
+        tensors |= {f"{_FAMILIAR}{name}": array for name, array in arrays_of(trained.familiarity).items()}
     code = {field: digest for field, digest in code.items() if field.startswith(OF_MODELS)}
     config = {
         "name": path.stem,
@@ -86,12 +90,13 @@ def write_model_file(path: Path, trained: Trained, code: Mapping[str, str]) -> N
 
 
 def _shareable(experiment: Experiment) -> Experiment:
-    """Return an experiment that says nothing of where on a machine its data and its first weights lay."""
+    """Return an experiment that says nothing of where its data and its first weights lay, and of no server."""
     data = dataclasses.replace(experiment.data, source=f"{GIVEN}data", dir=None)
     model = experiment.model
     if published_weights(model) is None:
         model = dataclasses.replace(model, init=None)
-    return dataclasses.replace(experiment, data=data, model=model)
+    logging = dataclasses.replace(experiment.logging, mlflow=None)
+    return dataclasses.replace(experiment, data=data, model=model, logging=logging)
 
 
 def read_model_file(path: Path, named: Named = NOTHING) -> Trained:
@@ -136,7 +141,11 @@ def read_model_file(path: Path, named: Named = NOTHING) -> Trained:
         accept({name: Form(array.dtype, array.shape) for name, array in arrays.items()})
         return flax.traverse_util.unflatten_dict(arrays, sep="/")
 
-    trained = built(experiment, form, path, variables, predictions_of(kept, path) if kept else None)
+    familiarity = None
+    if statistics := _below(tensors, _FAMILIAR):
+        require_forms({name: Form(array.dtype, array.shape) for name, array in statistics.items()}, path)
+        familiarity = familiarity_from(statistics, path)
+    trained = built(experiment, form, path, variables, predictions_of(kept, path) if kept else None, familiarity)
     _require_outputs(trained, tensors, path)
     return trained
 

@@ -13,6 +13,13 @@ from flaxcnn.adapters import FlaxModule
 from flaxcnn.config import Experiment
 from flaxcnn.data.photographs.decoding import MAX_BYTES, Shape, decode_file
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.evaluation.familiarity import (
+    MOST_FEATURES,
+    Familiarity,
+    features_count,
+    predict_with_distance,
+    projection,
+)
 from flaxcnn.evaluation.predictions import Predictions
 from flaxcnn.evaluation.sums import predict
 from flaxcnn.explanations.explaining import Explanation, explained
@@ -27,6 +34,7 @@ from flaxcnn.prediction.abstaining import Abstention, abstention
 from flaxcnn.runs.folder.form import ModelForm
 from flaxcnn.runs.setup import checked_model, pixel_constants_of
 from flaxcnn.tasks import Classification, Predicted, Task, create_task
+from flaxcnn.tasks.calibration import DISTANCE
 
 ReadVariables: TypeAlias = Callable[[FlaxModule, int, Mapping[str, np.ndarray]], Any]
 
@@ -49,6 +57,7 @@ class Trained(NamedTuple):
         variables: of the model.
         calibration: `Task.calibration`; {} where the run has no validation images.
         validation: its predictions of its validation images; None without.
+        familiarity: what tells strange images by their features; None for a run or a file that has nothing of it.
     """
 
     experiment: Experiment
@@ -58,6 +67,7 @@ class Trained(NamedTuple):
     variables: Any
     calibration: Mapping[str, Any]
     validation: Predicted | None
+    familiarity: Familiarity | None = None
 
     @property
     def shape(self) -> Shape:
@@ -89,6 +99,9 @@ class Trained(NamedTuple):
     def predictions(self, images: npt.NDArray[np.uint8], size: int | None = None) -> dict[str, np.ndarray]:
         """Return the task's predictions, arrays with N rows by name; for a classifier "logits", float32 (N, classes).
 
+        With `familiarity` also "distance", float32 (N,): the squared Mahalanobis distance of the image's features from
+        the nearest class's.
+
         Args:
             images: uint8 (N, H, W, C), with the size of the training images.
             size: images that are computed at once; fewer are padded. Each size compiles a program. None for 1 where
@@ -104,9 +117,24 @@ class Trained(NamedTuple):
             for first in range(0, len(images), size):
                 part = images[first : first + size]
                 given = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
-                found = jax.device_get(predict(self.model, self.variables, given, task=self.task))
+                found = jax.device_get(self._predict(given))
                 parts.append({name: np.asarray(array)[: len(part)] for name, array in found.items()})
         return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+
+    @property
+    def absent(self) -> str:
+        """A line on what `familiar` lacks where the model could have it, as one of an older version; "" for nothing."""
+        asks = isinstance(self.task, Classification) and self.validation is not None and self.familiarity is None
+        model = self.model.model if isinstance(self.model, OverViews) else self.model
+        if not asks or features_count(model, self.variables, self.form.image_shape) is None:
+            return ""
+        return "familiar goes by the logits alone: nothing was kept of the model's features; train again to have it"
+
+    def _predict(self, images: npt.NDArray[np.uint8]) -> dict[str, jax.Array]:
+        given = self.model, self.variables, images
+        if self.familiarity is None:
+            return predict(*given, task=self.task)
+        return predict_with_distance(*given, self.familiarity, task=self.task)
 
     def answers(self, predictions: Mapping[str, np.ndarray], top: int = TOP) -> list[dict[str, Any]]:
         """Return predictions in names and numbers, as JSON has it (`Task.answers`)."""
@@ -214,7 +242,12 @@ def _last(name: str) -> str:
 
 
 def built(
-    experiment: Experiment, form: ModelForm, where: object, read: ReadVariables, validation: Predictions | None
+    experiment: Experiment,
+    form: ModelForm,
+    where: object,
+    read: ReadVariables,
+    validation: Predictions | None,
+    familiarity: Familiarity | None = None,
 ) -> Trained:
     """Return a trained model of its parts.
 
@@ -224,6 +257,7 @@ def built(
         where: what the form comes from, for errors.
         read: reads its variables, checked against the model, its outputs and its constants' shapes.
         validation: its predictions of its validation images; None without.
+        familiarity: as the run kept it; None without.
 
     Raises:
         ConfigError, DataError, ContractError: the parts do not go together.
@@ -241,7 +275,30 @@ def built(
     said = validation.predicted()._replace(names=form.target_names)
     one = jax.ShapeDtypeStruct((1, *form.image_shape), np.uint8)
     _require_predictions(task, said, jax.eval_shape(partial(predict, views, task=task), variables, one), where)
-    return Trained(experiment, task, form, views, variables, task.calibration(said), said)
+    if familiarity is None:
+        return Trained(experiment, task, form, views, variables, task.calibration(said), said)
+    familiarity = _fitting(familiarity, task, model, variables, form, len(validation.index_N), where)
+    calibration = task.calibration(_with_distance(said, familiarity))
+    return Trained(experiment, task, form, views, variables, calibration, said, familiarity)
+
+
+def _with_distance(said: Predicted, familiarity: Familiarity) -> Predicted:
+    """Return the predictions of the validation images of which there are distances, the first ones, with these."""
+    known = len(familiarity.distances_M)
+    return said._replace(predictions={**said.predictions, DISTANCE: np.asarray(familiarity.distances_M)[:known]})
+
+
+def _fitting(
+    familiarity: Familiarity, task: Task, model: FlaxModule, variables: Any, form: ModelForm, most: int, where: object
+) -> Familiarity:
+    """Return a familiarity on the device, with its projection; raises DataError where it is another model's."""
+    count = features_count(model, variables, form.image_shape) if isinstance(task, Classification) else None
+    found = familiarity.means_KxD.shape[1], len(familiarity.distances_M)
+    if count is None or found[0] != min(count, MOST_FEATURES) or found[1] > most:
+        expected = f"of {min(count or 0, MOST_FEATURES)} features, and of {most} validation images at most"
+        raise DataError("statistics of another model's features", where=where, expected=expected, found=found)
+    placed: Familiarity = jax.device_put(familiarity._replace(signs_FxD=projection(count)))
+    return placed
 
 
 def _require_predictions(task: Task, said: Predicted, shapes: Mapping[str, Any], where: object) -> None:

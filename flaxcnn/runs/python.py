@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from flaxcnn.config import Experiment, ExperimentFile, load_experiment
 from flaxcnn.data import Dataset
@@ -20,10 +21,12 @@ from flaxcnn.jax_settings import pinned
 from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.models.views import over_views
+from flaxcnn.processes import is_first
 from flaxcnn.runs.evaluate import saved_variables
 from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_rows, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.output.console import RunConsole
+from flaxcnn.runs.output.loggers import Logger, require_loggers
 from flaxcnn.runs.running import Hook
 from flaxcnn.runs.setup import Given, Setup
 from flaxcnn.runs.train import run
@@ -39,6 +42,7 @@ def train(
     variables: Any = None,
     out: str | Path | None = None,
     hooks: Sequence[Hook] = (),
+    loggers: Sequence[Logger] = (),
     quiet: bool = False,
 ) -> "Run":
     """Train an experiment and return its run. If `out` holds an interrupted run of the same experiment, resume it.
@@ -56,6 +60,7 @@ def train(
         variables: initial variables of the model, as from `model.init`.
         out: the run's folder, new or of the same run; None for the next free `runs/NAME-NNN`.
         hooks: functions to call every few steps (`flaxcnn.Hook`).
+        loggers: where the logged rows go, too (`flaxcnn.Logger`), beside those that the section `logging` names.
         quiet: whether to print only warnings.
 
     Returns:
@@ -71,12 +76,13 @@ def train(
         if not isinstance(hook, Hook) or hook.every < 1:
             expected = "flaxcnn.Hook(every, call), every 1 or more"
             raise ConfigError("not a hook", where=f"hooks[{number}]", expected=expected, found=repr(hook))
+    require_loggers(loggers)
     if isinstance(experiment, Experiment):
         file = ExperimentFile("experiment" if dataset is None else "own_data", experiment, ())
     else:
         file = load_experiment(str(experiment))
     given = Given(dataset, model, task, variables)
-    console = RunConsole(speaks=not quiet)
+    console = RunConsole(Console(quiet=True) if quiet else None, speaks=is_first())
     with pinned():
         ended = run(
             file,
@@ -85,6 +91,7 @@ def train(
             started=started,
             given=given,
             hooks=hooks,
+            loggers=loggers,
             console=console,
         )
     return Run(ended.folder.path, ended.setup)

@@ -7,7 +7,8 @@ import dataclasses
 import hashlib
 import math
 import signal
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,20 +26,22 @@ from flaxcnn.processes import is_first, together
 from flaxcnn.runs.ahead import import_ahead
 from flaxcnn.runs.cautions import cautions
 from flaxcnn.runs.evaluator import Evaluator
+from flaxcnn.runs.familiar import familiarity_of, save_familiarity
 from flaxcnn.runs.fine_tuning import plan_lines, trained_parameters
 from flaxcnn.runs.first_choice import said
 from flaxcnn.runs.folder.environment import device_line, why_xla
 from flaxcnn.runs.folder.form import form_of, write_form
 from flaxcnn.runs.folder.lock import locked
 from flaxcnn.runs.folder.named import NOTHING, Named, options_again
-from flaxcnn.runs.folder.record import CONFIG, METRICS, SUMMARY, read_config
+from flaxcnn.runs.folder.record import CONFIG, METRICS, SUMMARY, read_config, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder, as_line, make_run_folder
 from flaxcnn.runs.folder.weights import save_weights, sha256_of, sha256_of_state
+from flaxcnn.runs.output.chosen_loggers import chosen_loggers
 from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.output.crash import leave_crash
+from flaxcnn.runs.output.loggers import LoggedRun, Logger, Loggers, logged_run
 from flaxcnn.runs.output.profile import Profiler, describe, parse_steps, read_operations
 from flaxcnn.runs.output.report import comparable, draw_first_batch, write_report
-from flaxcnn.runs.output.tensorboard import EventFiles, require_tensorboard
 from flaxcnn.runs.running import Clocks, Diverged, Hook, Training
 from flaxcnn.runs.sessions import Session
 from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Loaded, Setup, set_up
@@ -79,7 +82,9 @@ def run(
     given: Given = NOTHING_GIVEN,
     loaded: Loaded | None = None,
     hooks: Sequence[Hook] = (),
+    loggers: Sequence[Logger] = (),
     console: RunConsole | None = None,
+    recorded: bool = False,
 ) -> Ended:
     """Train or resume an experiment and write its run's folder.
 
@@ -94,7 +99,9 @@ def run(
         given: data, a model and a task that replace those that the experiment names.
         loaded: the experiment's data, where they are loaded already; with none given.
         hooks: functions to call every few steps.
+        loggers: where the rows go, too, beside those that the experiment names.
         console: prints the run; None for standard output.
+        recorded: whether the run's folder alone names what the experiment logs to.
 
     Returns:
         The result of the session.
@@ -104,15 +111,14 @@ def run(
         RunFolderError: the folder holds another run, or a file cannot be written.
         TrainingError: the loss, a gradient, an update or the final test loss is not finite.
     """
-    if experiment.logging.tensorboard:
-        require_tensorboard()
+    console = RunConsole(speaks=is_first()) if console is None else console
+    loggers = chosen_loggers(experiment.logging, loggers, console.warn, out if recorded else None)
     experiment = given.named_in(with_data(experiment))
     notes = said(file, experiment)
     setup = set_up(experiment, loaded, given)
     if out is None or not (user_path(out, "--out") / CONFIG).exists():
         setup = setup.begun()  # before anything is written
     experiment = setup.experiment  # with what the source chose
-    console = RunConsole(speaks=is_first()) if console is None else console
     main = setup.task.logged[0]
     require_possible(file.published, main, setup.task.metrics[main])
     if profile is not None:
@@ -125,10 +131,14 @@ def run(
         begun = session.start(Clocks(started=started))
         if begun.complete_after is not None:
             console.complete(begun.complete_after, setup.calendar.total_steps, folder.path)
+            unsent = [each for each in loggers if getattr(each, "catches_up", False)] if is_first() else []
+            if unsent:
+                with Loggers(unsent, _logged(session, begun.training), console.warn) as log:
+                    log.summary(read_summary(folder))
             return Ended(0, folder, setup)
         for line in cautions(setup):
             console.warn(line)
-        return Ended(_Run(session, begun.training, console, profile, hooks).go_on(), folder, setup)
+        return Ended(_Run(session, begun.training, console, profile, hooks, loggers).go_on(), folder, setup)
 
 
 def resume(
@@ -139,14 +149,25 @@ def resume(
     mesh_model: int | None,
     *,
     named: Named = NOTHING,
+    mlflow: str | None = None,
     started: float,
 ) -> int:
-    """Resume a run from its folder, with a new data location or other devices if given; see `train`."""
+    """Resume a run from its folder, with a new data location or other devices if given; see `run`."""
     file = read_config(folder, named).file
     before = file.experiment.mesh
     mesh = Mesh(before.data if mesh_data is None else mesh_data, before.model if mesh_model is None else mesh_model)
-    file = file._replace(experiment=dataclasses.replace(with_data(file.experiment, source, data_dir), mesh=mesh))
-    return train(file, file.experiment, str(folder.path), started=started)
+    logging = file.experiment.logging
+    if mlflow is not None:
+        logging = dataclasses.replace(logging, mlflow=mlflow)
+    experiment = dataclasses.replace(with_data(file.experiment, source, data_dir), mesh=mesh, logging=logging)
+    file = file._replace(experiment=experiment)
+    return run(file, experiment, str(folder.path), started=started, recorded=mlflow is None).code
+
+
+def _logged(session: Session, training: Training) -> LoggedRun:
+    """Return what a logger is told at the start of a session."""
+    config = to_json(session.setup.experiment)
+    return logged_run(session.file.name, session.folder.path, config, training.step, training.rows)
 
 
 class _Run:
@@ -158,11 +179,19 @@ class _Run:
         console: prints the run.
         profile: the steps to trace.
         hooks: functions to call every few steps.
+        loggers: where the rows go, beside the run's own log.
     """
 
     def __init__(
-        self, session: Session, training: Training, console: RunConsole, profile: str | None, hooks: Sequence[Hook]
+        self,
+        session: Session,
+        training: Training,
+        console: RunConsole,
+        profile: str | None,
+        hooks: Sequence[Hook],
+        loggers: Sequence[Logger],
     ):
+        self._loggers = Loggers(loggers if is_first() else (), _logged(session, training), console.warn)
         self._session, self._training, self._console, self._hooks = session, training, console, hooks
         self._setup, self._folder = session.setup, session.folder
         self._profiler = None if profile is None else self._trace(profile)
@@ -175,6 +204,10 @@ class _Run:
 
     def go_on(self) -> int:
         """Run the remaining steps, finish the run if all are done, and return the exit code."""
+        with self._loggers:
+            return self._go_on()
+
+    def _go_on(self) -> int:
         training, setup, console = self._training, self._setup, self._console
         parameters = sum(leaf.size for leaf in jax.tree.leaves(training.current.params))
         devices = setup.layout.mesh.size
@@ -201,7 +234,10 @@ class _Run:
                 draw_first_batch(self._folder, training.current, setup.train, examples, console.warn)
             self._make_steps(runner, evaluator, stop)
         if runner.stopping:
+            self._loggers.stopped()
             words = options_again(to_json(setup.experiment))
+            if setup.experiment.logging.mlflow is not None:  # which no run folder makes a command send to
+                words = [*words, "--logging.mlflow", setup.experiment.logging.mlflow]
             console.stopped(training.step, setup.calendar.total_steps, self._folder.path, words)
             return stop.exit_code or 128 + signal.SIGTERM  # of several processes, another one was asked to stop
         self._finish(evaluator)
@@ -215,7 +251,6 @@ class _Run:
         """Run the remaining steps; if one diverges, write the crash folder."""
         training, session = self._training, self._session
         with ExitStack() as held:
-            log = self._log(held)
             if self._profiler is not None:
                 held.enter_context(self._profiler)
             held.enter_context(stop)
@@ -225,7 +260,7 @@ class _Run:
                     training,
                     runner,
                     evaluator,
-                    log=log,
+                    log=self._log,
                     save=lambda: session.store.save(training.current, session.metadata(training)),
                     console=self._console,
                     profiler=self._profiler,
@@ -237,19 +272,11 @@ class _Run:
                 metadata, loss = session.metadata(training), math.nan if diverged.loss is None else diverged.loss
                 raise leave_crash(self._folder, training.current, metadata, loss, examples) from diverged
 
-    def _log(self, held: ExitStack) -> Callable[[LoggedRow], None]:
-        """Return a function that writes a row to the run's log and to TensorBoard's event files."""
-        events = None
-        if self._setup.experiment.logging.tensorboard and is_first():
-            events = held.enter_context(EventFiles(self._folder.path, first_step=self._training.step))
-
-        def log(row: LoggedRow) -> None:
-            if is_first():
-                self._folder.append_row(METRICS, row.to_json())
-            if events:
-                events.logged(row)
-
-        return log
+    def _log(self, row: LoggedRow) -> None:
+        """Write a row to the run's log, and give it to the loggers."""
+        if is_first():
+            self._folder.append_row(METRICS, row.to_json())
+        self._loggers.row(row)
 
     def _trace(self, profile: str) -> Profiler:
         """Return the profiler of the requested steps; each process traces its own programs."""
@@ -282,8 +309,13 @@ class _Run:
         write_form(folder, form_of(setup.dataset))
         if validation is not None:  # by which predictions are calibrated
             folder.write(VALIDATION, lambda path: save_predictions(path, validation))
+        at = time.perf_counter()
+        if (familiarity := familiarity_of(setup, model, variables)) is not None:
+            save_familiarity(folder, familiarity)
+        training.clocks.evaluation += time.perf_counter() - at
         summary = self._summary(step, numbers, variables, whole_state)
         folder.write_json(SUMMARY, summary)
+        self._loggers.summary(summary)
         self._console.finished(summary, setup.task, evaluator.first, folder.path)
 
     def _kept(self) -> tuple[Any, int]:

@@ -21,7 +21,7 @@ Setting = Mapping[str, Any]
 _MAY_CHANGE = {
     "data": ("source", "dir", "cache", "device_memory", "workers"),
     "mesh": ("data", "model"),
-    "logging": ("tensorboard",),
+    "logging": ("tensorboard", "csv", "mlflow"),
 }
 
 

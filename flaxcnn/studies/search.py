@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
-from flaxcnn.config import Checkpoint, Experiment
+from flaxcnn.config import Checkpoint, Experiment, Logging
 from flaxcnn.data import Dataset
 from flaxcnn.errors import RunFolderError, TrainingError
 from flaxcnn.files import cannot_write, refuse_links, remove
@@ -124,7 +124,7 @@ def for_search(experiment: Experiment, fraction: float, dataset: Dataset) -> Exp
         experiment,
         data=dataclasses.replace(experiment.data, validation=own),
         mesh=dataclasses.replace(experiment.mesh, data=experiment.mesh.data or 1),
-        logging=dataclasses.replace(experiment.logging, every=_NEVER, test_examples=0, tensorboard=False),
+        logging=Logging(every=_NEVER, test_examples=0),
         checkpoint=Checkpoint(every=experiment.checkpoint.every),
     )
 

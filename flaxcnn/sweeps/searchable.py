@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from flaxcnn.config import Experiment
+from flaxcnn.config import Experiment, Logging
 from flaxcnn.errors import ConfigError
 from flaxcnn.sweeps.files import Sweep
 from flaxcnn.sweeps.metric import LOSS, RankedBy
@@ -77,6 +77,6 @@ def _for_trials(experiment: Experiment) -> Experiment:
     if experiment.checkpoint.final == "best":
         raise ConfigError("a trial is ranked by its last step", where="checkpoint.final", expected="last", found="best")
     mesh = dataclasses.replace(experiment.mesh, data=experiment.mesh.data or 1)
-    logging = dataclasses.replace(experiment.logging, test_examples=0, tensorboard=False)
+    logging = Logging(every=experiment.logging.every, test_examples=0)
     checkpoint = dataclasses.replace(experiment.checkpoint, keep_best=None)
     return dataclasses.replace(experiment, mesh=mesh, logging=logging, checkpoint=checkpoint)

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+DISTANCE = "distance"
+"""Among a classifier's predictions: how far an image's features are from those of its classes, (N,), where the model
+knows it (`flaxcnn.evaluation.familiarity`)."""
 _COLDEST, _HOTTEST = 0.05, 20.0
 
 

@@ -11,6 +11,7 @@ from flaxcnn.contracts import derive_contract
 from flaxcnn.evaluation.comparison import compare
 from flaxcnn.evaluation.predictions import load_predictions
 from flaxcnn.models import create
+from flaxcnn.runs.familiar import load_familiarity
 from flaxcnn.runs.folder.record import read_config, read_environment, read_rows, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.folder.weights import load_weights
@@ -60,6 +61,16 @@ def test_no_weights_are_answered_with_anything_but_a_line(copy):
     def run(data):
         path.write_bytes(data)
         load_weights(path, contract, 10, shapes)
+
+    hold(run, mutated_bytes([path.read_bytes()], count()))
+
+
+def test_no_statistics_of_features_are_answered_with_anything_but_a_line(copy):
+    path = copy / "familiar.npz"
+
+    def run(data):
+        path.write_bytes(data)
+        load_familiarity(RunFolder(copy))
 
     hold(run, mutated_bytes([path.read_bytes()], count()))
 

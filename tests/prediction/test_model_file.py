@@ -150,6 +150,22 @@ def test_each_part_that_does_not_fit_says_which(exported, tmp_path):
     def other_logits(tensors, texts):
         tensors["validation/logits"] = tensors["validation/logits"][:, :1].copy()
 
+    def other_features(tensors, texts):
+        tensors["familiar/means"] = tensors["familiar/means"][:, :-1].copy()
+        tensors["familiar/whitening"] = tensors["familiar/whitening"][:-1, :-1].copy()
+
+    def no_square(tensors, texts):
+        tensors["familiar/whitening"] = tensors["familiar/whitening"][:-1].copy()
+
+    def not_all_features(tensors, texts):
+        del tensors["familiar/means"]
+
+    def no_distance(tensors, texts):
+        tensors["familiar/distances"] = tensors["familiar/distances"] * np.float32(np.inf)
+
+    def too_many(tensors, texts):
+        tensors["familiar/distances"] = np.zeros(10_000, np.float32)
+
     def no_number(tensors, texts):
         tensors["validation/logits"] = tensors["validation/logits"] * np.float32(np.nan)
 
@@ -159,6 +175,11 @@ def test_each_part_that_does_not_fit_says_which(exported, tmp_path):
         (other_targets, DataError, "validation"),
         (other_logits, DataError, "validation logits: not this model's"),
         (no_number, DataError, "validation logits: not this model's"),
+        (other_features, DataError, "statistics of another model's features"),
+        (no_square, flaxcnn.errors.RunFolderError, "not the statistics of features"),
+        (not_all_features, flaxcnn.errors.RunFolderError, "not the statistics of features"),
+        (no_distance, flaxcnn.errors.RunFolderError, "damaged at distances"),
+        (too_many, DataError, "statistics of another model's features"),
         (version, DataError, "of another version; expected 1, found 9"),
         (weights, DataError, "other outputs on this machine"),
         (shape, ContractError, "kernel"),
@@ -169,6 +190,37 @@ def test_each_part_that_does_not_fit_says_which(exported, tmp_path):
             load(rewritten(exported, place, change))
         assert "\n" not in str(raised.value)
     assert "evil" not in sys.modules
+
+
+def test_a_file_of_an_older_version_answers_and_says_what_it_lacks(exported, shapes_run, flaxcnn, tmp_path):
+    """Older files have no statistics of features, and no distances of the stored images."""
+
+    def older(tensors, texts):
+        for name in [name for name in tensors if name.startswith("familiar/")]:
+            del tensors[name]
+        del tensors["check/distance"]
+        config = json.loads(texts["config"])
+        del config["logging"]["csv"], config["logging"]["mlflow"]
+        texts["config"] = json.dumps(config)
+
+    place, (_, paths) = rewritten(exported, tmp_path / "older.fcnn", older), shapes_run
+    now = flaxcnn("predict", exported, paths[0], "--format", "jsonl")
+    then = flaxcnn("predict", place, paths[0], "--format", "jsonl")
+    assert (now.returncode, now.stderr, then.returncode) == (0, "", 0)
+    assert then.stderr.count("\n") == 1
+    assert "familiar goes by the logits alone: nothing was kept of the model's features" in then.stderr
+    now, then = json.loads(now.stdout), json.loads(then.stdout)
+    assert set(now.pop("familiar_by")) == {"evidence", "features"}
+    assert then.pop("familiar_by") == {"evidence": then.pop("familiar")}
+    del now["familiar"]
+    assert now == then
+
+
+def test_it_says_nothing_of_a_server(tmp_path, light_programs):
+    from flaxcnn.prediction.model_file import _shareable
+
+    experiment = config.Experiment(logging=config.Logging(mlflow="http://somewhere.example:5000"))
+    assert _shareable(experiment).logging.mlflow is None
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_a_table_for_people_and_csv_for_spreadsheets_have_the_same_answers(shape
     sheet = flaxcnn("predict", folder, photos / "a.png", photos / "none.png", "--top", "2", "--format", "csv")
     assert sheet.returncode == 1
     row, missing = csv.DictReader(io.StringIO(sheet.stdout))
-    assert list(row) == ["image", "class", "probability", "class_2", "probability_2", "familiar", "fault"]
+    strange = ["familiar", "familiar_by.evidence", "familiar_by.features"]
+    assert list(row) == ["image", "class", "probability", "class_2", "probability_2", *strange, "fault"]
     assert (missing["fault"], missing["class"], row["fault"]) == ("no such file", "", "")
     assert f"{row['class']} {100 * float(row['probability']):.1f} %" in first
     assert f"({row['class_2']} {100 * float(row['probability_2']):.1f} %)" in first

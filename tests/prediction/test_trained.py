@@ -57,6 +57,7 @@ def test_a_run_of_an_older_version_is_read_with_its_data(tiny_run, tmp_path):
     older = shutil.copytree(tiny_run, tmp_path / "older")
     (older / "form.json").unlink()
     (older / "validation_predictions.npz").unlink()
+    (older / "familiar.npz").unlink()
     here, there = load(tiny_run), load(older)
     assert there.form.target_names == here.form.target_names == tuple("0123456789")
     assert there.form.image_shape == (28, 28, 1)
@@ -79,6 +80,32 @@ def test_a_run_that_did_not_end_says_how_to_end_it(tiny_run, tmp_path):
     (stopped / "weights.npz").unlink()
     with pytest.raises(RunFolderError, match=r"no weights yet.*resume"):
         load(stopped)
+
+
+def test_an_image_is_as_familiar_as_the_stranger_of_two_signs_says(tiny_run):
+    """Twice the smaller of two p values; each is how many of the validation images are as strange, and one more."""
+    trained = load(tiny_run)
+    images = flaxcnn.data.load("mnist").test.images[300:340]
+    found = trained.predictions(images)
+    logits, kept = found["logits"].astype(np.float64), load_predictions(tiny_run / "validation_predictions.npz")
+    with np.load(tiny_run / "familiar.npz") as file:
+        distances = file["distances"]
+    ours, theirs = (np.log(np.exp(each).sum(1)) for each in (logits, kept.predictions["logits"].astype(np.float64)))
+    for place, answer in enumerate(trained.answers(found)):
+        evidence = (1 + np.sum(theirs <= ours[place])) / (1 + len(theirs))
+        features = (1 + np.sum(distances >= found["distance"][place])) / (1 + len(distances))
+        assert answer["familiar_by"] == pytest.approx({"evidence": evidence, "features": features}, abs=1e-12)
+        assert answer["familiar"] == pytest.approx(min(1, 2 * min(evidence, features)))
+    noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
+    assert max(each["familiar_by"]["features"] for each in trained.predict(noise)) < 0.02
+
+
+def test_damaged_statistics_of_features_are_one_line(tiny_run, tmp_path):
+    damaged = shutil.copytree(tiny_run, tmp_path / "damaged")
+    (damaged / "familiar.npz").write_bytes((tiny_run / "familiar.npz").read_bytes()[:500])
+    with pytest.raises(RunFolderError, match="familiar") as raised:
+        load(damaged)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_the_final_numbers_are_scikit_learns_on_an_independent_forward_pass(quic
 def test_the_config_and_the_environment_are_recorded(quick_run, small_mnist):
     config = json.loads((quick_run[0] / "config.json").read_text())
     assert config["data"]["source"] == f"idx:{small_mnist}"
-    assert config["logging"] == {"every": 5, "test_examples": 100, "tensorboard": False}
+    others = {"tensorboard": False, "csv": False, "mlflow": None}
+    assert config["logging"] == {"every": 5, "test_examples": 100, **others}
     environment = json.loads((quick_run[0] / "environment.json").read_text())
     assert {"flaxcnn", "jax", "flax", "optax"} <= set(environment["packages"])
     assert len(environment["data_sha256"]) == 4

@@ -70,7 +70,7 @@ EXPERIMENTS = {
         class_weights=st.just("balanced") | st.lists(numbers(1e-9, 1e9), min_size=1, max_size=12).map(tuple),
         ema_decay=numbers(0, 1, exclude_max=True),
     ),
-    "logging": some(Logging, every=st.integers(1, 10**9), tensorboard=st.booleans()),
+    "logging": some(Logging, every=st.integers(1, 10**9), tensorboard=st.booleans(), csv=st.booleans()),
     "checkpoint": some(Checkpoint, keep=st.integers(1, 10**9), keep_best=st.just("train_loss"), final=st.just("best")),
     "mesh": some(Mesh, data=st.integers(1, 999), model=st.integers(1, 9)),
 }

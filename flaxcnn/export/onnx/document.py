@@ -19,6 +19,7 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.export.function import function_of
 from flaxcnn.jax_settings import pinned
 from flaxcnn.prediction.trained import Trained
+from flaxcnn.tasks.calibration import DISTANCE
 
 SUFFIX = ".onnx"
 READ = (
@@ -81,5 +82,5 @@ def _said(trained: Trained) -> dict[str, object]:
             "channels": "gray" if channels == 1 else "rgb",
             "fit": trained.experiment.data.fit,
         },
-        "calibration": trained.calibration,
+        "calibration": {name: each for name, each in trained.calibration.items() if name != DISTANCE},
     }

@@ -9,7 +9,8 @@ from flaxcnn.errors import ConfigError
 # done; never what is computed.
 _MAY_CHANGE = (
     *("training.epochs", "training.steps"),
-    *("logging.every", "logging.tensorboard", "checkpoint.every", "checkpoint.keep"),
+    *("logging.every", "logging.tensorboard", "logging.csv", "logging.mlflow"),
+    *("checkpoint.every", "checkpoint.keep"),
     *("data.source", "data.dir", "data.device_memory", "data.workers"),
     *("mesh.data", "mesh.model"),  # another division of the work rounds otherwise, as the run then says
 )

@@ -1,43 +1,41 @@
 """TensorBoard event files of a run, an extra: `pip install 'flaxcnn[tensorboard]'`."""
 
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.evaluation.table import LoggedRow
+from flaxcnn.runs.output.loggers import Ending, LoggedRun
 
 
 class EventFiles:
-    """Writes the logged rows as TensorBoard scalars.
-
-    Args:
-        folder: where the event files go.
-        first_step: what earlier sessions wrote from this step on is taken back.
+    """Writes the logged rows as TensorBoard scalars into the run's folder, in the form of `Logger`.
 
     Raises:
         ConfigError: the extra is not installed.
     """
 
-    def __init__(self, folder: Path, first_step: int):
+    def __init__(self) -> None:
         require_tensorboard()
+        self._writer: Any = None
+
+    def begin(self, run: LoggedRun) -> None:
+        """Open a new file; what earlier sessions wrote from the run's step on is taken back."""
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._writer = SummaryWriter(str(run.folder), purge_step=run.step)
 
-    def logged(self, row: LoggedRow) -> None:
+    def row(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write one row."""
-        for name, value in row.to_json().items():
-            if name not in ("step", "epoch") and value is not None:
-                self._writer.add_scalar(name, value, row.step)
+        for name, value in numbers.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def __enter__(self) -> Self:
-        return self
+    def summary(self, numbers: Mapping[str, Any]) -> None:
+        """Write nothing: TensorBoard shows what changes over steps."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def close(self, ending: Ending) -> None:
+        """Close the file."""
         self._writer.close()
 
 

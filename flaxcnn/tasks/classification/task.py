@@ -17,7 +17,7 @@ from flaxcnn.errors import DataError
 from flaxcnn.layers.examples import check_labels, label_in_range_check, with_none_negative
 from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import rows_where
-from flaxcnn.tasks.calibration import as_low, evidence, softmax, temperature_of_classes
+from flaxcnn.tasks.calibration import DISTANCE, as_low, evidence, softmax, temperature_of_classes
 from flaxcnn.tasks.classification.comparison import mcnemar_lines
 from flaxcnn.tasks.classification.confusion import confusion_matrix, most_confident_mistakes
 from flaxcnn.tasks.classification.metrics import METRICS, CountedExamples, classification_metrics
@@ -130,28 +130,39 @@ class Classification(Task):
     def calibration(self, validation: Predicted) -> dict[str, Any]:
         """Return the temperature, and how much evidence the validation images give, which tells strange images."""
         logits_NxK = validation.prediction("logits")
-        return {
+        found = {
             "temperature": temperature_of_classes(logits_NxK, validation.targets),
             "evidence": np.sort(evidence(logits_NxK)).tolist(),
         }
+        if DISTANCE in validation.predictions:
+            found[DISTANCE] = np.sort(-validation.prediction(DISTANCE)).tolist()
+        return found
 
     def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
         """Return each image's class and probability, and the most probable classes with theirs.
 
-        With a calibration also `familiar`: how often an image from where the validation images are from gives as little
-        evidence for any class at all (`evidence`, `as_low`). An image of something else may have a small one, whatever
-        class is named.
+        With a calibration also `familiar`, a p value: how often an image from where the validation images are from
+        looks as strange (`as_low`). An image of something else may have a small one, whatever class is named.
+        `familiar_by` has the p values that it is made of: `evidence`, by how little evidence there is for any class at
+        all, and `features`, by how far the image's features are from those of every class, where the model knows of
+        them (`flaxcnn.evaluation.familiarity`). `familiar` is twice the smaller one, which holds as a p value, too
+        (Bonferroni): each finds images that the other does not.
         """
         temperature, names = calibration.get("temperature", 1.0), predicted.names
         logits_NxK = predicted.prediction("logits")
-        familiar_N = as_low(evidence(logits_NxK), calibration["evidence"]) if "evidence" in calibration else None
+        by = {}
+        if "evidence" in calibration:
+            by["evidence"] = as_low(evidence(logits_NxK), calibration["evidence"])
+            if DISTANCE in calibration and DISTANCE in predicted.predictions:
+                by["features"] = as_low(-predicted.prediction(DISTANCE).astype(np.float64), calibration[DISTANCE])
         found: list[dict[str, Any]] = []
         for place, of_each in enumerate(softmax(logits_NxK, temperature)):
             ranked = np.argsort(-of_each, kind="stable")[:top]
             best = [{"class": names[one], "probability": float(of_each[one])} for one in ranked]
             found.append({**best[0], "top": best})
-            if familiar_N is not None:
-                found[-1]["familiar"] = float(familiar_N[place])
+            if by:
+                each = {name: float(values_N[place]) for name, values_N in by.items()}
+                found[-1] |= {"familiar": min(1.0, len(each) * min(each.values())), "familiar_by": each}
         return found
 
     def report(self, predicted: Predicted) -> dict[str, Any]:
