@@ -97,7 +97,8 @@ def test_a_large_model_that_names_no_layer_is_shown_without_one(shapes_run):
     """Grad-CAM needs an activation; a service of such a model has to start all the same."""
     model, shape = load(shapes_run[0]), (72, 72, 1)
     net = subject_of(Linear(classes=len(model.form.target_names)), shape)
-    model = model._replace(model=net.model, variables=net.variables, form=model.form._replace(image_shape=shape))
+    form = model.form._replace(image_shape=shape)
+    model = model._replace(model=net.model, variables=net.variables, form=form, familiarity=None)
     found = Looker(model).look(np.zeros(shape, np.uint8), explain=True)
     assert found["layers"] == []
     assert found["explanation"]["method"] == "occlusion"
