@@ -135,6 +135,7 @@ def test_a_metric_that_is_worse_than_its_interval_is_warned_of():
     assert table[3].startswith("an image alone  2 ms (1.2 to 2.8)")
 
 
+@pytest.mark.slow
 def test_a_run_whose_images_are_gone_is_one_line_and_with_their_new_place_a_file(shapes_run, flaxcnn, tmp_path):
     folder, _ = shapes_run
     done = flaxcnn("export", folder, "--to", "small.onnx", "--quantize", "int8")

@@ -82,6 +82,7 @@ def test_the_command_writes_a_folder_that_loads_nothing_from_elsewhere(shapes_ru
     assert "exists already" in again.stderr
 
 
+@pytest.mark.slow
 def test_without_the_npm_package_one_line_says_how_to_get_it(shapes_run, flaxcnn, tmp_path):
     other, old = package(tmp_path / "other", name="onnxruntime"), package(tmp_path / "old", files=())
     for words, parts in (

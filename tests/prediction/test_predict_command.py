@@ -73,6 +73,7 @@ def test_a_sheet_in_which_the_first_or_all_images_are_bad_has_a_row_for_each():
         assert [*(line for each in given for line in writer.lines(each)), *writer.last()] == wanted
 
 
+@pytest.mark.slow
 def test_an_image_on_standard_input(shapes_run, photos, command_environment):
     folder, _ = shapes_run
     words = [sys.executable, "-m", "flaxcnn", "predict", str(folder), "-", "--format", "jsonl"]

@@ -317,6 +317,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, half, 
     same_bits(tmp_path / "run", uninterrupted(*STEPS))
 
 
+@pytest.mark.faults
 def test_no_intact_checkpoint_is_an_error_that_says_why_for_each(half, ends, tmp_path):
     shutil.copytree(half, tmp_path / "run")
     flip(tmp_path / "run" / "checkpoints" / "step-00000200")

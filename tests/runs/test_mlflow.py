@@ -199,6 +199,7 @@ def test_credentials_are_sent_and_kept_nowhere(server, small_mnist, tmp_path, mo
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_run_folder_alone_makes_no_command_send_anything(server, small_mnist, flaxcnn, tmp_path):
     words = ("--data.source", f"idx:{small_mnist}", "--logging.every", "4", "--logging.test_examples", "0")
     folder = tmp_path / "run"

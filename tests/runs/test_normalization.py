@@ -65,6 +65,7 @@ def evaluated_as_recorded(folder, capsys):
         assert f"{summary[name]}  (as in summary.json)" in said
 
 
+@pytest.mark.slow
 def test_the_mean_and_the_deviation_are_those_of_the_training_images_alone(by_its_data, small_mnist, capsys):
     weights = arrays_of(by_its_data / "weights.npz")
     dataset = load_data(f"idx:{small_mnist}")
