@@ -29,7 +29,7 @@ from flaxcnn.tasks.calibration import DISTANCE
 MOST_FEATURES = 512
 """What distances are computed of; more features are projected to so many."""
 _LEAST = 2  # training images of a class, and features
-_PIECE_BYTES = 8 << 20  # of the images that are computed at once
+_PIECE_BYTES = 8 << 20  # of the images that are computed at once, and of their features
 _MOST_VALUES = 1 << 27  # features of one image times those that they are projected to
 
 
@@ -69,7 +69,8 @@ def projection(count: int) -> npt.NDArray[np.float32] | None:
         return None
     numbers = np.random.PCG64(0).random_raw(count * MOST_FEATURES // 64).astype("<u8")
     bits = np.unpackbits(numbers.view(np.uint8), bitorder="little").reshape(count, MOST_FEATURES)
-    return ((2.0 * bits - 1.0) / np.sqrt(MOST_FEATURES)).astype(np.float32)
+    one = np.float32(1 / math.sqrt(MOST_FEATURES))
+    return np.where(bits, one, -one)
 
 
 def fit(
@@ -110,7 +111,8 @@ def shrunk_covariance(centred_NxD: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     """Return the covariance of vectors with the mean 0, shrunk to a multiple of 1; None where they are all 0.
 
     Source: Y. Chen, A. Wiesel, Y. Eldar and A. Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE
-    Transactions on Signal Processing 58, 2010, formula 23 (OAS): for few vectors of many numbers, without a choice.
+    Transactions on Signal Processing 58, 2010, formula 23 (OAS): for few vectors of many numbers, without a choice. As
+    scikit-learn has it, without the terms in 2 over the size.
     """
     count, size = centred_NxD.shape
     covariance = centred_NxD.T @ centred_NxD / count
@@ -131,7 +133,7 @@ def projected(
     """Return the projected features of some images, float64 (N, D)."""
     signs = projection(count)
     placed = None if signs is None else jnp.asarray(signs)
-    pieces = _pieces(images, positions)
+    pieces = _pieces(images, positions, count)
     found = [np.asarray(_projected(model, variables, piece, placed))[:size] for piece, size in pieces]
     return np.concatenate(found).astype(np.float64)
 
@@ -180,9 +182,9 @@ def _times(features_NxF: jax.Array, signs_FxD: Any) -> jax.Array:
     return jnp.matmul(features_NxF, signs_FxD, precision=jax.lax.Precision.HIGHEST)
 
 
-def _pieces(images: Images, positions: npt.NDArray[np.int64]) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(images: Images, positions: npt.NDArray[np.int64], count: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield images in pieces of one size, the last one padded, with how many of them are images."""
-    most = max(1, _PIECE_BYTES // math.prod(images.shape[1:]))
+    most = max(1, _PIECE_BYTES // max(math.prod(images.shape[1:]), 4 * count))
     size = min(most, len(positions))
     for first in range(0, len(positions), size):
         piece = np.asarray(choose(images, positions[first : first + size]))

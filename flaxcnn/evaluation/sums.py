@@ -205,8 +205,9 @@ def _without_views(model: FlaxModule) -> FlaxModule:
 
 def _features(endpoints: Mapping[str, Any]) -> Any:
     found = endpoints.get(_FEATURES)
-    if found is None or found.ndim != 2:
-        raise ConfigError("no such endpoint", where=_FEATURES, expected="(B, F)", found=", ".join(endpoints) or "none")
+    if getattr(found, "ndim", None) != 2:  # a model of one's own may nest its endpoints
+        names = ", ".join(map(str, endpoints)) or "none"
+        raise ConfigError("no such endpoint", where=_FEATURES, expected="(B, F)", found=names)
     return found
 
 

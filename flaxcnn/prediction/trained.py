@@ -128,7 +128,8 @@ class Trained(NamedTuple):
         model = self.model.model if isinstance(self.model, OverViews) else self.model
         if not asks or features_count(model, self.variables, self.form.image_shape) is None:
             return ""
-        return "familiar goes by the logits alone: nothing was kept of the model's features; train again to have it"
+        kept = "nothing was kept of the model's features, as in a run of an older version or with too few images"
+        return f"familiar goes by the logits alone: {kept}"
 
     def _predict(self, images: npt.NDArray[np.uint8]) -> dict[str, jax.Array]:
         given = self.model, self.variables, images

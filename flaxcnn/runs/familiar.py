@@ -25,8 +25,8 @@ _MOST_ROWS = 1 << 22  # classes, and validation images
 def familiarity_of(setup: Setup, model: FlaxModule, variables: Any) -> Familiarity | None:
     """Return the familiarity of a finished training; None without one.
 
-    It takes a classifier whose model names its features, and validation images, by which distances are judged. Of the
-    training images it looks at no more than at test images, spread over all, not augmented.
+    It takes a classifier whose model names its features, and validation images, by which distances are judged. It looks
+    at no more than 10,000 training images, not augmented.
 
     Args:
         setup: of the training.
@@ -38,15 +38,32 @@ def familiarity_of(setup: Setup, model: FlaxModule, variables: Any) -> Familiari
     count = features_count(model, variables, setup.dataset.image_shape)
     if count is None:
         return None
-    most = min(len(setup.train), len(setup.dataset.test), _MOST_IMAGES)
-    positions = np.unique(np.linspace(0, len(setup.train) - 1, most).round().astype(np.int64))
+    positions = some_of_each(setup.train.targets, _MOST_IMAGES)
     validation = setup.validation.first(min(len(setup.validation), _MOST_IMAGES))
     with pinned():
         return fit(model, variables, setup.train, positions, validation, count)
 
 
-def save_familiarity(folder: RunFolder, familiarity: Familiarity) -> None:
-    """Write a run's familiarity; raises as `RunFolder.write`."""
+def some_of_each(classes_N: np.ndarray, most: int) -> np.ndarray:
+    """Return positions of at most so many examples, in order: two of each class, and of the rest any, always the same.
+
+    Those at equal distances would miss classes wherever examples are in the order of a cycle.
+    """
+    order = np.argsort(np.random.PCG64(0).random_raw(len(classes_N)), kind="stable")  # NumPy never changes these bits
+    _, first_of, places = np.unique(classes_N[order], return_index=True, return_inverse=True)
+    again = np.arange(len(order)) != first_of[places]
+    left = np.flatnonzero(again)
+    second_of = left[np.unique(classes_N[order][left], return_index=True)[1]]
+    rank = np.full(len(order), 2)
+    rank[second_of], rank[first_of] = 1, 0
+    return np.sort(order[np.argsort(rank, kind="stable")[:most]])
+
+
+def save_familiarity(folder: RunFolder, familiarity: Familiarity | None) -> None:
+    """Write a run's familiarity, or remove that of an earlier end; raises as `RunFolder.write`."""
+    if familiarity is None:
+        (folder.path / FAMILIAR).unlink(missing_ok=True)
+        return
 
     def write(path: Path) -> None:
         with path.open("wb") as file:

@@ -206,8 +206,7 @@ class _Run:
         if validation is not None:  # by which predictions are calibrated
             folder.write(VALIDATION, lambda path: save_predictions(path, validation))
         at = time.perf_counter()
-        if (familiarity := familiarity_of(setup, model, variables)) is not None:
-            save_familiarity(folder, familiarity)
+        save_familiarity(folder, familiarity_of(setup, model, variables))
         training.clocks.evaluation += time.perf_counter() - at
         summary = self._summary(step, numbers, variables, whole_state)
         folder.write_json(SUMMARY, summary)

@@ -22,6 +22,7 @@ from flaxcnn.evaluation.familiarity import (
     shrunk_covariance,
 )
 from flaxcnn.models.views import OverViews
+from flaxcnn.runs.familiar import some_of_each
 from flaxcnn.tasks import default_task
 
 SHAPE = (12, 12, 1)
@@ -150,6 +151,34 @@ def test_a_class_without_images_has_no_mean_and_no_label_none():
 def test_a_model_without_features_has_none():
     model = Bare()
     assert features_count(model, variables_of(model), SHAPE) is None
+
+
+class Nested(Small):
+    """A network of one's own whose endpoint is not an array."""
+
+    pair: bool = False
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        features = nn.relu(nn.Conv(6, (3, 3), strides=3)(images)).mean((1, 2))
+        nested = (features, features) if self.pair else {"pooled": features}
+        return nn.Dense(self.classes, name="head")(features), {"features": nested}
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_nor_has_one_that_nests_them(pair):
+    model = Nested(pair=pair)
+    assert features_count(model, variables_of(model), SHAPE) is None
+
+
+@pytest.mark.parametrize(("count", "most"), [(1001, 101), (991, 100), (1000, 24), (30, 500)])
+def test_of_classes_in_a_cycle_two_images_of_each_are_looked_at(count, most):
+    classes = np.arange(count) % 10
+    found = some_of_each(classes, most)
+    assert len(found) == min(count, most)
+    assert (np.diff(found) > 0).all()
+    assert np.bincount(classes[found], minlength=10).min() >= 2
+    np.testing.assert_array_equal(found, some_of_each(classes, most))
 
 
 def test_the_area_of_the_benchmark_is_scikit_learns(tiny_run):

@@ -97,6 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(302, b"", {"Location": f"{fake.uri}/elsewhere"})
             if fake.fault == "refused":
                 return self._send(401, b'{"error_code": "UNAUTHENTICATED", "message": "say\x1b who"}')
+            batches = [each for path, _, each in fake.requests if path == "runs/log-batch"]
+            if fake.fault == "second part" and sum(bool(each.get("metrics")) for each in batches) > 1:
+                return self._send(500, b"{}")
+            if fake.fault == "summary's texts" and any("summary" in str(each.get("tags")) for each in batches[-1:]):
+                return self._send(500, b"{}")
         if fake.fault == "slow":
             fake.released.wait(60)
             return None

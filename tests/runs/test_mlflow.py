@@ -177,6 +177,28 @@ def test_many_numbers_go_in_requests_of_the_sizes_that_mlflow_takes(server, tmp_
     assert server.steps() == [0, 1, 2]
 
 
+def test_a_request_that_fails_between_two_parts_doubles_no_number(server, tmp_path):
+    rows = [(step, {"train_loss": 1.0, **{f"m{number}": 2.0 for number in range(6)}}) for step in range(300)]
+    server.fault = "second part"
+    begun(server, tmp_path, 300, rows).close("stopped")
+    server.fault = ""
+    begun(server, tmp_path, 300, rows).close("complete")
+    (run,) = server.runs.values()
+    assert len(run["metrics"]) == len({(name, step) for name, _, step in run["metrics"]}) == 300 * 7
+
+
+def test_a_summary_whose_texts_were_refused_is_sent_by_the_next_session(server, small_mnist, tmp_path):
+    server.fault = "summary's texts"
+    asked = experiment(small_mnist, server.uri)
+    summary = flaxcnn.train(asked, out=tmp_path / "run", quiet=True).summary
+    server.fault = ""
+    flaxcnn.train(asked, out=tmp_path / "run", quiet=True)
+    (run,) = server.runs.values()
+    assert run["tags"]["summary.weights_sha256"] == summary["weights_sha256"]
+    assert sum(name == "summary/steps" for name, _, _ in run["metrics"]) == 1
+    assert run["status"] == "FINISHED"
+
+
 def test_credentials_are_sent_and_kept_nowhere(server, small_mnist, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken-of-mine")
     run = flaxcnn.train(experiment(small_mnist, server.uri), out=tmp_path / "run", quiet=True)

@@ -21,7 +21,10 @@ class Rounding:
 
     def predictions(self, images, size=None):
         self.compiled.append(size)
-        return {"logits": np.ones((len(images), 3), np.float32) + 1e-6 * (size in self.odd)}
+        return {
+            "logits": np.ones((len(images), 3), np.float32) + 1e-6 * (size in self.odd),
+            "distance": np.full(len(images), size or 1, np.float32),  # its last bits may differ
+        }
 
 
 @pytest.mark.parametrize(

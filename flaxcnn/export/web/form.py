@@ -27,6 +27,7 @@ def form_of_page(trained: Trained, prepare: Prepare) -> dict[str, Any]:
         ConfigError: the model is for other images than digits.
     """
     decoding(trained, prepare)
+    trained = trained._replace(familiarity=None)  # the graph has the network's outputs alone
     height, width, channels = trained.form.image_shape
     outputs = trained.predictions(drawn_images(trained.form.image_shape)[:1])
     constants = {name: np.asarray(value) for name, value in trained.variables.get(CONSTANTS, {}).items()}

@@ -6,7 +6,8 @@ const number = (value) => typeof value === "number" ? String(Number(value.toPrec
 function rows(answer) { // [name, text, fraction or null]
   if (answer.top) return answer.top.map((each) => [each.class, percent(each.probability), each.probability]);
   if (answer.labels && answer.probabilities) {
-    return Object.entries(answer.probabilities).map(([name, p]) => [name, percent(p), p]);
+    return Object.entries(answer.probabilities).map(([name, p]) => [name, percent(p), p])
+      .sort((a, b) => b[2] - a[2]); // an object has names that are numbers in their order
   }
   const found = [];
   for (const [name, value] of Object.entries(answer)) {

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import flaxcnn
@@ -131,7 +131,7 @@ class MlflowLogger:
             self._unsure = False
         while True:
             with self._changed:
-                part = self._waiting[:MOST_METRICS]
+                part = self._waiting[: _whole_rows(self._waiting)]
             if not part:
                 break
             if not self._running:
@@ -171,13 +171,12 @@ class MlflowLogger:
         steps = self._numbers.get("steps")
         same = steps is not None and stored.metrics.get("summary/steps") == steps
         if self._numbers and not same:
-            numbers = [
-                Number(f"summary/{name}", value, int(steps or 0), now()) for name, value in _flat(self._numbers).items()
-            ]
-            for first in range(0, len(numbers), MOST_METRICS):
-                self._server.log(stored.id, numbers[first : first + MOST_METRICS])
             texts = {f"summary.{name}": value for name, value in self._numbers.items() if isinstance(value, str)}
             self._server.describe(stored.id, {}, texts)
+            steps_last = sorted(_flat(self._numbers).items(), key=lambda each: each[0] == "steps")  # it tells of all
+            numbers = [Number(f"summary/{name}", value, int(steps or 0), now()) for name, value in steps_last]
+            for first in range(0, len(numbers), MOST_METRICS):
+                self._server.log(stored.id, numbers[first : first + MOST_METRICS])
         if self._running or not same or stored.status != _STATUS[ending]:
             self._server.update(stored.id, _STATUS[ending], ended=True)
 
@@ -189,6 +188,14 @@ class MlflowLogger:
                 f"warning: MLflow at {self._uri}: {what}; training goes on, and metrics.jsonl has every row: those "
                 "that are not on the server are sent as soon as it answers, or when the same command runs again"
             )
+
+
+def _whole_rows(waiting: Sequence[Number]) -> int:
+    """Return how many numbers go into a request: whole rows, so that a step is on the server or is not."""
+    if len(waiting) <= MOST_METRICS:
+        return len(waiting)
+    ends = [n for n in range(1, MOST_METRICS + 1) if waiting[n - 1].step != waiting[n].step]
+    return ends[-1] if ends else MOST_METRICS
 
 
 def parameters_of(config: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
