@@ -3,6 +3,7 @@
 import gzip
 import importlib.resources
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -86,6 +87,19 @@ def own_cache(tmp_path_factory):
         folder = tmp_path_factory.mktemp("user-cache")
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_signals():
+    """Signals that a shell ignores in a job in the background, and with nohup, and so does all that the tests start."""
+    defaults = {"SIGHUP": signal.SIG_DFL, "SIGQUIT": signal.SIG_DFL, "SIGINT": signal.default_int_handler}
+    numbers = {getattr(signal, name): default for name, default in defaults.items() if hasattr(signal, name)}
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, numbers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)
