@@ -39,7 +39,7 @@ test: ## run the tests, but for those of the targets below
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m $(QUICK) $(ARGS)
 
-test-slow: ## run the tests that take longest (some 10 minutes)
+test-slow: ## run the tests that take longest (some 17 minutes)
 	$(setup) test $(EXTRAS)
 	'$(VENV)/bin/python' -m pytest $(PARALLEL) -m slow $(ARGS)
 
