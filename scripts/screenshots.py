@@ -1,17 +1,26 @@
-"""Make the pictures of docs/serve.md and docs/report.md again: the page with a drawn 7, and a report.
+"""Make the pictures of docs/serve.md, docs/report.md and docs/predict.md again: two pages with a drawn 7, and a report.
 
-python scripts/screenshots.py RUN      a run on MNIST; needs the extra test and Debian's chromium
+python scripts/screenshots.py RUN
+
+RUN is a run on MNIST. Needed are the extras test and export, Debian's chromium, and the npm package of the web folder:
+
+npm install --prefix build/npm onnxruntime-web
 """
 
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+REPOSITORY = Path(__file__).parents[1]
+IMAGES = REPOSITORY / "docs" / "images"
+RUNTIME = REPOSITORY / "build" / "npm" / "node_modules" / "onnxruntime-web"
 SHOTS = {
     "": {"viewport": {"width": 1180, "height": 1600}, "color_scheme": "light"},
     "-phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
@@ -39,8 +48,12 @@ def main(run: str) -> None:
     flaxcnn = [sys.executable, "-m", "flaxcnn"]
     words = [*flaxcnn, "serve", run, "--port", "0"]
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as service:
-        report = Path(folder, "report.html")
+        report, site = Path(folder, "report.html"), Path(folder, "site")
         subprocess.run([*flaxcnn, "report", run, "--out", str(report)], check=True)
+        export = [*flaxcnn, "export", run, "--to", f"{site}/", "--runtime", str(RUNTIME)]
+        subprocess.run(export, check=True)
+        host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=site))
+        threading.Thread(target=host.serve_forever, daemon=True).start()
         assert service.stdout is not None
         address = service.stdout.readline().split()[0]
         with sync_playwright() as playwright:
@@ -51,9 +64,14 @@ def main(run: str) -> None:
                 page.goto(address)
                 draw(page)
                 page.screenshot(path=IMAGES / f"page{end}.png", full_page=not end)
+                page.goto(f"http://127.0.0.1:{host.server_port}/")
+                draw(page, "#seen:visible")
+                page.locator(".bar").first.wait_for()
+                page.screenshot(path=IMAGES / f"web{end}.png", full_page=not end)
                 page.goto(report.as_uri())
                 page.screenshot(path=IMAGES / f"report{end}.png")
             browser.close()
+        host.shutdown()
         service.terminate()
 
 

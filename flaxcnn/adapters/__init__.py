@@ -12,6 +12,7 @@ from flaxcnn.adapters.choose import MODULE_KINDS, adapt, is_flax_module, takes_a
 from flaxcnn.adapters.evaluating import evaluating
 from flaxcnn.adapters.intercept import intercepting
 from flaxcnn.adapters.linen import LinenModel
+from flaxcnn.adapters.norm_momentum import keeping
 
 __all__ = [
     "MODULE_KINDS",
@@ -22,6 +23,7 @@ __all__ = [
     "evaluating",
     "intercepting",
     "is_flax_module",
+    "keeping",
     "mode_options",
     "module_name",
     "module_place",

@@ -19,6 +19,7 @@ from flax import nnx, traverse_util
 from flaxcnn.adapters.adapted import Adapted, class_of, mode_options, parameters_of, with_endpoints
 from flaxcnn.adapters.evaluating import still_layers
 from flaxcnn.adapters.intercept import Call, Layer, current_interceptor
+from flaxcnn.adapters.norm_momentum import keep_in
 from flaxcnn.errors import ConfigError
 
 _PATH = "flaxcnn_path"  # the attribute that holds the path of an observed layer
@@ -165,10 +166,10 @@ def _computed(
 ) -> tuple[Any, Mapping[str, Any]]:
     if train:
         module.train()
-        still = still_layers()
-        for path, layer in nnx.iter_graph(module) if still else ():
-            if isinstance(layer, nnx.Module) and _names(path) in still:
-                layer.eval()
+        layers = {_names(path): layer for path, layer in nnx.iter_graph(module) if isinstance(layer, nnx.Module)}
+        keep_in(layers)
+        for path in still_layers() & layers.keys():
+            layers[path].eval()
     else:
         module.eval()
     options = {**mode_options(type(module).__call__, train), **options}

@@ -304,6 +304,9 @@ class Training:
     """Focal loss: exponent of 1 - p, by which well classified images count less; 2 is usual. 0 for the plain loss."""
     ema_decay: float | None = None
     """Decay of an exponential moving average of the weights; evaluation then uses the average. None for none."""
+    norm_momentum: float | None = None
+    """Share of batch normalisation's running statistics that each step keeps, such as 0.9 (PyTorch: 1 minus its
+    `momentum`). None for the model's own, which may be 0.99: too slow for a training of a few hundred steps."""
     patience: int | None = None
     """Early stopping: stop after this many logged rows without improvement of `checkpoint.keep_best`, or else of the
     validation loss. None to never stop early."""
@@ -338,6 +341,8 @@ class Training:
         require(0 <= self.focal_gamma <= 100, "training.focal_gamma", "0 to 100", self.focal_gamma)
         if self.ema_decay is not None:
             require_below_1(self.ema_decay, "training.ema_decay", "decay")
+        if self.norm_momentum is not None:
+            require_below_1(self.norm_momentum, "training.norm_momentum", "share")
         require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)
         weights = self.class_weights
         if isinstance(weights, tuple):

@@ -143,6 +143,11 @@ class Contract:
             if variable.collection == "params"
         )
 
+    @property
+    def collections(self) -> frozenset[str]:
+        """The collections of the variables, such as "params" and "batch_stats"."""
+        return frozenset(variable.collection for layer in self.layers for variable in layer.variables)
+
     def place(self, layer: str) -> str:
         """Return where in its file a layer's line stands, for messages."""
         return f"{self.where}: {layer}" if self.where else layer

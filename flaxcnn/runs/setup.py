@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn import config, data
-from flaxcnn.adapters import FlaxModule, module_name, takes
+from flaxcnn.adapters import FlaxModule, keeping, module_name, takes
 from flaxcnn.config import GIVEN, WEIGHTS, Experiment, outside_names, refuse_given, with_data
 from flaxcnn.data import BalancedOrder, Dataset, Split, channel_moments, epoch_order, split_validation
 from flaxcnn.errors import ConfigError, nearest
@@ -134,6 +135,7 @@ class Setup(NamedTuple):
                 training.focal_gamma or None,
             ),
             accumulate=training.accumulate,
+            norm_momentum=training.norm_momentum,
             task=self.task,
             constants=self.constants,
             variables=self.variables,
@@ -314,7 +316,24 @@ def checked_model(
     if chosen.dropout is not None and not takes(checked.module, "dropout"):
         fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
         raise ConfigError("this model takes none", where="model.dropout", found=chosen.dropout, fix=fix)
+    kept = experiment.training.norm_momentum
+    if kept is not None and not _normalising_layers(checked.module, image_shape):
+        what = "this model has no batch normalisation whose momentum can be set"
+        fix = "leave out --training.norm_momentum"
+        raise ConfigError(what, where="training.norm_momentum", expected="None", found=kept, fix=fix)
     return checked
+
+
+def _normalising_layers(model: FlaxModule, image_shape: tuple[int, int, int]) -> list[str]:
+    """Return the layers whose momentum `keeping` sets, by path, without computing anything."""
+
+    def train(images: jax.Array) -> Any:
+        key = jax.random.key(0)
+        return model.apply(model.init(key, images), images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+
+    with keeping(0.0) as reached:
+        jax.eval_shape(train, jax.ShapeDtypeStruct((2, *image_shape), jnp.float32))
+    return reached
 
 
 def _check_for(task: Task, experiment: Experiment) -> None:

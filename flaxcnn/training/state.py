@@ -42,6 +42,8 @@ class TrainState:
         optimizer: an optimizer with optax's `init` and `update`; static.
         task: the task; static.
         accumulate: number of parts into which a step splits its batch; static.
+        norm_momentum: share of the running statistics that a step of batch normalisation keeps; None for the layers'
+            own; static.
     """
 
     step: jax.Array
@@ -58,6 +60,7 @@ class TrainState:
     optimizer: RuntimeOptimizer | optax.GradientTransformation = flax.struct.field(pytree_node=False)
     task: Task = flax.struct.field(pytree_node=False)
     accumulate: int = flax.struct.field(pytree_node=False, default=1)
+    norm_momentum: float | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def plan(self) -> Plan | None:
@@ -86,6 +89,7 @@ def create_state(
     mixup: Mixing | None = None,
     hyperparameters: Hyperparameters | None = None,
     accumulate: int = 1,
+    norm_momentum: float | None = None,
     task: Task | None = None,
     constants: Mapping[str, ArrayLike] | None = None,
     variables: Any = None,
@@ -102,6 +106,8 @@ def create_state(
         mixup: MixUp or CutMix of training examples; None for none.
         hyperparameters: label smoothing, dropout, class weights and the decay of the moving average; None for none.
         accumulate: number of parts into which a step splits its batch.
+        norm_momentum: share of the running statistics that a step of batch normalisation keeps, from 0 to below 1;
+            None for the layers' own.
         task: the task; None for classification.
         constants: constants from training data (`Task.constants`, `pixel_mean` and `pixel_deviation`); None for none.
         variables: initial variables, as from `model.init`; None to draw them from the seed.
@@ -137,6 +143,7 @@ def create_state(
         optimizer=optimizer,
         task=default_task() if task is None else task,
         accumulate=accumulate,
+        norm_momentum=norm_momentum,
     )
 
 

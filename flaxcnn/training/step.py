@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from flaxcnn.adapters import evaluating
+from flaxcnn.adapters import evaluating, keeping
 from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
 from flaxcnn.layers.augmentation import augment, mix, sources
@@ -214,7 +214,7 @@ def apply_for_training(
     if state.hyperparameters.dropout is not None:
         options["dropout"] = state.hyperparameters.dropout
     still = frozenset() if state.plan is None else state.plan.still(phase, params)
-    with evaluating(still):
+    with evaluating(still), keeping(state.norm_momentum):
         (outputs, _), updated = state.model.apply(
             as_variables(params, state.batch_stats),
             normalised(state.constants, images_BHWC),

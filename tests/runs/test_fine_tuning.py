@@ -13,7 +13,9 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.models import contract_path
 from flaxcnn.models.stages import stages_of
 from flaxcnn.runs.cautions import cautions
+from flaxcnn.runs.named_recipes import with_recipe
 from flaxcnn.runs.setup import set_up
+from flaxcnn.training import train_step
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,35 @@ def test_frozen_layers_that_were_never_trained_are_warned_of(experiment):
     assert "drawn at random" in line
 
 
+def test_the_statistics_keep_the_share_that_is_asked_for(experiment):
+    def after_a_step(share):
+        setup = set_up(changed(experiment, training={"norm_momentum": share}))
+        images, labels = setup.train.images[:20], setup.train.targets[:20]
+        state, _ = train_step(setup.first_state(), images, labels)
+        return np.asarray(state.batch_stats["norm1"]["mean"])
+
+    of_batch = after_a_step(0.0)
+    np.testing.assert_allclose(after_a_step(None), 0.1 * of_batch, rtol=1e-4)  # the model's own momentum is 0.9
+    np.testing.assert_allclose(after_a_step(0.4), 0.6 * of_batch, rtol=1e-4)
+
+
+def test_a_share_of_statistics_that_are_not_there_is_refused(experiment):
+    asked = changed(experiment, model={"name": "paper_cnn"}, training={"norm_momentum": 0.9})
+    with pytest.raises(ConfigError, match=r"norm_momentum: this model has no batch normalisation.*Leave out"):
+        set_up(asked)
+    with pytest.raises(ConfigError, match=r"training\.norm_momentum: out of range; expected 0 <= share < 1, found 1"):
+        config.Training(norm_momentum=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [("efficientnet_lite0", 0.9), ("resnet18", 0.9), ("vgg16", None), ("mine.py:Net", None)]
+)
+def test_the_recipe_sets_it_for_models_of_the_library_that_have_statistics(experiment, name, share):
+    asked = changed(experiment, model={"name": name}, training={"norm_momentum": None})
+    assert with_recipe(asked, "finetune").training.norm_momentum == share
+    assert with_recipe(asked, "scratch").training.norm_momentum is None
+
+
 @pytest.mark.slow
 def test_what_is_trained_is_counted_said_and_kept(experiment, small_mnist, tmp_path, capsys):
     asked = changed(experiment, model={"freeze": ("norm2",)}, training={"steps": 2})
@@ -173,7 +204,7 @@ def test_cut_in_each_phase_it_ends_with_the_same_bits(experiment, tmp_path):
         experiment,
         model={"freeze": ("conv1",)},
         optimizer={"name": "adamw", "layer_decay": 0.7, "rates": ("head=3",)},
-        training={"head_epochs": 2, "ema_decay": 0.9},
+        training={"head_epochs": 2, "ema_decay": 0.9, "norm_momentum": 0.7},
         schedule={"name": "one_cycle"},
     )
     whole = flaxcnn.train(asked, out=tmp_path / "whole", quiet=True)
