@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from flaxcnn import config
 from flaxcnn.config import WEIGHTS, Experiment
-from flaxcnn.errors import ConfigError
 from flaxcnn.contracts import Contract
+from flaxcnn.errors import ConfigError
 from flaxcnn.models import MODELS, contract_path
 from flaxcnn.models.stages import HEAD
 
