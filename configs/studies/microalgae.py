@@ -21,7 +21,13 @@ study = Study(
         training=Training(epochs=8, batch_size=16),
     ),
     entries={
-        "finetuned": {"model.name": "efficientnet_lite0", "recipe": "finetune"},
+        "finetuned": {
+            "model.name": "efficientnet_lite0",
+            "recipe": "finetune",
+            "optimizer.learning_rate": 1e-3,
+            "optimizer.layer_decay": 1.0,
+            "optimizer.rates": (),
+        },
         "probe": Probe("efficientnet_lite0"),
         "random_split": Probe("efficientnet_lite0", groups="divided"),
         "border_alone": Probe("efficientnet_lite0", sees="border"),
