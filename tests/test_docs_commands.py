@@ -13,7 +13,7 @@ from tests.test_readme import doc
 
 SHORTER = {  # what a command gets in addition, so that a page takes a minute
     "train": ("--training.epochs", "6"),
-    "train --recipe": ("--training.epochs", "1", "--training.head_epochs", "0", "--data.size", "64"),
+    "train --recipe": ("--training.epochs", "1", "--data.size", "64"),
 }
 PHOTOGRAPHS = 20  # of each class
 LEAVES = 96  # 3 of each of 32 plants, a fifth of which are drawn for validation: hardly ever none

@@ -21,21 +21,22 @@ def load_trained(name: str, asked: Any) -> tuple[ExperimentFile, Experiment]:
 
     Args:
         name: of a config; or a source of data, for which an experiment is chosen.
-        asked: the user's options, unchecked.
+        asked: the user's options, unchecked; 0 epochs where they named none.
     """
     from flaxcnn.runs.first_choice import choose_experiment, is_source, with_named_recipe
 
     recipe, asked = asked.recipe, asked.experiment
+    model, epochs = Model(asked.model.name, init=asked.model.init), asked.training.epochs or None
     if is_source(name):
         section = Data(**{each.name: getattr(asked.data, each.name) for each in fields(asked.data)})
         if section.source not in (Data().source, name):
             found = f"{name} and {section.source}"
             raise ConfigError("given twice", where="data.source", expected="one of them", found=found)
-        file = choose_experiment(name, section, Model(asked.model.name, init=asked.model.init), recipe)
+        file = choose_experiment(name, section, model, recipe, epochs)
     else:
         file = load_experiment(name)
         if recipe is not None:
-            file = with_named_recipe(file, Model(asked.model.name, init=asked.model.init), recipe)
+            file = with_named_recipe(file, model, recipe, epochs)
     return file, file.experiment
 
 
@@ -65,7 +66,10 @@ def parse_experiment(
 ) -> tuple[File, T]:
     """Return the config file that the arguments name, and the options with its experiment as their default."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
-    first = parse(unchecked(kind), asked, program=program)
+    blank = unchecked(kind)()
+    training = replace(blank.experiment.training, epochs=0)  # no one trains so few: a sign that none were named
+    blank = replace(blank, experiment=replace(blank.experiment, training=training))
+    first = parse(type(blank), asked, program=program, default=blank)
     (file, experiment), words, batch_size = (
         load_config(lambda name: load(name, first), first.config),
         list(arguments),

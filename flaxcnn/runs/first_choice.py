@@ -33,7 +33,11 @@ def is_source(name: str) -> bool:
 
 
 def choose_experiment(
-    source: str, section: config.Data, asked_model: config.Model, recipe: Recipe | None = None
+    source: str,
+    section: config.Data,
+    asked_model: config.Model,
+    recipe: Recipe | None = None,
+    asked_epochs: int | None = None,
 ) -> ExperimentFile:
     """Return an experiment that suits a source, with the names of the fields that were chosen.
 
@@ -42,6 +46,7 @@ def choose_experiment(
         section: the options that the user gave for it; its own source is not used.
         asked_model: the options that the user gave for the model: a name and weights to begin with are heeded here.
         recipe: by which it is trained; None to fine-tune where there are weights, and else to train from nothing.
+        asked_epochs: the user's number of epochs, on which some values depend; None to choose it.
 
     Raises:
         ConfigError, DataError: as `load`.
@@ -61,7 +66,7 @@ def choose_experiment(
         section = dataclasses.replace(section, fit="imagenet")  # as these networks are tested
     smooth = dataset.image_shape[2] == 3  # a gray set may be of letters, of which a mirrored one is another
     batch = max(1, min(_BATCH, len(dataset.train) // 4))
-    epochs = max(1, min(_MOST_EPOCHS, round(STEPS[recipe] * batch / len(dataset.train))))
+    epochs = asked_epochs or max(1, min(_MOST_EPOCHS, round(STEPS[recipe] * batch / len(dataset.train))))
     task, flip = task_for(dataset), 0.5 if smooth else 0.0
     augmentation = config.Augmentation(crop_padding=4, flip=flip)
     if recipe == "finetune" and task.name == "classification":  # a number or a label may belong to the whole image
@@ -76,22 +81,31 @@ def choose_experiment(
     )
     experiment = with_recipe(experiment, recipe)
     name = Path(source.partition(":")[2] or source).stem or "photographs"
-    given = Experiment(data=asked, model=config.Model(asked_name or config.Model().name, init=asked_model.init))
+    given = Experiment(
+        data=asked,
+        model=config.Model(asked_name or config.Model().name, init=asked_model.init),
+        training=config.Training(epochs=asked_epochs or config.Training().epochs),
+    )
     return ExperimentFile(name, experiment, (), chosen=tuple(_differing(experiment, given)))
 
 
-def with_named_recipe(file: ExperimentFile, asked_model: config.Model, recipe: Recipe) -> ExperimentFile:
+def with_named_recipe(
+    file: ExperimentFile, asked_model: config.Model, recipe: Recipe, asked_epochs: int | None = None
+) -> ExperimentFile:
     """Return a config with a recipe's values, and the names of the fields that it chose.
 
     Args:
         file: the config.
         asked_model: the options that the user gave for the model.
         recipe: the recipe.
+        asked_epochs: the user's number of epochs; None for the config's.
 
     Raises:
         ConfigError: no weights are known for the model that is to be fine-tuned.
     """
     before = file.experiment
+    if asked_epochs is not None:
+        before = dataclasses.replace(before, training=dataclasses.replace(before.training, epochs=asked_epochs))
     named = asked_model.name if asked_model.name != config.Model().name else before.model.name
     asked = dataclasses.replace(before.model, name=named, init=asked_model.init or before.model.init)
     model = chosen_model(asked, recipe)

@@ -134,6 +134,27 @@ def test_a_recipe_takes_the_weights_that_a_package_carries(folder):
         choose_experiment(f"folder:{folder}", config.Data(), config.Model("resnet18"), "finetune")
 
 
+def test_a_recipe_fits_the_number_of_epochs_that_the_user_asks_for(folder, tmp_path):
+    def asked(name, *options):
+        return parse_experiment(TrainOptions, [name, "--recipe", "finetune", *options], "", load_trained)
+
+    (tmp_path / "mine.py").write_text(
+        "from flaxcnn.config import *\n"
+        f"experiment = Experiment(Data('folder:{folder}'), model=Model('{NAME}'), training=Training(epochs=40))\n"
+    )
+    for name in (f"folder:{folder}", str(tmp_path / "mine.py")):
+        for epochs, held in ((1, 0), (2, 1), (10, 2), (24, 3)):
+            file, options = asked(name, "--training.epochs", str(epochs))
+            assert (options.experiment.training.epochs, options.experiment.training.head_epochs) == (epochs, held)
+            assert "training.epochs" not in file.chosen  # the user's own
+    _, options = asked(str(tmp_path / "mine.py"))
+    assert (options.experiment.training.epochs, options.experiment.training.head_epochs) == (40, 5)
+    file, _ = asked(f"folder:{folder}")
+    assert {"training.epochs", "training.head_epochs"} <= set(file.chosen)
+    with pytest.raises(ConfigError, match=r"training\.epochs: out of range; expected at least 1, found 0"):
+        asked(f"folder:{folder}", "--training.epochs", "0")
+
+
 def test_a_config_with_a_recipe_keeps_its_data_and_says_what_was_chosen(capsys):
     file, options = parse_experiment(
         TrainOptions, ["--recipe", "scratch", "--optimizer.weight_decay", "0.5"], "flaxcnn train", load_trained
