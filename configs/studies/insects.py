@@ -18,10 +18,10 @@ study = Study(
         augmentation=Augmentation(flip=0.5, resized_crop=0.35),
         optimizer=Optimizer(name="adamw", weight_decay=0.05),
         schedule=Schedule(name="one_cycle"),
-        training=Training(epochs=8, batch_size=32),
+        training=Training(epochs=8, batch_size=16),
     ),
     entries={
-        "finetuned": {"model.name": "efficientnet_lite0", "recipe": "finetune"},
+        "finetuned": {"model.name": "efficientnet_lite0", "data.size": (192,), "recipe": "finetune"},
         "probe": Probe("efficientnet_lite0"),
         "densenet121": {"model.name": "densenet121", "model.normalization": "dataset"},
         "mobilenet_v3_large": {"model.name": "mobilenet_v3_large", "model.normalization": "dataset"},

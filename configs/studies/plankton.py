@@ -27,7 +27,7 @@ study = Study(
             "model.name": "efficientnet_lite0",
             "model.tta": "flip",
             "recipe": "finetune",
-            "optimizer.learning_rate": 3e-3,
+            "optimizer.learning_rate": 1e-3,
             "optimizer.layer_decay": 1.0,
             "optimizer.rates": (),
         },

@@ -3,8 +3,9 @@
     flaxcnn study plankton_biomass csv:PLANKTON/measurements.csv
 
 PLANKTON/measurements.csv has the columns `file` and `area_px`, the measured area. Biomass grows with a power of the
-size, so that the logarithm of the area is learned. An image is scaled to one size, which hides how large its organism
-is: `letterbox` keeps its shape, and what is left to see is the blur of what was small.
+size, so that the logarithm of the area is learned. The images share one scale, which the fit `pad` keeps: an image is
+put on a canvas in the colour of its border, and only one that is larger is made smaller. The probe sees all images
+scaled to one size, where what is left to see of an area is the blur of what was small.
 """
 
 from flaxcnn import Study
@@ -13,19 +14,25 @@ from flaxcnn.studies import Probe
 
 study = Study(
     base=Experiment(
-        data=Data(size=(96,), channels="rgb", target=("log(area_px)",)),
+        data=Data(size=(128,), fit="pad", channels="rgb", target=("log(area_px)",)),
         task=Task("regression"),
         augmentation=Augmentation(flip=0.5),
-        training=Training(epochs=8, batch_size=32),
+        training=Training(epochs=12, batch_size=16),
     ),
     entries={
-        "finetuned": {"model.name": "efficientnet_lite0", "recipe": "finetune"},
+        "finetuned": {
+            "model.name": "efficientnet_lite0",
+            "recipe": "finetune",
+            "optimizer.learning_rate": 1e-3,
+            "optimizer.layer_decay": 1.0,
+            "optimizer.rates": (),
+        },
         "probe": Probe("efficientnet_lite0"),
         "scratch": {
             "model.name": "small_cnn",
             "model.normalization": "dataset",
             "data.size": (64,),
-            "training.epochs": 20,
+            "training.epochs": 24,
             "recipe": "scratch",
         },
     },
