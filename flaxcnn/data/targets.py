@@ -17,7 +17,7 @@ Targets: TypeAlias = npt.NDArray[Any] | Mapping[str, "Targets"]
 Of objects in images, a dictionary holds "boxes", float32 (N, M, 4), and "classes", int32 (N, M).
 """
 
-_OBJECT_CLASSES = "classes"
+_BOXES, _OBJECT_CLASSES = "boxes", "classes"
 _DTYPES = tuple(map(np.dtype, (np.int32, np.float32, np.bool_)))
 
 
@@ -43,6 +43,11 @@ def is_object_classes(name: str, array: npt.NDArray[Any]) -> bool:
         array: of the targets.
     """
     return name.rpartition("/")[2] == _OBJECT_CLASSES and array.dtype == np.int32 and array.ndim == 2
+
+
+def holds_boxes(targets: Any) -> bool:
+    """Return whether targets are the boxes and classes of objects."""
+    return isinstance(targets, Mapping) and {_BOXES, _OBJECT_CLASSES} <= set(targets)
 
 
 def map_targets(change: Callable[[npt.NDArray[Any]], Any], targets: Targets) -> Any:

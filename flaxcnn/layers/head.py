@@ -23,7 +23,7 @@ def head(
 
     Args:
         features_BF: features, (B, F).
-        classes: number of outputs.
+        classes: number of outputs; 0 for no layers, and the features themselves.
         dropout: rate of the layer `dropout` before it, a number or a traced scalar; None for no dropout.
         train: whether to drop anything.
         dtype: dtype of the layer's computation.
@@ -34,6 +34,8 @@ def head(
     Returns:
         Outputs, float32 (B, classes).
     """
+    if not classes:
+        return features_BF
     if dropout is not None:
         features_BF = Dropout(name="dropout")(features_BF, dropout, train=train)
     dense = nn.Dense(classes, use_bias, dtype, kernel_init=kernel_init, bias_init=bias_init, name="head")

@@ -32,6 +32,7 @@ from flaxcnn.models import (
     vgg,
     wide_resnet,
 )
+from flaxcnn.models.detector import detector_on
 from flaxcnn.models.own import create_own, own_contract, require_trainable
 from flaxcnn.models.paper_cnn import PaperCNN
 from flaxcnn.models.variant import Variant
@@ -136,6 +137,34 @@ def create_checked(
     contract = Contract.load(place)
     check_contract(create(name, classes), contract)
     return CheckedModel(model, contract, hashlib.sha256(place.read_bytes()).hexdigest(), place)
+
+
+def detecting(
+    checked: CheckedModel,
+    name: str,
+    classes: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    image_shape: tuple[int, int, int],
+    remat: bool = False,
+) -> CheckedModel:
+    """Return a detector on the trunk of a checked model, with its contract for images of a shape.
+
+    Args:
+        checked: the model.
+        name: its name, a key of `MODELS`.
+        classes: number of classes of objects.
+        dtype: as for `create`.
+        image_shape: (H, W, C).
+        remat: as for `create`.
+
+    Raises:
+        ConfigError: as `detector_on`.
+    """
+    model = detector_on(name, MODELS[name], classes, dtype, remat=remat)
+    contract = derive_contract(detector_on(name, MODELS[name], classes, remat=False), image_shape)
+    digest = hashlib.sha256(str(contract).encode()).hexdigest()
+    return CheckedModel(model, contract, digest, checked.contract_place)
 
 
 def check_given(

@@ -267,7 +267,7 @@ def built(
     task.check(form.targets, form.target_names, str(where))
     task = task.fitted(form.targets, form.target_names)
     outputs = task.outputs(form.targets, form.target_names)
-    model = folded(checked_model(experiment, outputs, form.image_shape).module)
+    model = folded(checked_model(experiment, outputs, form.image_shape, detects=task.detects).module)
     constants = {**pixel_constants_of(experiment.model, form.image_shape[2]), **task.constants(form.targets)}
     variables = jax.device_put(read(model, outputs, constants))
     views = over_views(model, experiment.model.tta)

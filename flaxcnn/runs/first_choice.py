@@ -13,7 +13,7 @@ from flaxcnn import config
 from flaxcnn.config import WEIGHTS, Experiment, ExperimentFile
 from flaxcnn.data import Dataset, load
 from flaxcnn.data.sources.by_name import KINDS
-from flaxcnn.data.targets import is_classes
+from flaxcnn.data.targets import holds_boxes, is_classes
 from flaxcnn.errors import printable
 from flaxcnn.models import MODELS
 from flaxcnn.runs.data_options import data_options
@@ -119,6 +119,8 @@ def with_named_recipe(
 def task_for(dataset: Dataset) -> config.Task:
     """Return the task that a data set's targets are for."""
     targets = dataset.train.targets
+    if holds_boxes(targets):
+        return config.Task("detection")
     if isinstance(targets, dict):
         heads = tuple(f"{name}={_kind(array)}" for name, array in sorted(targets.items()))
         return config.Task("several", heads=heads)

@@ -18,7 +18,7 @@ from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.keys import Purpose, compiler_options, key_for
 from flaxcnn.layers.pixels import IMAGENET
-from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, given_name
+from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, detecting, given_name
 from flaxcnn.models.weights.initial import Initial, read_initial
 from flaxcnn.models.weights.published import Published
 from flaxcnn.processes import share
@@ -254,7 +254,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     if experiment.model.init is not None and given.variables is not None:
         found = f"variables, and {experiment.model.init}"
         raise ConfigError("given twice", where="model.init", expected="one of them", found=found)
-    checked = checked_model(experiment, outputs, dataset.image_shape, given)
+    checked = checked_model(experiment, outputs, dataset.image_shape, given, detects=task.detects)
     layout = DeviceLayout.of(calendar.batch_size, experiment.mesh.data, experiment.mesh.model)
     mebibytes = experiment.data.device_memory
     allowed = share(_device_bytes() // 4) if mebibytes is None else mebibytes * 2**20
@@ -296,9 +296,17 @@ def _check_sizes(experiment: Experiment, outputs: int, image_shape: tuple[int, i
 
 
 def checked_model(
-    experiment: Experiment, outputs: int, image_shape: tuple[int, int, int], given: Given = NOTHING_GIVEN
+    experiment: Experiment,
+    outputs: int,
+    image_shape: tuple[int, int, int],
+    given: Given = NOTHING_GIVEN,
+    *,
+    detects: bool = False,
 ) -> CheckedModel:
-    """Return the model after checking it against its contract; raises as `set_up`."""
+    """Return the model after checking it against its contract; raises as `set_up`.
+
+    With `detects` it is a detector on a model of the library; a user's own is one already.
+    """
     chosen = experiment.model
     if chosen.dtype == "bfloat16" and jax.default_backend() == "cpu" and chosen.name.startswith("wide"):
         # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
@@ -311,6 +319,8 @@ def checked_model(
     options: dict[str, Any] = {"image_shape": image_shape, "remat": chosen.remat}
     if given.model is None:
         checked = create_checked(chosen.name, outputs, chosen.dtype, **options)
+        if detects and chosen.name in MODELS:
+            checked = detecting(checked, chosen.name, outputs, chosen.dtype, **options)
     else:
         checked = check_given(given.model, outputs, chosen.dtype, **options)
     if chosen.dropout is not None and not takes(checked.module, "dropout"):

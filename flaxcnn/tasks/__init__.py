@@ -11,6 +11,7 @@ from flaxcnn.config import refuse_given
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import FORM, is_outside
 from flaxcnn.tasks.classification import Classification
+from flaxcnn.tasks.detection.task import Detection
 from flaxcnn.tasks.multilabel import Multilabel
 from flaxcnn.tasks.own import create_own, require_computable
 from flaxcnn.tasks.regression import Regression
@@ -19,6 +20,7 @@ from flaxcnn.tasks.task import Interval, Metric, Mistakes, Picture, Predicted, S
 
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "classification": lambda chosen: Classification(),
+    "detection": lambda chosen: Detection(),
     "multilabel": lambda chosen: Multilabel(),
     "regression": lambda chosen: Regression(chosen.loss, chosen.huber_delta),
     "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name), "task.heads")),
@@ -28,6 +30,7 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
 __all__ = [
     "TASKS",
     "Classification",
+    "Detection",
     "Interval",
     "Metric",
     "Mistakes",

@@ -115,6 +115,7 @@ class Task(abc.ABC):
 
     Attributes:
         name: as `--task.name` says it; of a user's own, the class's name where it has no other.
+        detects: whether its model is a detector, on the trunk of the network that is named (`flaxcnn.models.detector`).
         moves: whether augmentation moves its targets, by `move`; a label of the whole image stays what it is.
         uses: the options it has a use for, of "label_smoothing", "class_weights", "focal_gamma", "sampling"
             (targets are then one class number an image) and "mixup", which stands for MixUp and CutMix.
@@ -123,6 +124,7 @@ class Task(abc.ABC):
     """
 
     name: ClassVar[str]
+    detects: ClassVar[bool] = False
     moves: ClassVar[bool] = False
     uses: ClassVar[frozenset[str]] = frozenset()
     counted: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -16,6 +16,7 @@ from flaxcnn.files import open_regular
 from flaxcnn.keys import compiler_options
 from flaxcnn.layers.pixels import CONSTANTS, split_constants
 from flaxcnn.models import MODELS
+from flaxcnn.models.detector import Detector
 from flaxcnn.models.transfer import replace_head
 from flaxcnn.models.variant import Layout
 from flaxcnn.models.weights.convert import places, to_ours
@@ -86,7 +87,11 @@ def read_initial(
     unlike = _unlike(name, found.layout, model)
     if unlike:
         line += f"; they were published for {unlike}, which this model has not"
-    if _HEAD in new:
+    if isinstance(model, Detector):
+        if _shape_of_head(variables) != _shape_of_head(shapes):
+            variables = replace_head(model, variables, image_shape, key)
+            line += "; the head, with its pyramid, is new"
+    elif _HEAD in new:
         variables = _with_zeros_in_head(variables)
     elif found.classes and found.classes != outputs:
         variables = _with_zeros_in_head(replace_head(model, variables, image_shape, key))
@@ -103,6 +108,11 @@ def _with_zeros_in_head(variables: Mapping[str, Any]) -> dict[str, Any]:
     """
     params = {**variables["params"], "head": jax.tree.map(jnp.zeros_like, variables["params"]["head"])}
     return {**variables, "params": params}
+
+
+def _shape_of_head(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Return the shapes of a head's parameters by path."""
+    return {path: leaf.shape for path, leaf in flatten_dict(dict(variables["params"].get("head", {}))).items()}
 
 
 def _shapes_in(variables: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -1,0 +1,148 @@
+"""The detection task: objects of an image, each with its class and its box."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxcnn.data.targets import described_targets
+from flaxcnn.errors import DataError
+from flaxcnn.layers.boxes import clipped, moved, overlaps
+from flaxcnn.layers.detection_head import BOX, CLASSES, QUALITY
+from flaxcnn.tasks.arithmetic import ratio
+from flaxcnn.tasks.detection.boxes import objects_of
+from flaxcnn.tasks.detection.decoding import found_in_image
+from flaxcnn.tasks.detection.losses import GAMMA, loss_of_image
+from flaxcnn.tasks.detection.matching import matched
+from flaxcnn.tasks.detection.operating_point import UNKNOWN, best_thresholds
+from flaxcnn.tasks.detection.scores import METRICS, DetectionScores
+from flaxcnn.tasks.task import Predicted, Task, require_names
+
+_RIGHT = 0.5  # least overlap of a box with the object that it is said to be around
+_FEWEST = 1e-3  # objects of an image in the mean: a divisor
+_LEAST = 0.3  # share of an object's box that has to be left in an augmented image
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Objects with boxes. Targets are a dictionary of three arrays.
+
+    "boxes", float32 (N, M, 4), are y0, x0, y1, x1 in pixels of the image, and "classes", int32 (N, M), their class
+    numbers; NaN and -1 where an image has fewer than M. "scale", float32 (N,), is how many pixels of the image are one
+    of the original photograph, by which sizes are told; without it they are of the image.
+    """
+
+    classes: int = 0
+    """Number of classes; known when the task is fitted to data."""
+
+    name = "detection"
+    detects = True
+    moves = True
+    metrics = METRICS
+    logged = ("main_box",)
+    uses = frozenset({"focal_gamma"})
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The average precision, at all overlaps and at 0.5, and the share of images whose surest box is right."""
+        return ("ap", "ap50", "main_box")
+
+    def check(self, targets: Any, names: Any, where: str) -> None:
+        """Raise DataError if the targets are not boxes with their classes."""
+        known = isinstance(targets, Mapping) and {"boxes", "classes"} <= set(targets)
+        boxes, classes = (targets["boxes"], targets["classes"]) if known else (None, None)
+        if boxes is None or np.shape(boxes)[:2] != np.shape(classes) or np.shape(boxes)[2:] != (4,):
+            raise DataError(
+                "not boxes with their classes",
+                where=f"{where} targets",
+                expected="boxes (N, M, 4) and classes (N, M) for the task detection",
+                found=described_targets(targets),
+                fix="add --data.target boxes",
+            )
+        require_names(names["classes"], None, where)
+        wrong = classes >= len(names["classes"])
+        if wrong.any():
+            expected = f"0 to {len(names['classes']) - 1}"
+            raise DataError("a class without a name", where=f"{where} targets", expected=expected, found=classes.max())
+        if not (classes >= 0).any():
+            raise DataError("no box", where=f"{where} targets", expected="one at least", found="none in any image")
+
+    def outputs(self, targets: Any, names: Any) -> int:
+        """Return the number of classes."""
+        return len(names["classes"])
+
+    def described(self, targets: Any, names: Any) -> str:
+        """Return "465 boxes of 3 classes"."""
+        boxes, classes = int((targets["classes"] >= 0).sum()), len(names["classes"])
+        return f"{boxes:,} {'box' if boxes == 1 else 'boxes'} of {classes:,} {'class' if classes == 1 else 'classes'}"
+
+    def fitted(self, targets: Any, names: Any) -> "Detection":
+        """Return the task of these classes."""
+        return replace(self, classes=len(names["classes"]))
+
+    def constants(self, train_targets: Any) -> dict[str, np.ndarray]:
+        """Return how many objects a training image has in the mean, and each class's score from which on they count."""
+        objects = (np.asarray(train_targets["classes"]) >= 0).sum(-1).mean()
+        return {
+            "objects": np.asarray(max(objects, _FEWEST), np.float32),
+            "thresholds": np.full(self.classes, UNKNOWN, np.float32),
+        }
+
+    def present(self, targets: Any) -> Any:
+        """Return all examples: one without objects says something, too."""
+        first = jax.tree.leaves(targets)[0]
+        return np.ones(first.shape[0], bool)
+
+    def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
+        """Return focal loss, generalised overlap and quality of each image's places, float32 (B,)."""
+        asked = None if values is None else values.focal_gamma
+        gamma = GAMMA if asked is None else asked
+        of_each = partial(loss_of_image, objects=constants["objects"], gamma=gamma)
+        return jax.vmap(of_each)(outputs, targets["boxes"], targets["classes"])
+
+    def statistics(self, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> dict[str, jax.Array]:
+        """Return whether each image has objects, and whether its surest box is right in class and in place."""
+        scores_BxLxK = jax.nn.sigmoid(outputs[..., CLASSES:]) * jax.nn.sigmoid(outputs[..., QUALITY, None])
+        count = scores_BxLxK.shape[-1]
+        surest_B = scores_BxLxK.reshape(len(outputs), -1).argmax(-1)
+        box_Bx1x4 = jnp.take_along_axis(outputs[..., BOX], (surest_B // count)[:, None, None], axis=1)
+        hit_BxM = (targets["classes"] == (surest_B % count)[:, None]) & (
+            overlaps(box_Bx1x4, targets["boxes"]) >= _RIGHT
+        )
+        return {"right": hit_BxM.any(-1), "with_objects": (targets["classes"] >= 0).any(-1)}
+
+    def measures(self, sums: Mapping[str, Any], examples: Any) -> dict[str, Any]:
+        """Return the share of images with objects whose surest box is right."""
+        return {"main_box": ratio(sums["right"], sums["with_objects"])}
+
+    def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
+        """Return what is found in each image, as `found_in_image`."""
+        return dict(jax.vmap(found_in_image)(outputs))
+
+    def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
+        """Return the largest logit of each class in an image, float32 (B, K)."""
+        return outputs[..., CLASSES:].max(1)
+
+    def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return tuple(names["classes"])
+
+    def scores(self, predicted: Predicted) -> DetectionScores:
+        """Return the metrics of `DetectionScores`."""
+        return DetectionScores(objects_of(predicted), predicted.constant("thresholds", (self.classes,)))
+
+    def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
+        """Return the constants with each class's threshold of best F1 on these validation images."""
+        objects = objects_of(predicted)
+        return {**predicted.constants, "thresholds": best_thresholds(objects, matched(objects))}
+
+    def move(self, targets: Any, source_2HW: jax.Array) -> Any:
+        """Return the boxes where their pixels are now, without those of which less than 0.3 is left."""
+        _, height, width = source_2HW.shape
+        boxes = clipped(moved(targets["boxes"], source_2HW), height, width, _LEAST)
+        classes = jnp.where(jnp.isfinite(boxes).all(-1), targets["classes"], -1)
+        return {**targets, "boxes": boxes, "classes": classes}
