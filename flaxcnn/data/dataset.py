@@ -31,7 +31,8 @@ class Split:
         targets: int32 (N,) class numbers, float32 or bool arrays with N rows, or a dictionary of these. In a
             dictionary, an example may lack a target: -1 for a class number, NaN for a number. Of objects it has
             "boxes", float32 (N, M, 4) as y0, x0, y1, x1 in pixels of the image, and "classes", int32 (N, M); NaN and
-            -1 where an image has fewer than M.
+            -1 where an image has fewer than M. Of image files also "scale", float32 (N,): pixels of the image for
+            one of the file's.
         groups: group numbers, int32 (N,); None for no groups. Examples of one group (a person, a plant, a session) are
             never divided between splits, and confidence intervals resample whole groups.
         names: names of the examples, such as file paths; None for no names.

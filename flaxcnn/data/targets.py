@@ -14,7 +14,8 @@ from flaxcnn.errors import DataError
 Targets: TypeAlias = npt.NDArray[Any] | Mapping[str, "Targets"]
 """int32 class numbers (N,), bool labels (N, L), float32 numbers (N,) or (N, T), or a dictionary of these by name.
 
-Of objects in images, a dictionary holds "boxes", float32 (N, M, 4), and "classes", int32 (N, M).
+Of objects in images, a dictionary holds "boxes", float32 (N, M, 4), and "classes", int32 (N, M); where they come from
+image files also "scale", float32 (N,).
 """
 
 _BOXES, _OBJECT_CLASSES = "boxes", "classes"

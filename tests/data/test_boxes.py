@@ -147,6 +147,43 @@ def test_cropped_boxes_are_clipped_and_those_whose_centre_is_cropped_away_are_le
     assert sorted(counts.train.targets.tolist()) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("fit", "size", "scale"),
+    [
+        ("letterbox", (20,), 0.5),  # 40 columns become 20
+        ("letterbox", (60, 90), 2.25),  # 40 become 90; 20 × 2.25 rows lie within 60
+        ("pad", (60, 90), 1.0),  # never enlarged
+        ("pad", (20,), 0.5),
+        ("crop", (10,), 0.5),  # 20 rows become 10
+        ("imagenet", (7,), 0.4),  # 7/8 of 20 rows, 17.5, become 7
+        ("stretch", (40, 10), np.sqrt(2 * 0.25)),  # so that areas are scaled by its square, 1/2
+    ],
+)
+def test_the_scale_says_how_many_pixels_one_of_the_file_becomes(coco, fit, size, scale):
+    dataset = load_boxes(f"coco:{coco}", fit=fit, size=size)
+    assert dataset.target_names["scale"] == ("scale",)
+    for split in dataset.splits.values():
+        scales = split.targets["scale"]
+        assert (scales.dtype, scales.shape) == (np.float32, (len(split),))
+        np.testing.assert_allclose(scales, scale, rtol=1e-6)
+
+
+def test_areas_by_the_scale_are_those_of_the_files(coco):
+    """COCO's ranges of sizes are of original pixels: what lies whole within the fitted image has its area again."""
+    picture(coco / "val2017" / "d.png", (77, 301), 3)
+    change(
+        coco / "annotations" / "instances_val2017.json",
+        lambda told: (
+            told["images"][0].update(height=77, width=301) or told["annotations"][0].update(bbox=[9, 5, 32, 31])
+        ),
+    )
+    for fit in ("letterbox", "pad", "stretch"):
+        split = load_boxes(f"coco:{coco}", fit=fit, size=(50, 60)).test
+        sides = split.targets["boxes"][0, 0, 2:] - split.targets["boxes"][0, 0, :2]
+        # 77 rows become 15.3 in a letterbox, which are 15.
+        assert np.prod(sides) / split.targets["scale"][0] ** 2 == pytest.approx(32 * 31, rel=0.03)
+
+
 def test_labels_counts_and_count_say_what_is_in_the_image(source):
     labels, counts, count = (load(source, Options(target=kind)) for kind in ((), ("counts",), ("count",)))
     order = [name[-5:] for name in labels.train.names]
@@ -162,7 +199,7 @@ def test_labels_counts_and_count_say_what_is_in_the_image(source):
 
 def test_several_kinds_of_targets_are_a_dictionary(coco):
     dataset = load(f"coco:{coco}", Options(target=("boxes", "count")))
-    assert sorted(dataset.train.targets) == ["boxes", "classes", "count"]
+    assert sorted(dataset.train.targets) == ["boxes", "classes", "count", "scale"]
     rows = [line.split() for line in describe(dataset)]
     assert ["bee", "3", "0"] in rows  # in train and in test
     assert ["objects", "4", "1"] in rows

@@ -197,7 +197,7 @@ def placement(height: float, width: float, shape: Shape) -> Placement:
     Placement(taken=Area(top=0.0, left=50.0, bottom=100.0, right=150.0), shown=Area(top=0, left=0, bottom=50, right=50))
     """
     if shape.fit in _WHOLE:
-        scale = min(shape.height / height, shape.width / width, 1.0 if shape.fit == "pad" else math.inf)
+        scale = scale_of(height, width, shape)
         inner_height = max(1, min(shape.height, round(height * scale)))
         inner_width = max(1, min(shape.width, round(width * scale)))
         above, before = (shape.height - inner_height) // 2, (shape.width - inner_width) // 2
@@ -211,6 +211,21 @@ def placement(height: float, width: float, shape: Shape) -> Placement:
     down, across = min(height, shape.height / scale), min(width, shape.width / scale)
     top, left = (height - down) / 2, (width - across) / 2
     return Placement(Area(top, left, top + down, left + across), shown)
+
+
+def scale_of(height: float, width: float, shape: Shape) -> float:
+    """Return how many pixels of a fitted image one pixel of an upright image becomes.
+
+    Where the whole image is shown, that is the scale before its sides are rounded to pixels: both sides have it. Where
+    the two directions are scaled apart, it is the geometric mean, so that its square is the scale of areas.
+
+    >>> scale_of(100, 200, Shape(50, 50, 3, "letterbox")), scale_of(100, 200, Shape(50, 25, 3, "stretch"))
+    (0.25, 0.25)
+    """
+    if shape.fit in _WHOLE:
+        return min(shape.height / height, shape.width / width, 1.0 if shape.fit == "pad" else math.inf)
+    taken, shown = placement(height, width, shape)
+    return math.sqrt(shown.height / taken.height * (shown.width / taken.width))
 
 
 def _reduce(picture: PIL.Image.Image, shape: Shape, orientation: int) -> Area | None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flaxcnn.data.image_files import FileInfo
-from flaxcnn.data.photographs.decoding import Area, Placement, Shape, placement
+from flaxcnn.data.photographs.decoding import Area, Placement, Shape, placement, scale_of
 from flaxcnn.data.photographs.listing import Fitted
 from flaxcnn.errors import ConfigError
 
@@ -76,7 +76,7 @@ class ObjectTargets:
         names: dict[str, tuple[str, ...]] = {}
         for kind in self._kinds:
             if kind == "boxes":
-                names |= {"boxes": ("y0", "x0", "y1", "x1"), "classes": self._classes}
+                names |= {"boxes": ("y0", "x0", "y1", "x1"), "classes": self._classes, "scale": ("scale",)}
             else:
                 names[kind] = ("count",) if kind == "count" else self._classes
         return names if len(names) > 1 else names[self._kinds[0]]
@@ -104,9 +104,10 @@ class ObjectTargets:
             )
         if crowds:
             notes.append(f"{crowds:,} crowds, regions of several objects, are in no box and no count, but in labels")
+        scales_N = np.asarray([scale_of(info.height, info.width, shape) for info in infos], np.float32)
         made: dict[str, Any] = {}
         for kind in self._kinds:
-            made |= _boxes(shown) if kind == "boxes" else {kind: self._counted(kind, shown)}
+            made |= {kind: self._counted(kind, shown)} if kind != "boxes" else {**_boxes(shown), "scale": scales_N}
         targets = made if len(made) > 1 else made[self._kinds[0]]
         return Fitted(targets, bad, tuple(notes))
 
