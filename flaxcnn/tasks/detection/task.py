@@ -14,7 +14,7 @@ from flaxcnn.errors import DataError
 from flaxcnn.layers.boxes import clipped, moved, overlaps
 from flaxcnn.layers.detection_head import BOX, CLASSES, QUALITY
 from flaxcnn.tasks.arithmetic import ratio
-from flaxcnn.tasks.detection.boxes import objects_of
+from flaxcnn.tasks.detection.boxes import Objects, objects_of
 from flaxcnn.tasks.detection.decoding import found_in_image
 from flaxcnn.tasks.detection.losses import GAMMA, loss_of_image
 from flaxcnn.tasks.detection.matching import matched
@@ -133,12 +133,15 @@ class Detection(Task):
 
     def scores(self, predicted: Predicted) -> DetectionScores:
         """Return the metrics of `DetectionScores`."""
-        return DetectionScores(objects_of(predicted), predicted.constant("thresholds", (self.classes,)))
+        return DetectionScores(self._objects(predicted), predicted.constant("thresholds", (self.classes,)))
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
         """Return the constants with each class's threshold of best F1 on these validation images."""
-        objects = objects_of(predicted)
+        objects = self._objects(predicted)
         return {**predicted.constants, "thresholds": best_thresholds(objects, matched(objects))}
+
+    def _objects(self, predicted: Predicted) -> Objects:
+        return objects_of(predicted._replace(names={"classes": range(self.classes)}))
 
     def move(self, targets: Any, source_2HW: jax.Array) -> Any:
         """Return the boxes where their pixels are now, without those of which less than 0.3 is left."""
