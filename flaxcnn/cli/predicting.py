@@ -76,7 +76,8 @@ def predict(arguments: Sequence[str]) -> int:
             pixels = [each.pixels for each in batch if each.pixels is not None]
             said = iter(say(trained.predictions(np.stack(pixels))) if pixels else [])
             for each in batch:
-                answered = Answered(each.name, None if each.pixels is None else next(said), each.fault)
+                answer = None if each.pixels is None else trained.locate(dict(next(said)), each.encoded, each.name)
+                answered = Answered(each.name, answer, each.fault)
                 for line in writer.lines(answered):
                     print(line, flush=sys.stdout.isatty())
                 faults += bool(each.fault)

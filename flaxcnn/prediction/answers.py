@@ -83,6 +83,8 @@ def words_of(answer: Mapping[str, Any]) -> str:
     'bee 97.0 %'
     >>> words_of({"numbers": {"area": 12.345678}, "interval_90": {"area": [10.0, 14.7]}})
     'area 12.35 (90 %: 10 to 14.7)'
+    >>> words_of({"objects": [{"class": "bee", "score": 0.9, "box": [1, 2, 30, 40]}], "counts": {"ant": 0, "bee": 1}})
+    '1 bee  (bee 90 %)'
     >>> words_of({"labels": [], "probabilities": {"dog": 0.125}})
     'nothing  (dog 12.5 %)'
     """
@@ -92,6 +94,10 @@ def words_of(answer: Mapping[str, Any]) -> str:
             return f"not sure  ({', '.join([first, *others])})"
         said = first + (f"  ({', '.join(others)})" if others else "")
         return said + ("  strange" if answer.get("familiar", 1.0) <= _STRANGE else "")
+    if "objects" in answer:
+        found = [f"{each['class']} {100 * each['score']:.0f} %" for each in answer["objects"]]
+        counts = ", ".join(f"{count} {name}" for name, count in answer["counts"].items() if count)
+        return f"{counts}  ({', '.join(found)})" if found else "nothing"
     if "labels" in answer:
         of_each = ", ".join(f"{name} {100 * value:.1f} %" for name, value in answer["probabilities"].items())
         return f"{', '.join(answer['labels']) or 'nothing'}  ({of_each})"
@@ -109,7 +115,10 @@ def _number(name: str, value: float, answer: Mapping[str, Any]) -> str:
 
 
 def _cells(answer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield an answer's cells with their columns: class, probability, class_2, …; NAME, NAME_low and NAME_high."""
+    """Yield an answer's cells with their columns: class, probability, class_2, …; NAME, NAME_low and NAME_high.
+
+    Of objects that is how many there are, in all and of each class.
+    """
     for key, value in answer.items():
         if key == "top":
             for rank, each in enumerate(value[1:], 2):
@@ -117,8 +126,11 @@ def _cells(answer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
                 yield f"{prefix}probability_{rank}", each["probability"]
         elif key == "labels":
             yield f"{prefix}labels", ";".join(value)
-        elif key in ("numbers", "probabilities"):
-            yield from ((f"{prefix}{name}", value[name]) for name in (value if key == "numbers" else sorted(value)))
+        elif key in ("numbers", "counts", "probabilities"):
+            names = sorted(value) if key == "probabilities" else value
+            yield from ((f"{prefix}{name}", value[name]) for name in names)
+        elif key == "objects":
+            yield f"{prefix}objects", len(value)
         elif key == "interval_90":
             for name, (low, high) in value.items():
                 yield f"{prefix}{name}_low", low

@@ -42,11 +42,13 @@ class Opened(NamedTuple):
         name: as `Found` has it.
         pixels: uint8 (H, W, C); None where it cannot be used.
         fault: why, a line; "" for an image.
+        encoded: the file.
     """
 
     name: str
     pixels: npt.NDArray[np.uint8] | None
     fault: str = ""
+    encoded: bytes = b""
 
 
 def find_images(words: Sequence[str]) -> list[Found]:
@@ -94,7 +96,7 @@ def opened(found: Sequence[Found], decode: Decode, size: int, stdin: BinaryIO) -
     def open_one(each: Found) -> Opened:
         try:
             encoded = _read(each, stdin)
-            return Opened(each.name, decode(encoded, each.name))
+            return Opened(each.name, decode(encoded, each.name), encoded=encoded)
         except FlaxcnnError as error:
             return Opened(each.name, None, str(error).removeprefix(f"{each.name}: "))
 

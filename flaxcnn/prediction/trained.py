@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flaxcnn.adapters import FlaxModule
 from flaxcnn.config import Experiment
-from flaxcnn.data.photographs.decoding import MAX_BYTES, Shape, decode_file
+from flaxcnn.data.photographs.decoding import MAX_BYTES, Shape, decode_file, in_original, inspect
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.familiarity import (
     MOST_FEATURES,
@@ -96,6 +96,19 @@ class Trained(NamedTuple):
         """
         return decode_file(encoded, self.shape, where)
 
+    def locate(self, answer: dict[str, Any], encoded: bytes, where: str) -> dict[str, Any]:
+        """Return an answer whose places, if it has any, are in pixels of the upright original image.
+
+        Args:
+            answer: for the image, in pixels of what `decode` returns.
+            encoded: the image's file.
+            where: what to call it in an error.
+        """
+        if not self.task.detects:
+            return answer
+        info = inspect(encoded, where)
+        return self.task.located(answer, lambda box: in_original(box, info, self.shape))
+
     def predictions(self, images: npt.NDArray[np.uint8], size: int | None = None) -> dict[str, np.ndarray]:
         """Return the task's predictions, arrays with N rows by name; for a classifier "logits", float32 (N, classes).
 
@@ -150,12 +163,17 @@ class Trained(NamedTuple):
 
         Args:
             images: uint8 (N, H, W, C) with the size of the training images; or paths of image files, or their bytes.
+                Boxes are in pixels of these images.
             top: how many classes to name.
 
         Raises:
             DataError: an image cannot be read, or does not fit.
         """
-        return self.answers(self.predictions(self._pixels(images)), top)
+        answers = self.answers(self.predictions(self._pixels(images)), top)
+        if isinstance(images, np.ndarray) or not self.task.detects:
+            return answers
+        named = zip(answers, images, strict=True)
+        return [self.locate(answer, *self._encoded(image, place)) for place, (answer, image) in enumerate(named)]
 
     def explain(
         self,
@@ -218,7 +236,7 @@ class Trained(NamedTuple):
             return images
         if not len(images):
             raise DataError("no images", where="images", expected="at least one")
-        return np.stack([self._read(image, place) for place, image in enumerate(images)])
+        return np.stack([self.decode(*self._encoded(image, place)) for place, image in enumerate(images)])
 
     def _fitting(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         images = np.asarray(images)
@@ -231,10 +249,12 @@ class Trained(NamedTuple):
             )
         return images
 
-    def _read(self, image: str | Path | bytes, place: int) -> npt.NDArray[np.uint8]:
+    @staticmethod
+    def _encoded(image: str | Path | bytes, place: int) -> tuple[bytes, str]:
+        """Return an image file's bytes, and what to call it in an error."""
         if isinstance(image, bytes):
-            return self.decode(image, f"image {place}")
-        return self.decode(read_bytes(Path(image), MAX_BYTES, error=DataError), str(image))
+            return image, f"image {place}"
+        return read_bytes(Path(image), MAX_BYTES, error=DataError), str(image)
 
 
 def _last(name: str) -> str:

@@ -310,6 +310,15 @@ class Task(abc.ABC):
         found = {name: np.asarray(array).tolist() for name, array in predicted.predictions.items()}
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
+    def located(self, answer: dict[str, Any], place: Callable[[Sequence[float]], list[float]]) -> dict[str, Any]:
+        """Return an answer of `answers` whose places are those of the original image; most answers have none.
+
+        Args:
+            answer: of one image, in pixels of the image that the model was given.
+            place: returns a box y0, x0, y1, x1 of that image in pixels of the original, clipped to it.
+        """
+        return answer
+
     def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
         """Return what each of the K numbers of `explained` is called, K different names.
 

@@ -7,7 +7,7 @@ are untrusted.
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -182,6 +182,22 @@ def fit(picture: PIL.Image.Image, shape: Shape, whole: Area | None = None) -> PI
     top, left = int(shown.top), int(shown.left)
     out[top : top + resized.height, left : left + resized.width] = pixels
     return PIL.Image.fromarray(out)
+
+
+def in_original(box: Sequence[float], info: FileInfo, shape: Shape) -> list[float]:
+    """Return a box of a fitted image in pixels of the upright original, clipped to it: y0, x0, y1, x1.
+
+    Args:
+        box: in pixels of the fitted image.
+        info: of the image's file.
+        shape: what it was fitted to.
+    """
+    taken, shown = placement(info.height, info.width, shape)
+    down, across = taken.height / shown.height, taken.width / shown.width
+    y0, x0, y1, x1 = box
+    top, bottom = (min(max(0.0, taken.top + (y - shown.top) * down), info.height) for y in (y0, y1))
+    left, right = (min(max(0.0, taken.left + (x - shown.left) * across), info.width) for x in (x0, x1))
+    return [top, left, bottom, right]
 
 
 def _border(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """The detection task: objects of an image, each with its class and its box."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -130,6 +130,29 @@ class Detection(Task):
     def explained_names(self, names: Any, count: int) -> tuple[str, ...]:
         """Return the names of the classes."""
         return tuple(names["classes"])
+
+    def answers(self, predicted: Predicted, calibration: Mapping[str, Any], top: int) -> list[dict[str, Any]]:
+        """Return each image's "objects", the surest first, and the "counts" of every class.
+
+        An object has its "class", its "score", and its "box": y0, x0, y1, x1 in pixels. Named are objects whose score
+        reaches the threshold of their class.
+        """
+        names, thresholds_K = predicted.names["classes"], predicted.constant("thresholds", (self.classes,))
+        arrays = (predicted.prediction(name) for name in ("boxes", "scores", "classes"))
+        found = []
+        for boxes_Dx4, scores_D, classes_D in zip(*arrays, strict=True):
+            named = np.flatnonzero((classes_D >= 0) & (scores_D >= thresholds_K[classes_D]))
+            objects = [
+                {"class": names[classes_D[at]], "score": float(scores_D[at]), "box": boxes_Dx4[at].tolist()}
+                for at in named
+            ]
+            counts = np.bincount(classes_D[named], minlength=len(names)).tolist()
+            found.append({"objects": objects, "counts": dict(zip(names, counts, strict=True))})
+        return found
+
+    def located(self, answer: dict[str, Any], place: Callable[[Sequence[float]], list[float]]) -> dict[str, Any]:
+        """Return the answer with the boxes of its objects in pixels of the original image."""
+        return {**answer, "objects": [{**each, "box": place(each["box"])} for each in answer["objects"]]}
 
     def scores(self, predicted: Predicted) -> DetectionScores:
         """Return the metrics of `DetectionScores`."""
