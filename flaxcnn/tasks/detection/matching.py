@@ -27,8 +27,6 @@ RANGES = MappingProxyType(
 MOST = 100
 """Detections of a class in an image that COCO looks at: those with the highest scores."""
 
-_ROUNDED = 2e-5  # of an area: what float32 corners and scales may add to or take from it
-
 
 class Matches(NamedTuple):
     """Which true box each of P detections finds, at T IoU thresholds and in A ranges of sizes.
@@ -66,13 +64,14 @@ def matched(
     Args:
         objects: the boxes.
         thresholds: T IoU thresholds, more than 0.
-        ranges: A ranges of areas in pixels of the original image, both ends included. A true box within 2e-5 of an
-            end counts as on it: a box of 32 × 32 pixels of a letterboxed image is 1024 of them only so.
+        ranges: A ranges of areas in pixels of the original image, both ends included. A true box counts as on
+            an end if the rounding of its corners to float32 may have moved it from there, as it does with an object of
+            32 × 32 pixels in a letterboxed image.
     """
     found, truths = objects.detections, objects.truths
     thresholds_T, ranges_Ax2 = np.asarray(thresholds, np.float64), np.asarray(ranges, np.float64)
-    widened_Ax2 = ranges_Ax2 * [1 - _ROUNDED, 1 + _ROUNDED]
-    sought_GxA, inside_PxA = _inside(truths.areas, widened_Ax2), _inside(found.areas, ranges_Ax2)
+    sought_GxA = _inside(truths.areas, ranges_Ax2, _rounding(truths.boxes))
+    inside_PxA = _inside(found.areas, ranges_Ax2, np.zeros(len(found.areas)))
     taken_PxTxA = np.full((len(found.images), len(thresholds_T), len(ranges_Ax2)), -1, np.int32)
     free_GxTxA = np.ones((len(truths.images), *taken_PxTxA.shape[1:]), bool)
 
@@ -104,5 +103,15 @@ def matched(
     return Matches(taken_PxTxA, counted, sought_GxA)
 
 
-def _inside(areas_Q: np.ndarray, ranges_Ax2: np.ndarray) -> np.ndarray:
-    return (areas_Q[:, None] >= ranges_Ax2[:, 0]) & (areas_Q[:, None] <= ranges_Ax2[:, 1])
+def _inside(areas_Q: np.ndarray, ranges_Ax2: np.ndarray, uncertain_Q: np.ndarray) -> np.ndarray:
+    """Return which areas may be in which ranges, bool (Q, A), if each is uncertain by a fraction of itself."""
+    smallest_Q, largest_Q = areas_Q * (1 - uncertain_Q), areas_Q * (1 + uncertain_Q)
+    return (largest_Q[:, None] >= ranges_Ax2[:, 0]) & (smallest_Q[:, None] <= ranges_Ax2[:, 1])
+
+
+def _rounding(boxes_Gx4: np.ndarray) -> np.ndarray:
+    """Return by what fraction of itself the area of a box of float32 corners, and a float32 scale, may be off."""
+    moved_Gx4 = np.spacing(np.abs(boxes_Gx4).astype(np.float32)).astype(np.float64) / 2
+    sides_Gx2 = boxes_Gx4[:, 2:] - boxes_Gx4[:, :2]
+    of_sides_Gx2 = (moved_Gx4[:, 2:] + moved_Gx4[:, :2]) / np.where(sides_Gx2 > 0, sides_Gx2, np.inf)
+    return of_sides_Gx2.sum(1) + float(np.finfo(np.float32).eps)
