@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from flaxcnn.data import Options
 
 
+_GRID = "data_grid.png"
+
+
 @dataclass(frozen=True)
 class FileOptions:
     """How the files of the data are read, as --data of train."""
@@ -53,13 +56,13 @@ class FileOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Verify and describe a data set, and draw a grid of examples or write a report."""
+    """Verify and describe a data set, and draw a grid of examples, write a report, or convert its boxes."""
 
     source: Positional[str] = "mnist"
     """As --data.source of train: mnist, folder:DIR, idx:FOLDER, tfds:NAME and others."""
     data: FileOptions = field(default_factory=FileOptions)
-    out: str = "data_grid.png"
-    """Output file of the example grid."""
+    out: str = _GRID
+    """Output file of the example grid; with --to, the new folder."""
     duplicates: bool = True
     """Search for duplicate images. The time grows with the number of training images times test images."""
     report: str | None = None
@@ -69,6 +72,12 @@ class DataOptions:
     """Folder of a finished run on these data: with --report, the labels that it doubts are findings, too."""
     strict: bool = False
     """Findings are an error, with exit code 2. Works without --report, too."""
+    to: Literal["coco", "voc", "yolo"] | None = None
+    """Write images with boxes in this format, as the new folder --out, which is a source again: all splits, boxes of
+    the original images, and images without boxes."""
+    images: Literal["copy", "hardlink", "symlink"] = "copy"
+    """With --to: how the images come into the folder. Hard links take no space, on the same disk alone. Symbolic links
+    are for other programs: flaxcnn follows no link that leads out of a folder."""
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
 
@@ -83,6 +92,10 @@ def data(arguments: Sequence[str]) -> int:
 
     config.Data(source=options.source, **asdict(options.data))  # which checks them
     of_files = Options(**asdict(options.data))
+    if options.to is not None:
+        return _convert(options, of_files)
+    if options.images != DataOptions.images:
+        raise ConfigError("not without --to", where="--images", fix="add --to coco, voc or yolo")
     # Reading the data may take minutes.
     page = None if options.report is None else _in_a_folder(user_path(options.report, "--report"), "--report")
     if page is not None or options.strict:
@@ -93,6 +106,21 @@ def data(arguments: Sequence[str]) -> int:
     if options.run is not None:
         raise ConfigError("nothing to write it to", where="--run", fix="add --report FILE.html, or --strict")
     return _describe(options, of_files, _in_a_folder(user_path(options.out, "--out"), "--out"))
+
+
+def _convert(options: DataOptions, of_files: "Options") -> int:
+    from flaxcnn.data.conversion.convert import convert
+    from flaxcnn.errors import ConfigError, printable
+    from flaxcnn.files import user_path
+
+    for name in ("report", "run", "strict", "duplicates", "task", "model"):
+        if getattr(options, name) != getattr(DataOptions(), name):
+            raise ConfigError("not together with --to", where=f"--{name}", fix="leave out one of the two")
+    if options.out == _GRID:
+        raise ConfigError("no folder to write to", where="--out", fix="name a new folder: --out DIR")
+    lines = convert(options.source, str(options.to), user_path(options.out, "--out"), of_files, options.images)
+    print("\n".join(map(printable, lines)))
+    return 0
 
 
 def _in_a_folder(path: Path, where: str) -> Path:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 
 class FileInfo(NamedTuple):
     """What an image file's header says.
@@ -22,6 +25,25 @@ class FileInfo(NamedTuple):
     bits: int
 
 
+class FileObjects(NamedTuple):
+    """The objects that are annotated in image files, those of a file behind each other.
+
+    Attributes:
+        classes: their names, by number.
+        counts_N: how many each file has, int64 (N,), in the order of `ImageFiles.headers`.
+        boxes_K4: float64 (K, 4), y0, x0, y1, x1 in pixels of the upright image, as they are annotated: a box may reach
+            out of it.
+        numbers_K: of each one's class, int32 (K,).
+        crowds_K: whether each is a region of several objects that nobody counted, bool (K,).
+    """
+
+    classes: tuple[str, ...]
+    counts_N: npt.NDArray[np.int64]  # noqa: N815
+    boxes_K4: npt.NDArray[np.float64]  # noqa: N815
+    numbers_K: npt.NDArray[np.int32]  # noqa: N815
+    crowds_K: npt.NDArray[np.bool_]  # noqa: N815
+
+
 class ImageFiles(NamedTuple):
     """The files of a data set.
 
@@ -29,8 +51,10 @@ class ImageFiles(NamedTuple):
         root: the folder that they lie in.
         headers: the header of each file that is used, by its path below the root: the names of the examples.
         bad: the files that are not used, with the reason of each.
+        objects: what is annotated in them; None where nothing is.
     """
 
     root: Path
     headers: Mapping[str, FileInfo]
     bad: Mapping[str, str]
+    objects: FileObjects | None = None

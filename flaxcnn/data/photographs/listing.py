@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.image_files import FileInfo
+from flaxcnn.data.image_files import FileInfo, FileObjects
 from flaxcnn.data.options import OnBad
 from flaxcnn.data.photographs.decoding import Shape
 from flaxcnn.errors import DataError
@@ -42,6 +42,9 @@ class FitTargets(Protocol):
 
     def __call__(self, known: Sequence[Any], infos: Sequence[FileInfo], shape: Shape) -> Fitted:
         """Return the targets of files, by what `Listing.targets` holds of each and what its header says."""
+
+    def originals(self, known: Sequence[Any], infos: Sequence[FileInfo]) -> FileObjects:
+        """Return what is annotated in files whose targets are sound, before it is fitted."""
 
 
 class Decodable(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.image_files import FileInfo
+from flaxcnn.data.image_files import FileInfo, FileObjects
 from flaxcnn.data.photographs.decoding import Area, Placement, Shape, placement, scale_of
 from flaxcnn.data.photographs.listing import Fitted
 from flaxcnn.errors import ConfigError
@@ -111,6 +111,18 @@ class ObjectTargets:
         targets = made if len(made) > 1 else made[self._kinds[0]]
         return Fitted(targets, bad, tuple(notes))
 
+    def originals(self, known: Sequence[Annotated], infos: Sequence[FileInfo]) -> FileObjects:
+        """Return what is annotated in files whose targets are sound."""
+        found = [in_pixels(each, info) for each, info in zip(known, infos, strict=True)]
+        objects = [one for each in found if not isinstance(each, str) for one in each]
+        return FileObjects(
+            self._classes,
+            np.asarray([len(each) for each in found], np.int64),
+            np.asarray([one.box for one in objects], np.float64).reshape(-1, 4),
+            np.asarray([one.number for one in objects], np.int32),
+            np.asarray([one.crowd for one in objects], np.bool_),
+        )
+
     def _counted(self, kind: str, shown: Sequence[Sequence[Object]]) -> npt.NDArray[Any]:
         if kind == "count":
             return np.asarray([sum(not one.crowd for one in each) for each in shown], np.float32)
@@ -139,27 +151,48 @@ def _boxes(shown: Sequence[Sequence[Object]]) -> dict[str, npt.NDArray[Any]]:
     return {"boxes": boxes, "classes": classes}
 
 
-def _moved(annotated: Annotated, info: FileInfo, shape: Shape) -> list[Object] | str:
-    """Return the objects that a fitted image shows, in its pixels; or what is wrong with one of them."""
+def in_pixels(annotated: Annotated, info: FileInfo) -> list[Object] | str:
+    """Return the objects of an image in pixels of the upright image; or what is wrong with one of them.
+
+    A box may reach out of the image; some of it lies within.
+    """
     size = (info.height, info.width)
     if annotated.size is not None and annotated.size not in (FRACTIONS, size):
         return f"annotated as {annotated.size[0]}×{annotated.size[1]}, but {size[0]}×{size[1]} upright"
     if len(annotated.objects) > MOST_OBJECTS:
         return f"more than {MOST_OBJECTS:,} objects ({len(annotated.objects):,})"
-    scale = size if annotated.size == FRACTIONS else (1, 1)
-    placed = placement(*size, shape)
-    moved = []
-    for one in annotated.objects:
+    down, across = size if annotated.size == FRACTIONS else (1, 1)
+    found = []
+    for place, one in enumerate(annotated.objects, start=1):
         if not all(map(math.isfinite, one.box)) or one.box.height <= 0 or one.box.width <= 0:
-            return f"a box of no extent ({_text(one.box)})"
-        top, bottom = (min(max(0.0, side * scale[0]), size[0]) for side in (one.box.top, one.box.bottom))
-        left, right = (min(max(0.0, side * scale[1]), size[1]) for side in (one.box.left, one.box.right))
-        if bottom <= top or right <= left:
-            return f"a box outside the image ({_text(one.box)})"
-        area = _shown(Area(top, left, bottom, right), placed)
+            return f"a box of no extent (box {place}: {box_text(one.box)})"
+        box = Area(one.box.top * down, one.box.left * across, one.box.bottom * down, one.box.right * across)
+        if clipped(box, info) is None:
+            return f"a box outside the image (box {place}: {box_text(one.box)})"
+        found.append(one._replace(box=box))
+    return found
+
+
+def clipped(box: Area, info: FileInfo) -> Area | None:
+    """Return what of a box lies in an image, both in pixels; None for nothing."""
+    top, bottom = (min(max(0.0, side), info.height) for side in (box.top, box.bottom))
+    left, right = (min(max(0.0, side), info.width) for side in (box.left, box.right))
+    return Area(top, left, bottom, right) if top < bottom and left < right else None
+
+
+def _moved(annotated: Annotated, info: FileInfo, shape: Shape) -> list[Object] | str:
+    """Return the objects that a fitted image shows, in its pixels; or what is wrong with one of them."""
+    found = in_pixels(annotated, info)
+    if isinstance(found, str):
+        return found
+    placed = placement(info.height, info.width, shape)
+    moved = []
+    for place, one in enumerate(found, start=1):
+        box = clipped(one.box, info)
+        area = None if box is None else _shown(box, placed)
         if area is not None:
             if not (np.float32(area.top) < np.float32(area.bottom) and np.float32(area.left) < np.float32(area.right)):
-                return f"a box of no extent ({_text(one.box)})"
+                return f"a box of no extent (box {place}: {box_text(one.box)})"
             moved.append(one._replace(box=area))
     return moved
 
@@ -181,5 +214,6 @@ def _shown(box: Area, placed: Placement) -> Area | None:
     )
 
 
-def _text(box: Area) -> str:
+def box_text(box: Area) -> str:
+    """Return a box as text, such as "y 5 to 15, x 10 to 30"."""
     return f"y {box.top:.6g} to {box.bottom:.6g}, x {box.left:.6g} to {box.right:.6g}"

@@ -56,7 +56,10 @@ def prepare(listing: Listing, request: Request) -> Dataset:
         **(listing.bad or {}),
         **{p: each.fault for p, each in zip(listing.paths, scanned, strict=True) if each.fault},
     }
-    refuse_bad(bad, count, options.on_bad, listing.source)
+    expected = "files that can be decoded"
+    if listing.fit_targets is not None:
+        expected += ", with sound annotations"
+    refuse_bad(bad, count, options.on_bad, listing.source, expected=expected)
     if options.on_bad == "skip":
         bad |= _rare_depths(listing.paths, scanned)
     good = [place for place, path in enumerate(listing.paths) if path not in bad]
@@ -65,11 +68,12 @@ def prepare(listing: Listing, request: Request) -> Dataset:
     digests = [scanned[place].digest for place in good]
     _require_some(digests, listing.source)
     shape, notes = choose_shape(listing, infos, options)
+    known = dict(zip(listing.paths, listing.targets, strict=True)) if listing.fit_targets is not None else {}
     if listing.fit_targets is not None:
         fitted = listing.fit_targets(listing.targets, infos, shape)
         notes += fitted.notes
         bad |= {listing.paths[place]: reason for place, reason in fitted.bad.items()}
-        refuse_bad(bad, count, options.on_bad, listing.source)
+        refuse_bad(bad, count, options.on_bad, listing.source, expected=expected)
         sound = [place for place in range(len(infos)) if place not in fitted.bad]
         listing = keep(replace(listing, targets=fitted.targets), sound)
         digests, infos = [digests[place] for place in sound], [infos[place] for place in sound]
@@ -87,11 +91,14 @@ def prepare(listing: Listing, request: Request) -> Dataset:
         infos = [infos[place] for place in whole]
         _require_some(digests, listing.source)
         images = Rows(images, np.asarray(whole)) if isinstance(images, StoredImages) else images[whole]
-    if line := refuse_bad(bad, count, options.on_bad, listing.source):
+    if line := refuse_bad(bad, count, options.on_bad, listing.source, expected=expected):
         notes.append(line)
     made_of = None
     if listing.examples is None and listing.encoded is None:
-        made_of = ImageFiles(listing.root, dict(zip(listing.paths, infos, strict=True)), bad)
+        objects = None
+        if listing.fit_targets is not None:
+            objects = listing.fit_targets.originals([known[path] for path in listing.paths], infos)
+        made_of = ImageFiles(listing.root, dict(zip(listing.paths, infos, strict=True)), bad, objects)
     return divide(listing, images, digests, shape, request, (*listing.notes, *notes), made_of)
 
 

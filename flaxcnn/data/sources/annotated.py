@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,20 +57,7 @@ def prepare_annotated(found: Annotations, request: Request) -> Dataset:
         DataError: no class or too many, an image twice, or as `prepare`.
     """
     targets = ObjectTargets(request.options.target, check_classes(found.classes, request.source))
-    bad = dict(found.bad)
-    places: dict[str, AnnotatedImage] = {}
-    for image in found.images:
-        path = posixpath.normpath(image.path)
-        if path in places:
-            what = "an image twice" if image.split == places[path].split else "an image in two splits"
-            raise DataError(what, where=request.source, expected="each image once", found=path)
-        places[path] = image
-    bad |= {
-        path: stamp
-        for path, stamp in zip(places, stamps_of(found.root, tuple(places)), strict=True)
-        if isinstance(stamp, str)
-    }
-    good = {path: image for path, image in places.items() if path not in bad}
+    good, bad = usable(found, request.source)
     splits = tuple(image.split or "" for image in good.values())
     listing = Listing(
         request.source,
@@ -80,10 +67,38 @@ def prepare_annotated(found: Annotations, request: Request) -> Dataset:
         targets.names,
         splits=splits if any(splits) else None,
         bad=bad,
-        notes=found.notes,
+        notes=(*found.notes, *_without(good.values())),
         fit_targets=targets,
     )
     return prepare(listing, request)
+
+
+def usable(found: Annotations, where: object) -> tuple[dict[str, AnnotatedImage], dict[str, str]]:
+    """Return the images whose files are there, by their paths, and what cannot be used, with the reason of each.
+
+    Raises:
+        DataError: an image twice.
+    """
+    places: dict[str, AnnotatedImage] = {}
+    for image in found.images:
+        path = posixpath.normpath(image.path)
+        if path in places:
+            what = "an image twice" if image.split == places[path].split else "an image in two splits"
+            raise DataError(what, where=where, expected="each image once", found=path)
+        places[path] = image
+    bad = dict(found.bad)
+    bad |= {
+        path: stamp
+        for path, stamp in zip(places, stamps_of(found.root, tuple(places)), strict=True)
+        if isinstance(stamp, str)
+    }
+    return {path: image for path, image in places.items() if path not in bad}, bad
+
+
+def _without(images: Collection[AnnotatedImage]) -> list[str]:
+    """Return a line that counts the images without a box; none where there are none."""
+    count = sum(not image.annotated.objects for image in images)
+    return [f"{count:,} of {len(images):,} images have no box: they are kept, as images without objects"] * (count > 0)
 
 
 def check_classes(names: Sequence[str], where: object) -> tuple[str, ...]:

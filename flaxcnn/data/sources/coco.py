@@ -14,14 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
+import numpy as np
+
 from flaxcnn.data.dataset import Dataset
 from flaxcnn.data.options import Request
 from flaxcnn.data.photographs.decoding import Area
 from flaxcnn.data.photographs.objects import Annotated, Object
 from flaxcnn.data.sources.annotated import USES as _USES
 from flaxcnn.data.sources.annotated import AnnotatedImage, Annotations, check_classes, missing, prepare_annotated
+from flaxcnn.data.sources.box_units import refuse_corners, refuse_fractions
 from flaxcnn.data.sources.folder import SPLIT_FOLDERS
-from flaxcnn.errors import DataError
+from flaxcnn.errors import DataError, nearest
 from flaxcnn.files import checked, read_json, user_path
 
 USES = _USES | {"dir"}
@@ -68,25 +71,35 @@ class _Told(NamedTuple):
 
 def load(request: Request) -> Dataset:
     """Return the data set of COCO's files; raises as `read_coco` and `prepare_annotated`."""
+    return prepare_annotated(annotations(request), request)
+
+
+def annotations(request: Request) -> Annotations:
+    """Return what the files of a request say; raises as `read_coco`."""
     folder = request.options.dir
     images = None if folder is None else user_path(os.fspath(folder), "data.dir")
-    return prepare_annotated(read_coco(user_path(request.name, "data.source"), images), request)
+    return read_coco(user_path(request.name, "data.source"), images)
 
 
 def read_coco(path: Path, folder: Path | None = None) -> Annotations:
     """Return what is annotated in a file, or in the files of a folder.
 
-    Classes are the categories in the order of their ids, those that only a later file has behind the others.
+    Classes are the categories in the order of their ids, those that only a later file has behind the others. A category
+    is known by its name: the files of two splits may give it two ids, which a note says.
 
     Args:
         path: the file or folder.
         folder: that the images' names begin in; None to look for it.
 
     Raises:
-        DataError: nothing of that form, a damaged file, or an id twice.
+        DataError: nothing of that form, a damaged file, an id twice, boxes that are corners or fractions, or an object
+            of a class that the file of the training split does not have.
     """
     root, files = _files(path, folder)
     told = [_read(file.path) for file in files]
+    for file, each in zip(files, told, strict=True):
+        _check_boxes(file.path, each)
+    notes = _compared(files, told)
     classes = _classes(told)
     numbers = {name: number for number, name in enumerate(classes)}
     images: list[AnnotatedImage] = []
@@ -103,9 +116,10 @@ def read_coco(path: Path, folder: Path | None = None) -> Annotations:
             objects = tuple(one for one in found if isinstance(one, Object))
             images.append(AnnotatedImage(name, Annotated(objects, size if all(size) else None), file.split))
         if each.annotations:
-            stray, count = next(iter(each.annotations)), sum(map(len, each.annotations.values()))
-            bad[f"{file.path.name}, {count:,} annotations"] = f"of images that it does not list, such as {stray!r}"
-    return Annotations(root, images, classes, bad)
+            (stray, first), count = next(iter(each.annotations.items())), sum(map(len, each.annotations.values()))
+            such = f"such as {_called(first[0])} of image {stray!r}"
+            bad[f"{file.path.name}, {count:,} annotations"] = f"of images that it does not list, {such}"
+    return Annotations(root, images, classes, bad, notes)
 
 
 def _files(path: Path, folder: Path | None) -> tuple[Path, list[_File]]:
@@ -210,11 +224,77 @@ def _classes(told: Sequence[_Told]) -> tuple[str, ...]:
     )
 
 
+def _check_boxes(path: Path, told: _Told) -> None:
+    """Refuse a file whose boxes are fractions, or corners; this its sizes of images tell, where it has them."""
+    every = [one for found in told.annotations.values() for one in found]
+    every_K4 = np.asarray([one["bbox"] for one in every], np.float64).reshape(-1, 4)
+    ends_K2 = every_K4[:, :2] + every_K4[:, 2:]
+    refuse_fractions(np.concatenate([every_K4[:, :2], ends_K2], axis=1), lambda place: _called(every[place]), path)
+    sizes = {image["id"]: (image.get("width") or 0, image.get("height") or 0) for image in told.images}
+    listed = [one for image, found in told.annotations.items() if all(sizes.get(image, (0, 0))) for one in found]
+    given_K4 = np.asarray([one["bbox"] for one in listed], np.float64).reshape(-1, 4)
+    sizes_K2 = np.asarray([sizes[one["image_id"]] for one in listed], np.float64).reshape(-1, 2)
+    refuse_corners(
+        given_K4,
+        np.concatenate([given_K4[:, :2], given_K4[:, :2] + given_K4[:, 2:]], axis=1),
+        sizes_K2,
+        lambda place: (
+            f"{_called(listed[place])} in an image {sizes_K2[place, 0]:g} wide and {sizes_K2[place, 1]:g} high"
+        ),
+        path,
+        "bbox of x, y, width, height",
+    )
+
+
+def _compared(files: Sequence[_File], told: Sequence[_Told]) -> tuple[str, ...]:
+    """Return notes on categories that differ between the files of splits.
+
+    Raises:
+        DataError: there is an object of a class that the first file, the training split's where there is one, lacks.
+    """
+    known = {category["name"]: category["id"] for category in told[0].categories}
+    notes = []
+    for file, each in zip(files[1:], told[1:], strict=True):
+        names = {category["id"]: category["name"] for category in each.categories}
+        if strange := [one for found in each.annotations.values() for one in found if not _is_known(one, names, known)]:
+            name = names[strange[0]["category_id"]]
+            others = f", and {len(strange) - 1:,} more annotations" if len(strange) > 1 else ""
+            raise DataError(
+                "classes that differ between the files",
+                where=file.path,
+                expected=f"the categories of {files[0].path.name}",
+                found=f"'{name}' at {_called(strange[0])}{others}",
+                fix=nearest(name, known) or "give all files the same categories",
+            )
+        if moved := [name for number, name in names.items() if known.get(name, number) != number]:
+            notes.append(
+                f"{len(moved):,} categories, such as '{moved[0]}', have other ids in {file.path.name} than in"
+                f" {files[0].path.name}: they are known by their names"
+            )
+        if absent := [name for name in known if name not in names.values()]:
+            notes.append(
+                f"{len(absent):,} categories of {files[0].path.name} are not in {file.path.name}, such as '{absent[0]}'"
+            )
+    return tuple(notes)
+
+
+def _is_known(one: Mapping[str, Any], names: Mapping[Any, str], known: Mapping[str, Any]) -> bool:
+    """Return whether the first file has an annotation's class, or its own file has none for it, which is told later."""
+    return names.get(one["category_id"]) in known or one["category_id"] not in names
+
+
 def _object(one: Mapping[str, Any], numbers: Mapping[Any, int]) -> Object | str:
     """Return an object, or what is wrong with its annotation."""
     x, y, width, height = one["bbox"]
     if one["category_id"] not in numbers:
-        return f"an object of category {one['category_id']!r}, which is not listed"
+        return f"an object of category {one['category_id']!r}, which is not listed ({_called(one)})"
     if width <= 0 or height <= 0:
-        return f"a box of no extent ({width:.6g}×{height:.6g})"
+        return f"a box of no extent, or of corners in the wrong order ({_called(one)}, of x, y, width, height)"
     return Object(numbers[one["category_id"]], Area(y, x, y + height, x + width), bool(one.get("iscrowd")))
+
+
+def _called(one: Mapping[str, Any]) -> str:
+    """Return what to call an annotation in an error."""
+    number = one.get("id")
+    called = f"annotation {number}" if isinstance(number, int | str) else "an annotation without id"
+    return f"{called}, bbox [{', '.join(f'{side:.6g}' for side in one['bbox'])}]"

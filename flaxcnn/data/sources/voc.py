@@ -2,6 +2,7 @@
 
 DIR/Annotations/2007_1.xml          one for each image
 DIR/JPEGImages/2007_1.jpg           of the same name
+DIR/labelmap.txt                    names of the classes in their order, `ant:::` a line, as CVAT writes it, or none
 DIR/ImageSets/Main/train.txt        names of the training split, likewise val.txt and test.txt, where they are there;
                                     trainval.txt where there is no train.txt
 
@@ -11,10 +12,12 @@ where these are there. Coordinates are as the kit has them: the first pixel is 1
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
+
+import numpy as np
 
 from flaxcnn.data.dataset import Dataset
 from flaxcnn.data.options import Request
@@ -22,7 +25,8 @@ from flaxcnn.data.photographs.decoding import EXTENSIONS, Area
 from flaxcnn.data.photographs.objects import Annotated, Object
 from flaxcnn.data.photographs.scanning import fault_of
 from flaxcnn.data.sources.annotated import USES as USES
-from flaxcnn.data.sources.annotated import AnnotatedImage, Annotations, missing, prepare_annotated
+from flaxcnn.data.sources.annotated import AnnotatedImage, Annotations, check_classes, missing, prepare_annotated
+from flaxcnn.data.sources.box_units import refuse_fractions
 from flaxcnn.data.sources.folder import SPLIT_FOLDERS, walk
 from flaxcnn.errors import DataError
 from flaxcnn.files import read_text, user_path
@@ -30,6 +34,7 @@ from flaxcnn.files import read_text, user_path
 _MOST_BYTES = 1 << 20  # of an XML file; of VOC's own the largest has 10 KiB
 _MOST_DEPTH = 16  # of elements within each other; VOC has 5
 _MOST_LIST = 1 << 26  # bytes of a list of names
+_LABELMAP, _BACKGROUND = "labelmap.txt", "background"
 _EXPECTED = "a folder with Annotations/ and JPEGImages/, or with XML files beside their images"
 
 
@@ -42,14 +47,21 @@ class _Told(NamedTuple):
 
 def load(request: Request) -> Dataset:
     """Return the data set of a folder; raises as `read_voc` and `prepare_annotated`."""
-    return prepare_annotated(read_voc(user_path(request.name, "data.source")), request)
+    return prepare_annotated(annotations(request), request)
+
+
+def annotations(request: Request) -> Annotations:
+    """Return what the files of a request say; raises as `read_voc`."""
+    return read_voc(user_path(request.name, "data.source"))
 
 
 def read_voc(root: Path) -> Annotations:
-    """Return what is annotated in a folder. Classes are the sorted names of all objects, difficult ones included.
+    """Return what is annotated in a folder.
+
+    Classes are those of labelmap.txt, or else the sorted names of all objects, difficult ones included.
 
     Raises:
-        DataError: nothing of that form, or an image in two splits.
+        DataError: nothing of that form, a damaged labelmap.txt, boxes that are fractions, or an image in two splits.
     """
     if not root.is_dir():
         raise missing(root, _EXPECTED)
@@ -79,20 +91,50 @@ def read_voc(root: Path) -> Annotations:
                 read.append((images[name], told, splits.get(name)))
             else:
                 bad[path] = "no image of this name"
-    classes = tuple(sorted({name for _, told, _ in read for name, _ in told.objects}))
+    _check_boxes(read, root)
+    used = {name for _, told, _ in read for name, _ in told.objects}
+    listed = _labelmap(root, used)
+    classes = tuple(sorted(used)) if listed is None else listed
     numbers = {name: number for number, name in enumerate(classes)}
-    found = [
-        AnnotatedImage(
-            path, Annotated(tuple(Object(numbers[name], box) for name, box in told.objects), told.size), split
-        )
-        for path, told, split in read
-    ]
+    found = []
+    for path, told, split in read:
+        if strange := [name for name, _ in told.objects if name not in numbers]:
+            bad[path] = f"an object of class '{strange[0]}', which labelmap.txt does not list"
+        objects = tuple(Object(numbers[name], box) for name, box in told.objects if name in numbers)
+        found.append(AnnotatedImage(path, Annotated(objects, told.size), split))
     notes = []
     if without := len(images.keys() - texts.keys()):
         notes.append(f"{without:,} images without annotations are ignored")
     if unlisted := len(texts.keys() - splits.keys()) if splits else 0:
         notes.append(f"{unlisted:,} annotations that no list in ImageSets/Main names are ignored")
     return Annotations(root, found, classes, bad, tuple(notes))
+
+
+def _check_boxes(read: Sequence[tuple[str, _Told, str | None]], root: Path) -> None:
+    """Refuse a folder whose boxes are fractions."""
+    every = [(image, name, box) for image, told, _ in read for name, box in told.objects]
+    sides_K4 = np.asarray([(box.left + 1, box.top + 1, box.right, box.bottom) for _, _, box in every], np.float64)
+
+    def called(place: int) -> str:
+        sides = ", ".join(f"{side:.6g}" for side in sides_K4[place])
+        return f"xmin, ymin, xmax, ymax {sides} of {every[place][1]} in {every[place][0]}"
+
+    refuse_fractions(sides_K4.reshape(-1, 4), called, root)
+
+
+def _labelmap(root: Path, used: Collection[str]) -> tuple[str, ...] | None:
+    """Return the classes that labelmap.txt lists; None where there is none.
+
+    `background`, which CVAT lists, is a class only where an object has it.
+    """
+    try:
+        text = read_text(root / _LABELMAP, _MOST_BYTES, within=root, error=DataError)
+    except FileNotFoundError:
+        return None
+    lines = [line.strip() for line in text.split("\n")]
+    # name:colour:parts:actions; a name may hold colons itself.
+    names = [line.rsplit(":", 3)[0] if line.count(":") >= 3 else line for line in lines if line and line[0] != "#"]
+    return check_classes([name for name in names if name != _BACKGROUND or name in used], root / _LABELMAP)
 
 
 def _listed(root: Path) -> dict[str, str]:
@@ -127,12 +169,15 @@ def _read(root: Path, path: str) -> _Told:
     """
     tree = read_xml(root / path, root)
     size = tuple(_number(tree, f"size/{side}", path) for side in ("height", "width"))
-    objects = []
+    objects: list[tuple[str, Area]] = []
     for one in tree.findall("object"):
         left, top, right, bottom = (_number(one, f"bndbox/{side}", path) for side in ("xmin", "ymin", "xmax", "ymax"))
         name = (one.findtext("name") or "").strip()
         if not name:
             raise DataError("an object without a name", where=path)
+        box = f"object {len(objects) + 1}, {name}: xmin {left:.6g}, ymin {top:.6g}, xmax {right:.6g}, ymax {bottom:.6g}"
+        if right < left or bottom < top:
+            raise DataError("corners in the wrong order", where=path, found=box)
         objects.append((name, Area(top - 1, left - 1, bottom, right)))
     height, width = (int(side) if side == side else 0 for side in size)
     return _Told(tuple(objects), (height, width) if height > 0 and width > 0 else None)

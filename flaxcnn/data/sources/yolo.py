@@ -9,10 +9,12 @@ An image without a file of labels has no objects.
 
 import math
 import os
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from flaxcnn.data.dataset import Dataset
@@ -22,6 +24,7 @@ from flaxcnn.data.photographs.objects import FRACTIONS, Annotated, Object
 from flaxcnn.data.photographs.scanning import fault_of
 from flaxcnn.data.sources.annotated import USES as _USES
 from flaxcnn.data.sources.annotated import AnnotatedImage, Annotations, check_classes, missing, prepare_annotated
+from flaxcnn.data.sources.box_units import refuse_corners
 from flaxcnn.data.sources.folder import walk
 from flaxcnn.errors import DataError
 from flaxcnn.files import checked, read_text, user_path
@@ -37,9 +40,14 @@ _EXPECTED = "a data.yaml, or a folder that has one"
 
 def load(request: Request) -> Dataset:
     """Return the data set of a data.yaml; raises as `read_yolo` and `prepare_annotated`."""
+    return prepare_annotated(annotations(request), request)
+
+
+def annotations(request: Request) -> Annotations:
+    """Return what the files of a request say; raises as `read_yolo`."""
     folder = request.options.dir
     root = None if folder is None else user_path(os.fspath(folder), "data.dir")
-    return prepare_annotated(read_yolo(user_path(request.name, "data.source"), root), request)
+    return read_yolo(user_path(request.name, "data.source"), root)
 
 
 def read_yolo(path: Path, folder: Path | None = None) -> Annotations:
@@ -50,31 +58,41 @@ def read_yolo(path: Path, folder: Path | None = None) -> Annotations:
         folder: that all images lie in, and that the file's paths begin in; None for the file's own.
 
     Raises:
-        DataError: nothing of that form, a damaged data.yaml, or images that are not there or lie elsewhere.
+        DataError: nothing of that form, a damaged data.yaml, boxes that are corners, or images that are not there or
+            lie elsewhere.
     """
     file = _yaml_of(path)
     root = file.parent if folder is None else folder
     told = _read_yaml(file)
     classes = check_classes(_names(told.get("names"), file), f"{file}, names")
+    _check_count(told.get("nc"), classes, file)
     images: list[AnnotatedImage] = []
     bad: dict[str, str] = {}
     without = 0
     for key, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         for named in _paths(told.get(key), f"{file}, {key}"):
-            for image in _images(root, _find(root, _text(told, "path"), named, f"{file}, {key}")):
+            place = _find(root, _text(told, "path"), named, f"{file}, {key}")
+            found = list(_images(root, place))
+            bad |= _alone(root, place, found)
+            for image in found:
                 try:
-                    lines = read_text(root / _labels_of(image), _MOST_LABELS, within=root, error=DataError)
+                    lines = read_text(root / labels_of(image), _MOST_LABELS, within=root, error=DataError)
                 except FileNotFoundError:
                     without += 1
                     lines = ""
                 except DataError as error:
                     bad[image] = fault_of(error)
                     continue
-                objects = [_object(line, len(classes)) for line in lines.splitlines() if line.strip()]
+                objects = [
+                    _object(line, len(classes), number)
+                    for number, line in enumerate(lines.splitlines(), start=1)
+                    if line.strip()
+                ]
                 if faults := [one for one in objects if isinstance(one, str)]:
                     bad[image] = faults[0]
                 sound = tuple(one for one in objects if isinstance(one, Object))
                 images.append(AnnotatedImage(image, Annotated(sound, FRACTIONS), split))
+    _check_boxes(images, file)
     notes = (f"{without:,} images have no file of labels, and so no objects",) if without else ()
     return Annotations(root, images, classes, bad, notes)
 
@@ -178,31 +196,71 @@ def _images(root: Path, place: Path) -> Iterator[str]:
         yield os.path.relpath(os.path.normpath(start / line), real_root).replace(os.sep, "/")
 
 
-def _labels_of(image: str) -> str:
+def labels_of(image: str) -> str:
     """Return where an image's labels are: in labels/ instead of the last images/, or else beside it.
 
-    >>> _labels_of("sets/images/train/1.jpg")
+    >>> labels_of("sets/images/train/1.jpg")
     'sets/labels/train/1.txt'
     """
     above, between, below = f"/{os.path.splitext(image)[0]}".rpartition("/images/")
     return f"{above}{between.replace('images', 'labels')}{below}".lstrip("/") + ".txt"
 
 
-def _object(line: str, classes: int) -> Object | str:
+def _alone(root: Path, place: Path, images: Sequence[str]) -> dict[str, str]:
+    """Return the files of labels beside a folder of images that belong to none of them, with the reason of each.
+
+    A list names some images of a folder; the labels of others are no fault. So is a text that lies among images, and
+    classes.txt, which LabelImg writes.
+    """
+    if not place.is_dir():
+        return {}
+    above = os.path.relpath(place, os.path.realpath(root)).replace(os.sep, "/")
+    folder = posixpath.dirname(labels_of(f"{above}/image"))
+    if folder == above or not (root / folder).is_dir():
+        return {}
+    expected = {labels_of(image) for image in images}
+    files = [f"{folder}/{path}" for path, links in walk(root / folder) if path.endswith(".txt") and not links]
+    named = [path for path in files if posixpath.basename(path) != "classes.txt"]
+    return {path: "no image of this name" for path in named if path not in expected and os.path.getsize(root / path)}
+
+
+def _check_count(count: Any, classes: Sequence[str], file: Path) -> None:
+    """Raise DataError where `nc`, the number of classes, is another than that of the names."""
+    if count is not None and count != str(len(classes)):
+        expected = f"nc: {len(classes)}, as there are names"
+        raise DataError("classes that differ", where=file, expected=expected, found=f"nc: {count}")
+
+
+def _check_boxes(images: Sequence[AnnotatedImage], file: Path) -> None:
+    """Refuse boxes that are corners in fractions of the image."""
+    listed = [(image.path, one.box) for image in images for one in image.annotated.objects]
+    sides_K4 = np.asarray([box for _, box in listed], np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
+    given_K4 = np.concatenate([(sides_K4[:, :2] + sides_K4[:, 2:]) / 2, sides_K4[:, 2:] - sides_K4[:, :2]], axis=1)
+
+    def called(place: int) -> str:
+        return f"{' '.join(f'{side:.6g}' for side in given_K4[place])} for {listed[place][0]}"
+
+    ones_K2 = np.ones((len(listed), 2))
+    refuse_corners(given_K4, sides_K4, ones_K2, called, file, "class cx cy w h, cx and cy of the box's middle")
+
+
+def _object(text: str, classes: int, place: int) -> Object | str:
     """Return the object of a line, or what is wrong with it."""
+    line = f"line {place}: {text[:80]}"
     try:
-        number, *sides = map(float, line.split())
+        number, *sides = map(float, text.split())
     except ValueError:
-        return f"no numbers ({line[:80]})"
+        return f"no numbers ({line})"
     if number not in range(classes):
-        return f"no class of the names ({line[:80]})"
+        return f"no class of the names ({line})"
     if len(sides) == 4:
         x, y, width, height = sides
         box = Area(y - height / 2, x - width / 2, y + height / 2, x + width / 2)
     elif len(sides) >= 6 and len(sides) % 2 == 0:
         box = Area(min(sides[1::2]), min(sides[::2]), max(sides[1::2]), max(sides[::2]))
     else:
-        return f"neither class cx cy w h nor a polygon ({line[:80]})"
+        return f"neither class cx cy w h nor a polygon ({line})"
     if not all(math.isfinite(side) and -_BEYOND <= side <= 1 + _BEYOND for side in sides):
-        return f"not in fractions of the image ({line[:80]})"
+        pixels = ", but it seems in pixels" if all(map(math.isfinite, sides)) and max(sides) > 2 else ""
+        return f"not in fractions of the image{pixels} ({line})"
     return Object(int(number), box)

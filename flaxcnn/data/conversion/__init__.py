@@ -1,0 +1,1 @@
+"""Write annotated images in another format of annotations."""
