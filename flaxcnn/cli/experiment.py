@@ -24,11 +24,13 @@ def load_trained(name: str, asked: Any) -> tuple[ExperimentFile, Experiment]:
         asked: the user's options, unchecked; 0 epochs where they named none.
     """
     from flaxcnn.runs.first_choice import choose_experiment, is_source, with_named_recipe
+    from flaxcnn.runs.named_recipes import DETECTION
 
     recipe, asked = asked.recipe, asked.experiment
     model, epochs = Model(asked.model.name, init=asked.model.init), asked.training.epochs or None
     if is_source(name):
-        section = Data(**{each.name: getattr(asked.data, each.name) for each in fields(asked.data)})
+        boxes = {"target": ("boxes",)} if asked.task.name == DETECTION and not asked.data.target else {}
+        section = Data(**{each.name: getattr(asked.data, each.name) for each in fields(asked.data)} | boxes)
         if section.source not in (Data().source, name):
             found = f"{name} and {section.source}"
             raise ConfigError("given twice", where="data.source", expected="one of them", found=found)

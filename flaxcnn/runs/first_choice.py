@@ -17,11 +17,12 @@ from flaxcnn.data.targets import holds_boxes, is_classes
 from flaxcnn.errors import printable
 from flaxcnn.models import MODELS
 from flaxcnn.runs.data_options import data_options
-from flaxcnn.runs.named_recipes import SMALL, STEPS, Recipe, chosen_model, with_recipe
+from flaxcnn.runs.named_recipes import DETECTION, SMALL, STEPS, Recipe, chosen_model, with_recipe
 from flaxcnn.terminal import counter
 
 _SIDE = 64  # pixels that larger images are fitted to: what `small_cnn` is for
-_BATCH = 32
+_DETECTED = 320  # pixels that images with boxes are fitted to
+_BATCH, _BATCH_OF_BOXES = 32, 16
 _MOST_EPOCHS = 50
 _ROWS = 20  # of the table
 
@@ -53,7 +54,12 @@ def choose_experiment(
     """
     asked = section = dataclasses.replace(section, source=source)
     dataset = load(source, data_options(section), progress=counter("decoding {:,} of {:,} images"))
-    recipe = recipe or ("scratch" if asked_model.init is None else "finetune")
+    task = task_for(dataset)
+    detects = task.name == DETECTION
+    recipe = recipe or ("scratch" if asked_model.init is None and not detects else "finetune")
+    if detects:
+        section = _for_boxes(section)
+        asked_model = dataclasses.replace(asked_model, init=asked_model.init or WEIGHTS[0])
     asked_name = None if asked_model.name == config.Model().name else asked_model.name
     begun = chosen_model(config.Model(asked_name or "", init=asked_model.init), recipe)
     named = begun.name
@@ -65,12 +71,15 @@ def choose_experiment(
     if begun.init in WEIGHTS and section.fit == config.Data().fit and dataset.preparation:
         section = dataclasses.replace(section, fit="imagenet")  # as these networks are tested
     smooth = dataset.image_shape[2] == 3  # a gray set may be of letters, of which a mirrored one is another
-    batch = max(1, min(_BATCH, len(dataset.train) // 4))
+    batch = max(1, min(_BATCH_OF_BOXES if detects else _BATCH, len(dataset.train) // 4))
     epochs = asked_epochs or max(1, min(_MOST_EPOCHS, round(STEPS[recipe] * batch / len(dataset.train))))
-    task, flip = task_for(dataset), 0.5 if smooth else 0.0
+    flip = 0.5 if smooth else 0.0
     augmentation = config.Augmentation(crop_padding=4, flip=flip)
     if recipe == "finetune" and task.name == "classification":  # a number or a label may belong to the whole image
         augmentation = config.Augmentation(resized_crop=0.35, flip=flip)
+    if detects:
+        colours = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
+        augmentation = config.Augmentation(scale=0.5, shift=_DETECTED / 8, flip=flip, **colours)
     experiment = Experiment(
         data=section,
         task=task,
@@ -87,6 +96,17 @@ def choose_experiment(
         training=config.Training(epochs=asked_epochs or config.Training().epochs),
     )
     return ExperimentFile(name, experiment, (), chosen=tuple(_differing(experiment, given)))
+
+
+def _for_boxes(section: config.Data) -> config.Data:
+    """Return options of data with boxes, what the user did not choose chosen: all of an image, in colour."""
+    blank = config.Data()
+    return dataclasses.replace(
+        section,
+        size=section.size or (_DETECTED,),
+        channels=section.channels or "rgb",
+        fit="letterbox" if section.fit == blank.fit else section.fit,
+    )
 
 
 def with_named_recipe(

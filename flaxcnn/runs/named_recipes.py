@@ -25,6 +25,7 @@ then normalises by what the layers gave before they were tuned."""
 
 _HEAD_SHARE, _HEAD_EPOCHS = 8, 2  # one epoch of so many trains the head alone, and so many at least
 
+DETECTION = "detection"
 SMALL = "small_cnn"
 """The model that learns fast from nothing."""
 
@@ -79,6 +80,11 @@ def with_recipe(experiment: Experiment, recipe: Recipe) -> Experiment:
         )
         changes["schedule"] = config.Schedule("cosine")
         held = max(epochs // _HEAD_SHARE, min(_HEAD_EPOCHS, epochs // 2))
+        if experiment.task.name == DETECTION:  # its head is most of what there is to learn
+            changes["optimizer"] = config.Optimizer(
+                "adamw", 2e-4, weight_decay=1e-4, clip_norm=5.0, rates=(f"{HEAD}=5",)
+            )
+            changes["schedule"], held = config.Schedule("one_cycle"), 0
         changes["training"] = _training(experiment, head_epochs=held, norm_momentum=_kept(experiment.model.name))
     else:
         changes["optimizer"] = config.Optimizer("adamw", 3e-3, weight_decay=0.01)

@@ -1,6 +1,6 @@
 """The detection task: objects of an image, each with its class and its box."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,14 +13,17 @@ from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import DataError
 from flaxcnn.layers.boxes import clipped, moved, overlaps
 from flaxcnn.layers.detection_head import BOX, CLASSES, QUALITY
+from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import ratio
-from flaxcnn.tasks.detection.boxes import Objects, objects_of
 from flaxcnn.tasks.detection.decoding import found_in_image
+from flaxcnn.tasks.detection.evaluated import evaluated, tuned_thresholds
 from flaxcnn.tasks.detection.losses import GAMMA, loss_of_image
-from flaxcnn.tasks.detection.matching import matched
-from flaxcnn.tasks.detection.operating_point import UNKNOWN, best_thresholds
+from flaxcnn.tasks.detection.operating_point import UNKNOWN
+from flaxcnn.tasks.detection.parts import mistakes_of, parts_of
+from flaxcnn.tasks.detection.pictures import draw_counts, draw_precision_recall, draw_worst
+from flaxcnn.tasks.detection.report import report_of
 from flaxcnn.tasks.detection.scores import METRICS, DetectionScores
-from flaxcnn.tasks.task import Predicted, Task, require_names
+from flaxcnn.tasks.task import Interval, Mistakes, Picture, Predicted, Task, require_names
 
 _RIGHT = 0.5  # least overlap of a box with the object that it is said to be around
 _FEWEST = 1e-3  # objects of an image in the mean: a divisor
@@ -156,15 +159,36 @@ class Detection(Task):
 
     def scores(self, predicted: Predicted) -> DetectionScores:
         """Return the metrics of `DetectionScores`."""
-        return DetectionScores(self._objects(predicted), predicted.constant("thresholds", (self.classes,)))
+        return evaluated(self._named(predicted)).scores
 
     def tuned(self, predicted: Predicted) -> dict[str, np.ndarray]:
         """Return the constants with each class's threshold of best F1 on these validation images."""
-        objects = self._objects(predicted)
-        return {**predicted.constants, "thresholds": best_thresholds(objects, matched(objects))}
+        return {**predicted.constants, "thresholds": tuned_thresholds(self._named(predicted))}
 
-    def _objects(self, predicted: Predicted) -> Objects:
-        return objects_of(predicted._replace(names={"classes": range(self.classes)}))
+    def report(self, predicted: Predicted) -> dict[str, Any]:
+        """Return every metric, and of each class its precision and counts; the kinds of errors, and the confusion."""
+        return report_of(predicted)
+
+    def pictures(self, predicted: Predicted) -> Iterable[Picture]:
+        """Return precision over recall, counted over true objects, and the images with the most mistakes."""
+        found = evaluated(predicted)
+        ap50_K = found.scores.measure(np.ones((1, found.objects.images), np.int32), {"ap50_of_each"})["ap50_of_each"]
+        yield Picture("precision_recall.png", partial(draw_precision_recall, found, ap50_K[0]))
+        yield Picture("counts.png", partial(draw_counts, found))
+        if predicted.images is not None:
+            yield Picture("worst.png", partial(draw_worst, predicted.images, found))
+
+    def parts(self, test: Predicted, validation: Predicted | None, interval: Interval) -> Iterable[Part]:
+        """Return each class, counts, errors, confusion, sizes, and precision over recall."""
+        return parts_of(test, validation, interval)
+
+    def mistakes(self, predicted: Predicted, calibration: Mapping[str, Any], most: int) -> Sequence[Mistakes]:
+        """Return the images with the most wrong detections and missed objects."""
+        return (mistakes_of(predicted, most),)
+
+    def _named(self, predicted: Predicted) -> Predicted:
+        """Return predictions with names: scores are computed without them, and only count the classes."""
+        return predicted._replace(names={"classes": tuple(map(str, range(self.classes)))})
 
     def move(self, targets: Any, source_2HW: jax.Array) -> Any:
         """Return the boxes where their pixels are now, without those of which less than 0.3 is left."""
