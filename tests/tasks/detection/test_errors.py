@@ -89,3 +89,13 @@ def test_every_detection_has_one_kind_and_repairs_cost_nothing(seed):
     assert all(cost >= 0 for cost in costs(objects, matches).values())
     ap50 = DetectionScores(objects, 0.5, matches).measure(np.ones((1, 30), np.int32), ["ap50"])["ap50"][0]
     assert 0 < ap50 + max(costs(objects, matches).values()) <= 1
+
+
+def test_random_errors_are_tidecvs():
+    """As tidecv 1.0.1 counts and repairs them; its mean is over four classes, of which one has no object."""
+    objects = objects_of(drawn(5, images=25, detections=30))
+    matches = matched(objects)
+    numbers = errors_of(objects, matches, np.ones(len(objects.detections.images), bool)).numbers
+    assert list(numbers.values()) == [27, 2, 4, 106, 108, 30]
+    expected = [0.02707163863, 0.003629136267, 0.000369432804, 0.082264673368, 0.080590335812, 0.125065766425]
+    assert list(costs(objects, matches).values()) == pytest.approx(expected, abs=1e-11)
