@@ -166,6 +166,27 @@ def draw_augmented(before_BHWC: np.ndarray, after_BHWC: np.ndarray, file: Binary
     draw_tiles(tiles, 2 * rows, columns, "Images of the first batch, each above its augmented self", file)
 
 
+def outlined(images_BHWC: np.ndarray, boxes_BxMx4: np.ndarray) -> np.ndarray:
+    """Return images, floats in [0, 1], with green outlines of boxes inside of these, (B, H, W, C).
+
+    Args:
+        images_BHWC: the images.
+        boxes_BxMx4: y0, x0, y1, x1 in pixels; NaN for none.
+    """
+    drawn = np.array(images_BHWC, np.float32)
+    _, height, width, channels = drawn.shape
+    colour = np.float32([0.1, 0.9, 0.2] if channels == 3 else [1] * channels)
+    thick = max(1, round(min(height, width) / 100))
+    for image, boxes in zip(drawn, boxes_BxMx4, strict=True):
+        for box in boxes[np.isfinite(boxes).all(-1)]:
+            (y0, x0), (y1, x1) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, height), min(x1, width)
+            inside = image[y0 + thick : y1 - thick, x0 + thick : x1 - thick].copy()
+            image[y0:y1, x0:x1] = colour
+            image[y0 + thick : y1 - thick, x0 + thick : x1 - thick] = inside
+    return drawn
+
+
 def _stacked(with_metric: bool) -> tuple["Figure", Any, Any]:
     """Return a figure with axes for the loss and, where one was measured, for the metric, else None."""
     figure = new_figure(7.5, 6.0 if with_metric else 3.6)

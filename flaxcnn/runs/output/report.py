@@ -10,8 +10,8 @@ import numpy as np
 
 from flaxcnn.config import Experiment, ExperimentFile, PublishedRow, with_data
 from flaxcnn.data import Split
-from flaxcnn.data.targets import choose_targets
-from flaxcnn.evaluation.pictures import draw_augmented, draw_curves
+from flaxcnn.data.targets import choose_targets, holds_boxes
+from flaxcnn.evaluation.pictures import draw_augmented, draw_curves, outlined
 from flaxcnn.evaluation.predictions import Predictions, save_predictions
 from flaxcnn.evaluation.table import Columns, LoggedRow, markdown_table
 from flaxcnn.layers import to_float
@@ -65,9 +65,11 @@ def draw_first_batch(
     # Without what is trained, which may be divided among devices of which this process has some only.
     state = jax.device_get(dataclasses.replace(state, params={}, batch_stats={}, opt_state=(), average=None))
     images = jnp.asarray(train.images[examples])
-    batch = jax.jit(augmented_batch)(state, images, choose_targets(train.targets, examples))
-    pairs = (np.asarray(to_float(images)), np.asarray(batch.images))
-    folder.write_picture("augmented.png", lambda file: draw_augmented(*pairs, file), warn)
+    targets = choose_targets(train.targets, examples)
+    batch = jax.jit(augmented_batch)(state, images, targets)
+    pairs = [(np.asarray(to_float(images)), targets), (np.asarray(batch.images), jax.device_get(batch.targets))]
+    before, after = (outlined(drawn, of["boxes"]) if holds_boxes(of) else drawn for drawn, of in pairs)
+    folder.write_picture("augmented.png", lambda file: draw_augmented(before, after, file), warn)
 
 
 def write_report(
