@@ -112,7 +112,13 @@ def _refuse_remat(remat: bool, fix: str) -> None:
 
 
 def create_checked(
-    name: str, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int], remat: bool = False
+    name: str,
+    classes: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    image_shape: tuple[int, int, int],
+    remat: bool = False,
+    detects: bool = False,
 ) -> CheckedModel:
     """Create a model and check it against its contract.
 
@@ -122,53 +128,37 @@ def create_checked(
         dtype: as for `create`.
         image_shape: shape of one image, (H, W, C), to test a user's model with.
         remat: as for `create`.
+        detects: whether it is to find objects. Of the library it is then a `Detector` on the trunk of the network,
+            with its contract for images of this shape; a user's own is one already.
 
     Raises:
-        ConfigError: as `create`, or a user's model cannot be trained.
+        ConfigError: as `create`, or a user's model cannot be trained; or no detector can be built on the network.
         ContractError: the model differs from its contract.
     """
     # Of the float32 model: a contract is about shapes, and what a cast to another dtype adds is no layer of the model.
     model = create(name, classes, dtype, remat=remat)
     if is_outside(name):
-        contract, place = own_contract(name, classes, image_shape)
+        contract, place = own_contract(name, classes, image_shape, detects=detects)
         digest = hashlib.sha256(str(contract).encode()).hexdigest()
         return CheckedModel(model, contract, digest, place)
     place = contract_path(name)
     contract = Contract.load(place)
     check_contract(create(name, classes), contract)
-    return CheckedModel(model, contract, hashlib.sha256(place.read_bytes()).hexdigest(), place)
+    if not detects:
+        return CheckedModel(model, contract, hashlib.sha256(place.read_bytes()).hexdigest(), place)
+    contract = derive_contract(detector_on(name, MODELS[name], classes, remat=False), image_shape)
+    detector = detector_on(name, MODELS[name], classes, dtype, remat=remat)
+    return CheckedModel(detector, contract, hashlib.sha256(str(contract).encode()).hexdigest(), place)
 
 
-def detecting(
-    checked: CheckedModel,
-    name: str,
+def check_given(
+    given: Any,
     classes: int,
     dtype: DTypeLike = jnp.float32,
     *,
     image_shape: tuple[int, int, int],
     remat: bool = False,
-) -> CheckedModel:
-    """Return a detector on the trunk of a checked model, with its contract for images of a shape.
-
-    Args:
-        checked: the model.
-        name: its name, a key of `MODELS`.
-        classes: number of classes of objects.
-        dtype: as for `create`.
-        image_shape: (H, W, C).
-        remat: as for `create`.
-
-    Raises:
-        ConfigError: as `detector_on`.
-    """
-    model = detector_on(name, MODELS[name], classes, dtype, remat=remat)
-    contract = derive_contract(detector_on(name, MODELS[name], classes, remat=False), image_shape)
-    digest = hashlib.sha256(str(contract).encode()).hexdigest()
-    return CheckedModel(model, contract, digest, checked.contract_place)
-
-
-def check_given(
-    given: Any, classes: int, dtype: DTypeLike = jnp.float32, *, image_shape: tuple[int, int, int], remat: bool = False
+    detects: bool = False,
 ) -> CheckedModel:
     """Check a user's model that was passed as an object, and derive its contract for the given image shape.
 
@@ -178,6 +168,7 @@ def check_given(
         dtype: dtype of its layers' computations, if it takes one.
         image_shape: shape of one image, (H, W, C), to test it with.
         remat: must be False: its blocks are not known here.
+        detects: whether it is a detector.
 
     Raises:
         ConfigError: the model cannot be trained.
@@ -185,7 +176,7 @@ def check_given(
     _refuse_remat(remat, _OWN)
     name = given_name(given)
     model = adapt(given, name, classes=classes, dtype=jnp.dtype(dtype).name)
-    require_trainable(model, f"the model {name}", image_shape, classes)
+    require_trainable(model, f"the model {name}", image_shape, classes, detects=detects)
     contract = derive_contract(model, image_shape)
     return CheckedModel(model, contract, hashlib.sha256(str(contract).encode()).hexdigest(), Path(name))
 

@@ -11,6 +11,7 @@ from flaxcnn.adapters import MODULE_KINDS, Adapted, adapt, is_flax_module, modul
 from flaxcnn.contracts import Contract, check_contract, derive_contract
 from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.files.user_code import Outside, error_in, load_outside
+from flaxcnn.layers.detection_head import CLASSES
 
 WHERE = "model.name"
 _COLLECTIONS = ("params", "batch_stats")
@@ -35,7 +36,9 @@ def create_own(name: str, classes: int, dtype: DTypeLike = jnp.float32) -> Adapt
     return adapt(code.object, name, classes=classes, dtype=jnp.dtype(dtype).name)
 
 
-def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> tuple[Contract, Path]:
+def own_contract(
+    name: str, classes: int, image_shape: tuple[int, int, int], *, detects: bool = False
+) -> tuple[Contract, Path]:
     """Return a user's model's contract, and the contract's file or, without one, the model's file.
 
     This first checks that the model can be trained and that it matches the contract in `FILE.contract` beside
@@ -46,7 +49,7 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
         ContractError: the model differs from its contract.
     """
     code, model = load_own(name), create_own(name, classes)
-    require_trainable(model, f"{code.path}: {code.name}", image_shape, classes, code)
+    require_trainable(model, f"{code.path}: {code.name}", image_shape, classes, code, detects=detects)
     place, file = code.path, code.path.with_suffix(".contract")
     if file.exists():
         declared = Contract.load(file)
@@ -57,7 +60,13 @@ def own_contract(name: str, classes: int, image_shape: tuple[int, int, int]) -> 
 
 
 def require_trainable(
-    model: Adapted, where: str, image_shape: tuple[int, int, int], classes: int, code: Outside | None = None
+    model: Adapted,
+    where: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    code: Outside | None = None,
+    *,
+    detects: bool = False,
 ) -> None:
     """Raise ConfigError if a model's variables or outputs cannot be trained; computes nothing.
 
@@ -66,6 +75,7 @@ def require_trainable(
         where: the model's name in errors.
         image_shape: shape of one image, (H, W, C).
         classes: the required number of outputs.
+        detects: whether it is a detector, whose outputs are those of `flaxcnn.layers.DetectionHead`.
         code: the model's file, whose line an error names; None for a model passed as an object.
     """
     images = jax.ShapeDtypeStruct((_BATCH, *image_shape), jnp.float32)
@@ -95,11 +105,14 @@ def require_trainable(
         )
     for outputs, _ in (evaluated, trained):
         shape = getattr(outputs, "shape", None)
-        if shape != (_BATCH, classes):
+        fits = shape == (_BATCH, classes)
+        if detects:
+            fits = shape is not None and len(shape) == 3 and (shape[0], shape[2]) == (_BATCH, CLASSES + classes)
+        if not fits:
             raise ConfigError(
                 "outputs of another shape",
                 where=where,
-                expected=f"one array (B, {classes})",
+                expected=f"one array (B, places, {CLASSES + classes})" if detects else f"one array (B, {classes})",
                 found=type(outputs).__name__ if shape is None else f"({', '.join(['B', *map(str, shape[1:])])})",
                 fix=""
                 if code is None or takes_argument(code.object, "classes")

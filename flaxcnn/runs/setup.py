@@ -18,7 +18,7 @@ from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.keys import Purpose, compiler_options, key_for
 from flaxcnn.layers.pixels import IMAGENET
-from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, detecting, given_name
+from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, given_name
 from flaxcnn.models.weights.initial import Initial, read_initial
 from flaxcnn.models.weights.published import Published
 from flaxcnn.processes import share
@@ -316,11 +316,9 @@ def checked_model(
             expected="float32",
             found="bfloat16",
         )
-    options: dict[str, Any] = {"image_shape": image_shape, "remat": chosen.remat}
+    options: dict[str, Any] = {"image_shape": image_shape, "remat": chosen.remat, "detects": detects}
     if given.model is None:
         checked = create_checked(chosen.name, outputs, chosen.dtype, **options)
-        if detects and chosen.name in MODELS:
-            checked = detecting(checked, chosen.name, outputs, chosen.dtype, **options)
     else:
         checked = check_given(given.model, outputs, chosen.dtype, **options)
     if chosen.dropout is not None and not takes(checked.module, "dropout"):

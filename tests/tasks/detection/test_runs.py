@@ -1,0 +1,160 @@
+"""A detector finds what it was trained to find, ends with the same bits after a cut, and answers in pixels of the photograph."""
+
+import json
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+import flaxcnn
+from flaxcnn import Hook, config
+from flaxcnn.data import Dataset, Split
+from flaxcnn.data.image_files import FileInfo
+from flaxcnn.data.photographs.decoding import Shape, in_original, placement
+from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.layers import DetectionHead
+from flaxcnn.models import MODELS, create
+from flaxcnn.models.detector import detector_on
+from flaxcnn.runs.setup import Given, set_up
+from flaxcnn.tasks import Detection
+
+SIDE, COLOURS = 48, ((220, 40, 40), (40, 220, 40))
+
+
+class Small(nn.Module):
+    """Three convolutions, and a head on the last two strides."""
+
+    classes: int = 2
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        levels = {}
+        for stride, features in ((2, 8), (4, 16), (8, 24), (16, 24)):
+            x = levels[stride] = nn.relu(nn.Conv(features, (3, 3), strides=2)(x))
+        return DetectionHead(self.classes, width=16, depth=1, name="head")({8: levels[8], 16: levels[16]})
+
+
+def drawn(count, seed):
+    """Squares of two colours on a dark background, none to two in each image."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 40, (count, SIDE, SIDE, 3), np.uint8)
+    boxes, classes = np.full((count, 2, 4), np.nan, np.float32), np.full((count, 2), -1, np.int32)
+    for number, image in enumerate(images):
+        for place in range(random.integers(0, 3) if number else 2):
+            side = random.integers(10, 16)
+            y, x = random.integers(0, SIDE - side, 2)
+            classes[number, place] = kind = random.integers(0, 2)
+            image[y : y + side, x : x + side] = COLOURS[kind]
+            boxes[number, place] = y, x, y + side, x + side
+    return Split(images, {"boxes": boxes, "classes": classes, "scale": np.ones(count, np.float32)})
+
+
+NAMES = {"boxes": ("y0", "x0", "y1", "x1"), "classes": ("red", "green"), "scale": ("scale",)}
+DATA = Dataset("drawn", drawn(192, 0), drawn(48, 1), NAMES, {"train": "0", "test": "1"})
+EXPERIMENT = config.Experiment(
+    data=config.Data(validation=0.2),
+    task=config.Task("detection"),
+    augmentation=config.Augmentation(flip=0.5, shift=4.0, scale=0.2),
+    optimizer=config.Optimizer("adam", 4e-3),
+    schedule=config.Schedule("cosine"),
+    training=config.Training(epochs=20, batch_size=16),
+    logging=config.Logging(every=40),
+    checkpoint=config.Checkpoint(every=25),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detection")
+    return flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=folder / "whole", quiet=True)
+
+
+@pytest.mark.slow
+def test_it_finds_squares_and_counts_them(whole):
+    assert whole.summary["test_ap50"] > 0.8
+    assert whole.summary["test_main_box"] > 0.8
+    found = json.loads((whole.folder / "test_metrics.json").read_text())
+    assert found["classes"] == ["red", "green"]
+    assert found["count_error"] < 0.5
+    assert len(found["thresholds"]) == 2
+    pictures = {"augmented.png", "counts.png", "precision_recall.png", "worst.png"}
+    assert pictures <= {each.name for each in whole.folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_cut_twice_it_ends_with_the_same_bits(whole, tmp_path):
+    def interrupt(moment):
+        raise KeyboardInterrupt
+
+    for step in (30, 110):
+        with pytest.raises(KeyboardInterrupt):
+            hooks = [Hook(step, interrupt)]
+            flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=tmp_path / "cut", quiet=True, hooks=hooks)
+    cut = flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=tmp_path / "cut", quiet=True)
+    for name in ("weights_sha256", "state_sha256", "metrics_sha256"):
+        assert cut.summary[name] == whole.summary[name]
+
+
+def test_answers_name_what_reaches_its_threshold_in_pixels_of_the_file():
+    task = Detection(classes=2)
+    predictions = {
+        "boxes": np.float32([[[6, 0, 12, 12], [20, 20, 30, 40], [np.nan] * 4]]),
+        "scores": np.float32([[0.9, 0.4, 0]]),
+        "classes": np.int32([[1, 0, -1]]),
+    }
+    constants = {"thresholds": np.float32([0.5, 0.5]), "objects": np.float32(1)}
+    predicted = flaxcnn.tasks.Predicted(None, predictions, constants, NAMES)
+    (answer,) = task.answers(predicted, {}, 3)
+    score = pytest.approx(0.9)
+    assert answer == {
+        "objects": [{"class": "green", "score": score, "box": [6, 0, 12, 12]}],
+        "counts": {"red": 0, "green": 1},
+    }
+    moved = task.located(answer, lambda box: [2 * side for side in box])
+    assert moved["objects"][0]["box"] == [12, 0, 24, 24]
+
+
+def test_every_trunk_that_has_the_strides_carries_a_detector():
+    image = jax.ShapeDtypeStruct((1, 96, 64, 3), np.float32)
+    for name in ("efficientnet_lite0", "mobilenet_v3_small", "resnet18", "densenet121", "convnext_tiny"):
+        model = detector_on(name, MODELS[name], 5, remat=False)
+        outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)[0]
+        assert outputs.shape == (1, 12 * 8 + 6 * 4 + 3 * 2, 8 + 5)
+        plain = jax.eval_shape(create(name, 7).init, jax.random.key(0), image)["params"]
+        own = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+        assert set(own) == set(plain)  # the layers have the names that weights know
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": config.Model("paper_cnn")}, r"model\.name: a network that no detector can be built on.*paper_cnn"),
+        ({"augmentation": config.Augmentation(mixup=0.2)}, r"augmentation\.mixup: the task detection does not use it"),
+        ({"augmentation": config.Augmentation(augmix=1.0)}, r"augmentation\.augmix"),
+        ({"training": config.Training(label_smoothing=0.1)}, r"label_smoothing: the task detection does not use it"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_in_one_line(changes, message):
+    asked = config.Experiment(**{"task": config.Task("detection"), **changes})
+    with pytest.raises(ConfigError, match=message):
+        set_up(asked, given=Given(dataset=DATA))
+
+
+def test_targets_that_are_no_boxes_are_refused():
+    with pytest.raises(DataError, match=r"not boxes with their classes; .*Add --data\.target boxes"):
+        Detection().check(np.zeros(3, np.int32), ("a",), "x training")
+    nothing = {"boxes": np.full((2, 1, 4), np.nan), "classes": np.full((2, 1), -1), "scale": np.ones(2)}
+    with pytest.raises(DataError, match="no box"):
+        Detection().check(nothing, NAMES, "x training")
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "pad", "stretch", "crop"])
+def test_a_box_goes_back_to_the_photograph(fit):
+    info, shape = FileInfo("PNG", 100, 200, False, 8), Shape(60, 60, 3, fit)
+    taken, shown = placement(info.height, info.width, shape)
+    whole = in_original((shown.top, shown.left, shown.bottom, shown.right), info, shape)
+    assert whole == pytest.approx(list(taken))
+    middle = in_original((30, 30, 30, 30), info, shape)
+    assert middle == pytest.approx([50, 100, 50, 100])
+    assert in_original((-900, -900, 900, 900), info, shape) == [0, 0, 100, 200]  # clipped to the photograph
