@@ -177,7 +177,8 @@ def _predictions(path: Path, task: Task, form: ModelForm) -> Predictions:
     """
     found = load_predictions(path)
     task.check(found.targets, form.target_names, str(path))
-    outputs = jax.ShapeDtypeStruct((1, task.outputs(form.targets, form.target_names)), np.float32)
+    shape = task.shape_of(task.outputs(form.targets, form.target_names))
+    outputs = jax.ShapeDtypeStruct((1, *shape), np.float32)
     try:
         shapes = jax.eval_shape(task.decode, dict(found.constants), outputs)
     except (KeyError, TypeError, ValueError) as error:  # constants that are missing, or of another shape

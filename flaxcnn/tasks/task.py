@@ -174,6 +174,10 @@ class Task(abc.ABC):
     def outputs(self, targets: Any, names: Any) -> int:
         """Return the number of outputs of the model's last layer, for targets and names as in `check`."""
 
+    def shape_of(self, outputs: int) -> tuple[int, ...]:
+        """Return a shape of one example's outputs by their number; what `decode` makes of it has the same shapes."""
+        return (outputs,)
+
     def described(self, targets: Any, names: Any) -> str:
         """Describe the targets in a few words for the console, such as "10 classes"."""
         return f"{self.outputs(targets, names):,} outputs"

@@ -17,8 +17,7 @@ def found_in_image(outputs_Lx: jax.Array, *, by_class: bool = True) -> dict[str,
     """Return what is found in an image, the surest first: "boxes" (D, 4), "scores" (D,) and int32 "classes" (D,).
 
     A score is the geometric mean of the probability of the class and the overlap that the box is expected to have.
-    D is 100, or the number of places times classes if that is less. Where fewer are found, boxes are NaN, scores 0 and
-    classes -1.
+    D is 100. Where fewer are found, boxes and scores are 0, and classes -1.
 
     Args:
         outputs_Lx: of a detector, (L, 8 + classes) (`flaxcnn.layers.detection_head`).
@@ -32,8 +31,14 @@ def found_in_image(outputs_Lx: jax.Array, *, by_class: bool = True) -> dict[str,
     left_N = suppressed(boxes_Nx4, classes_N if by_class else None, OVERLAP)
     scores_D, chosen_D = jax.lax.top_k(jnp.where(left_N, scores_N, 0), min(MOST, len(scores_N)))
     there_D = scores_D > 0
-    return {
-        "boxes": jnp.where(there_D[:, None], boxes_Nx4[chosen_D], jnp.nan),
+    found = {
+        "boxes": jnp.where(there_D[:, None], boxes_Nx4[chosen_D], 0),
         "scores": scores_D,
         "classes": jnp.where(there_D, classes_N[chosen_D], -1).astype(jnp.int32),
+    }
+    blank = {"boxes": 0, "scores": 0, "classes": -1}
+    lacking = MOST - len(scores_D)
+    return {
+        name: jnp.pad(array, [(0, lacking), *[(0, 0)] * (array.ndim - 1)], constant_values=blank[name])
+        for name, array in found.items()
     }

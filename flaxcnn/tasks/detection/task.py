@@ -36,7 +36,7 @@ class Detection(Task):
 
     "boxes", float32 (N, M, 4), are y0, x0, y1, x1 in pixels of the image, and "classes", int32 (N, M), their class
     numbers; NaN and -1 where an image has fewer than M. "scale", float32 (N,), is how many pixels of the image are one
-    of the original photograph, by which sizes are told; without it they are of the image.
+    of the original photograph, by which small and large objects are told apart.
     """
 
     classes: int = 0
@@ -56,13 +56,13 @@ class Detection(Task):
 
     def check(self, targets: Any, names: Any, where: str) -> None:
         """Raise DataError if the targets are not boxes with their classes."""
-        known = isinstance(targets, Mapping) and {"boxes", "classes"} <= set(targets)
+        known = isinstance(targets, Mapping) and set(targets) == {"boxes", "classes", "scale"}
         boxes, classes = (targets["boxes"], targets["classes"]) if known else (None, None)
         if boxes is None or np.shape(boxes)[:2] != np.shape(classes) or np.shape(boxes)[2:] != (4,):
             raise DataError(
                 "not boxes with their classes",
                 where=f"{where} targets",
-                expected="boxes (N, M, 4) and classes (N, M) for the task detection",
+                expected="boxes (N, M, 4), classes (N, M) and scale (N,) for the task detection",
                 found=described_targets(targets),
                 fix="add --data.target boxes",
             )
@@ -77,6 +77,10 @@ class Detection(Task):
     def outputs(self, targets: Any, names: Any) -> int:
         """Return the number of classes."""
         return len(names["classes"])
+
+    def shape_of(self, outputs: int) -> tuple[int, ...]:
+        """Return the shape of one place's outputs: what is decoded does not depend on how many places there are."""
+        return (1, CLASSES + outputs)
 
     def described(self, targets: Any, names: Any) -> str:
         """Return "465 boxes of 3 classes"."""
