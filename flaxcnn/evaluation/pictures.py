@@ -175,7 +175,7 @@ def outlined(images_BHWC: np.ndarray, boxes_BxMx4: np.ndarray) -> np.ndarray:
     """
     drawn = np.array(images_BHWC, np.float32)
     _, height, width, channels = drawn.shape
-    colour = np.float32([0.1, 0.9, 0.2] if channels == 3 else [1] * channels)
+    colour = np.asarray([0.1, 0.9, 0.2] if channels == 3 else [1.0] * channels, np.float32)
     thick = max(1, round(min(height, width) / 100))
     for image, boxes in zip(drawn, boxes_BxMx4, strict=True):
         for box in boxes[np.isfinite(boxes).all(-1)]:

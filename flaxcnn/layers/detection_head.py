@@ -7,6 +7,7 @@ Accurate Localization", 2020).
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -54,7 +55,7 @@ class DetectionHead(nn.Module):
         """
         pyramid = Pyramid(self.width, self.dtype, name="pyramid")(list(levels.values()))
         towers = {name: self._tower(name) for name in ("class", "box")}
-        shared = {"dtype": self.dtype, "kernel_init": nn.initializers.normal(0.01)}
+        shared: dict[str, Any] = {"dtype": self.dtype, "kernel_init": nn.initializers.normal(0.01)}
         bias = nn.initializers.constant(-math.log((1 - _RARE) / _RARE))
         to_classes = Conv(self.classes, (3, 3), bias_init=bias, name="class", **shared)
         to_box = Conv(5, (3, 3), name="box", **shared)

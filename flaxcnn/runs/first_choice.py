@@ -78,7 +78,7 @@ def choose_experiment(
     if recipe == "finetune" and task.name == "classification":  # a number or a label may belong to the whole image
         augmentation = config.Augmentation(resized_crop=0.35, flip=flip)
     if detects:
-        colours = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
+        colours: dict[str, Any] = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
         augmentation = config.Augmentation(scale=0.5, shift=_DETECTED / 8, flip=flip, **colours)
     experiment = Experiment(
         data=section,

@@ -57,8 +57,8 @@ class Detection(Task):
     def check(self, targets: Any, names: Any, where: str) -> None:
         """Raise DataError if the targets are not boxes with their classes."""
         known = isinstance(targets, Mapping) and set(targets) == {"boxes", "classes", "scale"}
-        boxes, classes = (targets["boxes"], targets["classes"]) if known else (None, None)
-        if boxes is None or np.shape(boxes)[:2] != np.shape(classes) or np.shape(boxes)[2:] != (4,):
+        boxes, classes = (np.asarray(targets[name] if known else 0) for name in ("boxes", "classes"))
+        if boxes.shape[:2] != classes.shape or boxes.shape[2:] != (4,):
             raise DataError(
                 "not boxes with their classes",
                 where=f"{where} targets",

@@ -1,4 +1,4 @@
-"""A detector finds what it was trained to find, ends with the same bits after a cut, and answers in pixels of the photograph."""
+"""A detector finds what it learned, ends with the same bits after a cut, and answers in pixels of the photograph."""
 
 import json
 
@@ -64,10 +64,13 @@ EXPERIMENT = config.Experiment(
 )
 
 
+def trained(folder, **options):
+    return flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=folder, quiet=True, **options)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("detection")
-    return flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=folder / "whole", quiet=True)
+    return trained(tmp_path_factory.mktemp("detection") / "whole")
 
 
 @pytest.mark.slow
@@ -89,9 +92,8 @@ def test_cut_twice_it_ends_with_the_same_bits(whole, tmp_path):
 
     for step in (30, 110):
         with pytest.raises(KeyboardInterrupt):
-            hooks = [Hook(step, interrupt)]
-            flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=tmp_path / "cut", quiet=True, hooks=hooks)
-    cut = flaxcnn.train(EXPERIMENT, dataset=DATA, model=Small, out=tmp_path / "cut", quiet=True)
+            trained(tmp_path / "cut", hooks=[Hook(step, interrupt)])
+    cut = trained(tmp_path / "cut")
     for name in ("weights_sha256", "state_sha256", "metrics_sha256"):
         assert cut.summary[name] == whole.summary[name]
 
