@@ -34,6 +34,8 @@ TAKE_A_PATH = [
     ("data", "idx:{}"),
     ("data", "{}/x"),
     ("data", "idx:SMALL", "--no_duplicates", "--out", "{}/x.png"),
+    ("data", "coco:{}", "--to", "voc", "--out", "converted"),
+    ("data", "voc:SMALL", "--to", "coco", "--out", "{}/x"),
     ("contract", "{}/x.py:Net"),
     ("contract", "--write", "{}"),
     ("contract", "--check", "{}"),

@@ -1,6 +1,6 @@
 """What is known of the image files that a data set was made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,14 @@ class FileObjects(NamedTuple):
     boxes_K4: npt.NDArray[np.float64]  # noqa: N815
     numbers_K: npt.NDArray[np.int32]  # noqa: N815
     crowds_K: npt.NDArray[np.bool_]  # noqa: N815
+
+    def choose(self, positions: Sequence[int]) -> "FileObjects":
+        """Return what is annotated in some of the files, by their places, in ascending order."""
+        chosen_N = np.zeros(len(self.counts_N), np.bool_)
+        chosen_N[list(positions)] = True
+        kept_K = np.repeat(chosen_N, self.counts_N)
+        arrays = (self.boxes_K4[kept_K], self.numbers_K[kept_K], self.crowds_K[kept_K])
+        return FileObjects(self.classes, self.counts_N[chosen_N], *arrays)
 
 
 class ImageFiles(NamedTuple):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.pages.html import text
+
 _WIDTH, _HEIGHT = 320, 80
 
 
@@ -39,6 +41,24 @@ def histogram(
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="histogram">'
         f"{bars}</svg>"
     )
+
+
+def heat_map(counts_HxW: npt.NDArray[np.integer]) -> str:
+    """Return a map of counts: a square for each, the darker the more, the first row at the top."""
+    height, width = counts_HxW.shape
+    most = max(1, int(np.max(counts_HxW)))
+    squares = "".join(
+        f'<rect x="{x}" y="{y}" width="1" height="1" fill-opacity="{count / most:.3g}"/>'
+        for (y, x), count in np.ndenumerate(counts_HxW)
+        if count
+    )
+    return f'<svg class="heat" viewBox="0 0 {width} {height}" role="img" aria-label="heat map">{squares}</svg>'
+
+
+def chart(title: str, svg: str, low: str = "", high: str = "") -> str:
+    """Return a chart with a title above it, and what its horizontal axis begins and ends with below it."""
+    ends = f'<span class="ends"><span>{text(low)}</span><span>{text(high)}</span></span>' if low or high else ""
+    return f'<figure class="chart"><figcaption>{text(title)}</figcaption>{svg}{ends}</figure>'
 
 
 def share(fraction: float) -> str:

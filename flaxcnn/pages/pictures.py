@@ -12,17 +12,18 @@ _EXACT = 64  # images up to this side are kept as they are
 _QUALITY = 82  # of a JPEG: some 4 KB
 
 
-def data_uri(pixels_HWC: npt.NDArray[np.uint8]) -> str:
-    """Return an image as a data URI, reduced to at most 128 pixels a side.
+def data_uri(pixels_HWC: npt.NDArray[np.uint8], most: int = _SIDE) -> str:
+    """Return an image as a data URI, reduced to at most so many pixels a side.
 
     Args:
         pixels_HWC: uint8; three or more channels are shown as RGB, the first channel of others as gray.
+        most: pixels of the longer side.
     """
     channels = pixels_HWC.shape[2]
     shown = pixels_HWC[:, :, :3] if channels >= 3 else pixels_HWC[:, :, 0]
     picture = PIL.Image.fromarray(np.ascontiguousarray(shown))
     small = max(picture.size) <= _EXACT
-    picture.thumbnail((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS)
+    picture.thumbnail((most, most), PIL.Image.Resampling.LANCZOS)
     return _uri(picture, "png") if small else _uri(picture, "jpeg", quality=_QUALITY)
 
 

@@ -68,6 +68,15 @@ def test_no_voc_file_is_answered_with_anything_but_a_line(folder):
     held(path, f"voc:{folder}", mutated_bytes(seeds, count(2)))
 
 
+def test_no_list_of_classes_is_answered_with_anything_but_a_line(folder):
+    text = "# label:color_rgb:parts:actions\nant:0,0,0:a,b:\nbee:::\nbackground:::\n"
+    path = folder / "labelmap.txt"
+    path.write_text(text)
+    (folder / "Annotations" / "a.xml").write_text(VOC)
+    loads(f"voc:{folder}")
+    held(path, f"voc:{folder}", mutated_bytes([text.encode()], count(2)))
+
+
 def test_no_yaml_and_no_labels_are_answered_with_anything_but_a_line(folder):
     path = folder / "labels" / "a.txt"
     path.write_text(LABELS)

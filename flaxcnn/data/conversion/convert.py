@@ -37,6 +37,7 @@ _READERS: Mapping[str, Callable[[Request], Annotations]] = {
     "voc": voc.annotations,
     "yolo": yolo.annotations,
 }
+_ROUNDED = 0.01  # pixels by which a box may reach out without a word: YOLO's fractions often have six digits
 _CLOSE = 1e-9  # of an image's longer side, by which coordinates may differ once they are read back
 
 
@@ -90,7 +91,7 @@ def convert(source: str, to: str, out: Path, options: Options, placing: Placing 
             crowds += one.crowd
             inside = clipped(one.box, each.info)
             if inside is not None and (form.crowds or not one.crowd):
-                beyond += inside != one.box
+                beyond += any(abs(a - b) > _ROUNDED for a, b in zip(inside, one.box, strict=True))
                 objects.append(one._replace(box=inside))
         height, width, gray = each.info.height, each.info.width, each.info.gray
         images.append(Written(new, each.split, height, width, gray, tuple(objects)))

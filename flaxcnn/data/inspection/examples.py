@@ -88,6 +88,11 @@ class Examples:
         return int(number - self.starts[self._split(number)])
 
 
+def called(split: str) -> str:
+    """Return what a split is called on a page."""
+    return {"train": "training"}.get(split, split)
+
+
 def _natural(name: str) -> list[Any]:
     """Return a key by which names are sorted with their numbers as numbers; texts and numbers alternate."""
     parts: list[Any] = _DIGITS.split(name)

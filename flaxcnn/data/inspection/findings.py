@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset
 from flaxcnn.data.images import in_pieces
+from flaxcnn.data.inspection.box_checks import odd_boxes
 from flaxcnn.data.inspection.duplicates import image_digests
 from flaxcnn.data.inspection.examples import Examples
 from flaxcnn.data.inspection.file_checks import odd_files
@@ -19,7 +20,7 @@ from flaxcnn.data.inspection.perceptual import near_pairs
 from flaxcnn.data.inspection.report import counts_of
 from flaxcnn.data.inspection.series import find_series
 from flaxcnn.data.inspection.signatures import Signatures, signatures
-from flaxcnn.data.targets import is_classes, name_leaves
+from flaxcnn.data.targets import is_classes, is_object_classes, name_leaves
 from flaxcnn.errors import printable
 
 MOST_ITEMS = 48
@@ -83,7 +84,7 @@ def _files(examples: Examples) -> Iterable[Finding]:
     bad = [Item(f"{path}: {files.bad[path]}") for path in sorted(files.bad)]
     yield from _finding("unreadable or unusable files", bad, "They are not used. Repair or remove them.")
     numbers = examples.by_name()
-    for what, advice, odd in odd_files(files):
+    for what, advice, odd in (*odd_files(files), *odd_boxes(files)):
         items = [Item(f"{path}: {detail}", (numbers[path],)) for path, detail in odd if path in numbers]
         yield from _finding(what, items, advice)
 
@@ -93,7 +94,8 @@ def _absent(dataset: Dataset) -> Iterable[Finding]:
     absent, single = [], []
     named = {name: name_leaves(split.targets, dataset.target_names) for name, split in dataset.splits.items()}
     for place, (name, array, classes) in enumerate(named["train"]):
-        if not (is_classes(array) or (array.dtype == bool and array.ndim <= 2)):
+        of_objects = is_object_classes(name, array)
+        if not (of_objects or is_classes(array) or (array.dtype == bool and array.ndim <= 2)):
             continue
         counts = {split: counts_of(found[place][1], len(classes)) for split, found in named.items()}
         for number, called in enumerate(classes):
@@ -102,11 +104,16 @@ def _absent(dataset: Dataset) -> Iterable[Finding]:
             total = sum(count[number] for count in counts.values())
             if without:
                 absent.append(Item(f"{whole}: no image in {' and '.join(without)}"))
-            if total == 1:
+            if total == 1 and not of_objects:
                 single.append(Item(whole))
     advice = "A class without a training image cannot be learned; one without a test image is not measured."
     yield from _finding("classes missing in a split", absent, advice)
     yield from _finding("classes with a single image", single, "Add images, or leave the class out.")
+    if dataset.files is not None and dataset.files.objects is not None:
+        objects = dataset.files.objects
+        used = set(objects.numbers_K[~objects.crowds_K].tolist())
+        items = [Item(name) for number, name in enumerate(objects.classes) if number not in used]
+        yield from _finding("classes without a box", items, "They cannot be found. Annotate some, or leave them out.")
 
 
 def _one_colour(examples: Examples) -> Iterable[Finding]:

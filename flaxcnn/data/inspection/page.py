@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from flaxcnn.data.dataset import Dataset
 from flaxcnn.data.images import channel_moments
+from flaxcnn.data.inspection.box_section import boxes_section
 from flaxcnn.data.inspection.contents import MOST_CLASSES, galleries
-from flaxcnn.data.inspection.examples import Examples
+from flaxcnn.data.inspection.examples import Examples, called
 from flaxcnn.data.inspection.findings import Finding, Item
 from flaxcnn.data.inspection.report import counts_of
-from flaxcnn.data.targets import is_classes, leaves, name_leaves
-from flaxcnn.pages.charts import histogram, share
+from flaxcnn.data.targets import is_classes, is_object_classes, leaves, name_leaves
+from flaxcnn.pages.charts import chart, histogram, share
 from flaxcnn.pages.html import document, text, tile
 
 _MOST_ROWS = 200  # of a table of classes
@@ -38,6 +39,7 @@ def page(examples: Examples, findings: Sequence[Finding]) -> bytes:
         "</header>",
         *_found(findings),
         *_targets(dataset),
+        *boxes_section(examples),
         *_files(dataset),
         *_channels(dataset),
         *_galleries(examples),
@@ -49,11 +51,11 @@ def page(examples: Examples, findings: Sequence[Finding]) -> bytes:
 def _overview(examples: Examples) -> Iterator[str]:
     dataset = examples.dataset
     height, width, channels = dataset.image_shape
-    counts = ", ".join(f"{len(split):,} {_called(name)}" for name, split in dataset.splits.items())
+    counts = ", ".join(f"{len(split):,} {called(name)}" for name, split in dataset.splits.items())
     kind = {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
     yield f"<p>{len(examples):,} images of {height}×{width}, {kind}: {counts}.</p>"
     groups = [
-        f"{len(np.unique(split.groups)):,} {_called(name)}"
+        f"{len(np.unique(split.groups)):,} {called(name)}"
         for name, split in dataset.splits.items()
         if split.groups is not None
     ]
@@ -81,11 +83,11 @@ def _targets(dataset: Dataset) -> Iterator[str]:
     for name, array, names in name_leaves(dataset.train.targets, dataset.target_names):
         arrays = {split: dict(leaves(found.targets))[name] for split, found in dataset.splits.items()}
         if is_classes(array) or (array.dtype == bool and array.ndim <= 2):
-            called = "Classes" if is_classes(array) else "Labels"
-            yield f"<section><h2>{called}{f': {text(name)}' if name else ''}</h2>"
+            heading = "Classes" if is_classes(array) else "Labels"
+            yield f"<section><h2>{heading}{f': {text(name)}' if name else ''}</h2>"
             yield from _counts(arrays, names)
             yield "</section>"
-        elif array.ndim <= 2:
+        elif array.ndim <= 2 and not is_object_classes(name, array):  # which the section of boxes counts
             yield f"<section><h2>Numbers{f': {text(name)}' if name else ''}</h2>"
             for column, title in enumerate(names):
                 columns = {split: each.reshape(len(each), -1)[:, column] for split, each in arrays.items()}
@@ -101,7 +103,7 @@ def _counts(arrays: dict[str, npt.NDArray[np.generic]], names: Sequence[str]) ->
         yield "<p>All have the same number of images.</p>"
     elif least:
         yield f"<p>The most frequent has {most / least:.3g} times the images of the rarest.</p>"
-    head = "".join(f'<th class="number">{text(_called(split))}</th>' for split in columns)
+    head = "".join(f'<th class="number">{text(called(split))}</th>' for split in columns)
     head += '<th class="number">all</th><th class="fill"></th>'
     yield f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>'
     for row, name in enumerate(names[:_MOST_ROWS]):
@@ -127,7 +129,7 @@ def _numbers(columns: dict[str, npt.NDArray[np.floating]], title: str) -> Iterat
         missing = len(columns[split]) - len(values)
         told = f"mean {np.mean(values):.4g}, median {np.median(values):.4g}" if len(values) else "none"
         told += f", {missing:,} missing" if missing else ""
-        charts.append(_chart(f"{_called(split)}: {told}", histogram(values, low, high), f"{low:.4g}", f"{high:.4g}"))
+        charts.append(chart(f"{called(split)}: {told}", histogram(values, low, high), f"{low:.4g}", f"{high:.4g}"))
     yield f'<h3>{text(title)}</h3><div class="charts">{"".join(charts)}</div>'
 
 
@@ -150,15 +152,10 @@ def _files(dataset: Dataset) -> Iterator[str]:
     ):
         low, high = min(values), max(values)
         median = f"{title}: median {np.median(values):.4g}"
-        chart = histogram(values, low, high, log=title.endswith("height"))
-        charts.append(_chart(median, chart, f"{low:.4g}", f"{high:.4g}"))
+        bars = histogram(values, low, high, log=title.endswith("height"))
+        charts.append(chart(median, bars, f"{low:.4g}", f"{high:.4g}"))
     yield f"<section><h2>Files</h2><p>{told}; {len(sizes):,} sizes.</p>"
     yield f'<div class="charts">{"".join(charts)}</div></section>'
-
-
-def _chart(title: str, svg: str, low: str, high: str) -> str:
-    ends = f'<span class="ends"><span>{text(low)}</span><span>{text(high)}</span></span>'
-    return f'<figure class="chart"><figcaption>{text(title)}</figcaption>{svg}{ends}</figure>'
 
 
 def _channels(dataset: Dataset) -> Iterator[str]:
@@ -172,7 +169,7 @@ def _channels(dataset: Dataset) -> Iterator[str]:
             f'<td class="number">{mean:.3f} ± {deviation:.3f}</td>'
             for mean, deviation in zip(*channel_moments(split.images), strict=True)
         )
-        yield f"<tr><th>{_called(name)}</th>{cells}</tr>"
+        yield f"<tr><th>{called(name)}</th>{cells}</tr>"
     yield "</tbody></table></div></section>"
 
 
@@ -209,10 +206,6 @@ def _case(examples: Examples, item: Item) -> str:
 
 def _example(examples: Examples, number: int, plain: bool = False) -> str:
     """Return an example's picture, with its target and split; `plain` without the target."""
-    split = _called(examples.split_of(number))
+    split = called(examples.split_of(number))
     caption = split if plain else f"{examples.target_of(number)} · {split}"
     return tile(examples.pixels_of(number), caption, examples.name_of(number))
-
-
-def _called(split: str) -> str:
-    return {"train": "training"}.get(split, split)

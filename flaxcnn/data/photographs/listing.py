@@ -30,11 +30,13 @@ class Fitted(NamedTuple):
         targets: as `flaxcnn.data.Split` holds them.
         bad: positions of the files whose targets are none, with the reason of each.
         notes: what the user has to know of them, a line each.
+        objects: what is annotated in the files, before it is fitted; nothing of those whose targets are none.
     """
 
     targets: Any
     bad: Mapping[int, str]
     notes: tuple[str, ...] = ()
+    objects: FileObjects | None = None
 
 
 class FitTargets(Protocol):
@@ -42,9 +44,6 @@ class FitTargets(Protocol):
 
     def __call__(self, known: Sequence[Any], infos: Sequence[FileInfo], shape: Shape) -> Fitted:
         """Return the targets of files, by what `Listing.targets` holds of each and what its header says."""
-
-    def originals(self, known: Sequence[Any], infos: Sequence[FileInfo]) -> FileObjects:
-        """Return what is annotated in files whose targets are sound, before it is fitted."""
 
 
 class Decodable(Protocol):

@@ -85,17 +85,19 @@ class ObjectTargets:
         """Return the targets of fitted images, what is wrong with some, and how many objects are not in them."""
         bad: dict[int, str] = {}
         shown: list[list[Object]] = []
+        given: list[list[Object]] = []
         cut = objects = crowds = 0
         for position, (each, info) in enumerate(zip(known, infos, strict=True)):
-            found = _moved(each, info, shape)
-            if isinstance(found, str):
-                bad[position] = found
-                found = []
-            else:
-                cut += len(each.objects) - len(found)
-                objects += len(each.objects)
-                crowds += sum(one.crowd for one in found)
-            shown.append(found)
+            original = in_pixels(each, info)
+            moved = original if isinstance(original, str) else _moved(original, info, shape)
+            if isinstance(original, str) or isinstance(moved, str):
+                bad[position] = str(moved)
+                original, moved = [], []
+            cut += len(original) - len(moved)
+            objects += len(original)
+            crowds += sum(one.crowd for one in moved)
+            shown.append(moved)
+            given.append(original)
         notes = []
         if cut:
             notes.append(
@@ -109,18 +111,17 @@ class ObjectTargets:
         for kind in self._kinds:
             made |= {kind: self._counted(kind, shown)} if kind != "boxes" else {**_boxes(shown), "scale": scales_N}
         targets = made if len(made) > 1 else made[self._kinds[0]]
-        return Fitted(targets, bad, tuple(notes))
+        return Fitted(targets, bad, tuple(notes), self._gathered(given))
 
-    def originals(self, known: Sequence[Annotated], infos: Sequence[FileInfo]) -> FileObjects:
-        """Return what is annotated in files whose targets are sound."""
-        found = [in_pixels(each, info) for each, info in zip(known, infos, strict=True)]
-        objects = [one for each in found if not isinstance(each, str) for one in each]
+    def _gathered(self, given: Sequence[Sequence[Object]]) -> FileObjects:
+        """Return objects as arrays."""
+        every = [one for each in given for one in each]
         return FileObjects(
             self._classes,
-            np.asarray([len(each) for each in found], np.int64),
-            np.asarray([one.box for one in objects], np.float64).reshape(-1, 4),
-            np.asarray([one.number for one in objects], np.int32),
-            np.asarray([one.crowd for one in objects], np.bool_),
+            np.asarray([len(each) for each in given], np.int64),
+            np.asarray([one.box for one in every], np.float64).reshape(-1, 4),
+            np.asarray([one.number for one in every], np.int32),
+            np.asarray([one.crowd for one in every], np.bool_),
         )
 
     def _counted(self, kind: str, shown: Sequence[Sequence[Object]]) -> npt.NDArray[Any]:
@@ -164,30 +165,32 @@ def in_pixels(annotated: Annotated, info: FileInfo) -> list[Object] | str:
     down, across = size if annotated.size == FRACTIONS else (1, 1)
     found = []
     for place, one in enumerate(annotated.objects, start=1):
-        if not all(map(math.isfinite, one.box)) or one.box.height <= 0 or one.box.width <= 0:
+        top, left, bottom, right = one.box
+        if not (-math.inf < top < bottom < math.inf and -math.inf < left < right < math.inf):
             return f"a box of no extent (box {place}: {box_text(one.box)})"
-        box = Area(one.box.top * down, one.box.left * across, one.box.bottom * down, one.box.right * across)
-        if clipped(box, info) is None:
-            return f"a box outside the image (box {place}: {box_text(one.box)})"
-        found.append(one._replace(box=box))
+        if down != 1 or across != 1:
+            top, left, bottom, right = top * down, left * across, bottom * down, right * across
+            one = one._replace(box=Area(top, left, bottom, right))
+        if bottom <= 0 or right <= 0 or top >= info.height or left >= info.width:
+            return f"a box outside the image (box {place}: {box_text(annotated.objects[place - 1].box)})"
+        found.append(one)
     return found
 
 
 def clipped(box: Area, info: FileInfo) -> Area | None:
     """Return what of a box lies in an image, both in pixels; None for nothing."""
+    if box.top >= 0 and box.left >= 0 and box.bottom <= info.height and box.right <= info.width:
+        return box
     top, bottom = (min(max(0.0, side), info.height) for side in (box.top, box.bottom))
     left, right = (min(max(0.0, side), info.width) for side in (box.left, box.right))
     return Area(top, left, bottom, right) if top < bottom and left < right else None
 
 
-def _moved(annotated: Annotated, info: FileInfo, shape: Shape) -> list[Object] | str:
-    """Return the objects that a fitted image shows, in its pixels; or what is wrong with one of them."""
-    found = in_pixels(annotated, info)
-    if isinstance(found, str):
-        return found
+def _moved(objects: Sequence[Object], info: FileInfo, shape: Shape) -> list[Object] | str:
+    """Return those of an image's objects that a fitted image shows, in its pixels; or what is wrong with one."""
     placed = placement(info.height, info.width, shape)
     moved = []
-    for place, one in enumerate(found, start=1):
+    for place, one in enumerate(objects, start=1):
         box = clipped(one.box, info)
         area = None if box is None else _shown(box, placed)
         if area is not None:

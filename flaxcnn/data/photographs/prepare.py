@@ -68,7 +68,7 @@ def prepare(listing: Listing, request: Request) -> Dataset:
     digests = [scanned[place].digest for place in good]
     _require_some(digests, listing.source)
     shape, notes = choose_shape(listing, infos, options)
-    known = dict(zip(listing.paths, listing.targets, strict=True)) if listing.fit_targets is not None else {}
+    objects = None
     if listing.fit_targets is not None:
         fitted = listing.fit_targets(listing.targets, infos, shape)
         notes += fitted.notes
@@ -76,6 +76,7 @@ def prepare(listing: Listing, request: Request) -> Dataset:
         refuse_bad(bad, count, options.on_bad, listing.source, expected=expected)
         sound = [place for place in range(len(infos)) if place not in fitted.bad]
         listing = keep(replace(listing, targets=fitted.targets), sound)
+        objects = None if fitted.objects is None else fitted.objects.choose(sound)
         digests, infos = [digests[place] for place in sound], [infos[place] for place in sound]
         _require_some(digests, listing.source)
     files: Decodable
@@ -89,15 +90,13 @@ def prepare(listing: Listing, request: Request) -> Dataset:
         whole = [place for place in range(len(listing.paths)) if place not in undecodable]
         listing, digests = keep(listing, whole), [digests[place] for place in whole]
         infos = [infos[place] for place in whole]
+        objects = None if objects is None else objects.choose(whole)
         _require_some(digests, listing.source)
         images = Rows(images, np.asarray(whole)) if isinstance(images, StoredImages) else images[whole]
     if line := refuse_bad(bad, count, options.on_bad, listing.source, expected=expected):
         notes.append(line)
     made_of = None
     if listing.examples is None and listing.encoded is None:
-        objects = None
-        if listing.fit_targets is not None:
-            objects = listing.fit_targets.originals([known[path] for path in listing.paths], infos)
         made_of = ImageFiles(listing.root, dict(zip(listing.paths, infos, strict=True)), bad, objects)
     return divide(listing, images, digests, shape, request, (*listing.notes, *notes), made_of)
 
