@@ -5,9 +5,14 @@
 
 LEAVES/index.csv has the columns `file`, `class` and `source_number`. The same leaf was photographed several times under
 successive numbers, so that blocks of 15 numbers stay together. On validation images of two folds, a high rate for all
-layers was better than one that keeps the first layers as they are, and turning the leaves by any angle was no help. The survey's study trains an improved VGG-16 with
-selective kernels on one random split (.9617). It is compared, too, where VGG16 names a file of torchvision's weights of
-a VGG-16:
+layers was better than one that keeps the first layers as they are, and turning the leaves by any angle was no help.
+
+Expected of 600 photographs of 4 classes, accuracy, ± over three seeds: finetuned 0.981 ± 0.006, probe 0.960, scratch
+0.902 ± 0.020, the border of the photographs alone 0.875, facts of the files alone 0.505. 51 minutes on two CPU cores of
+an AMD EPYC, which did other work beside it.
+
+The survey's study trains an improved VGG-16 with selective kernels on one random split (.9617). It is compared, too,
+where VGG16 names a file of torchvision's weights of a VGG-16:
 
     VGG16=vgg16.safetensors flaxcnn study apple_leaf csv:LEAVES/index.csv
 """
