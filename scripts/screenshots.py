@@ -22,11 +22,16 @@ REPOSITORY = Path(__file__).parents[1]
 IMAGES = REPOSITORY / "docs" / "images"
 RUNTIME = REPOSITORY / "build" / "npm" / "node_modules" / "onnxruntime-web"
 SHOTS = {
-    "": {"viewport": {"width": 1180, "height": 1600}, "color_scheme": "light"},
+    "": {"viewport": {"width": 1180, "height": 640}, "color_scheme": "light"},
     "-phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
 }
 """A desktop in light colours, and a phone in dark ones, by the end of a picture's name."""
 STROKE = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # a 7, as fractions of the canvas
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def draw(page: Page, after: str = "#why[src]") -> None:
@@ -52,7 +57,7 @@ def main(run: str) -> None:
         subprocess.run([*flaxcnn, "report", run, "--out", str(report)], check=True)
         export = [*flaxcnn, "export", run, "--to", f"{site}/", "--runtime", str(RUNTIME)]
         subprocess.run(export, check=True)
-        host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=site))
+        host = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=site))
         threading.Thread(target=host.serve_forever, daemon=True).start()
         assert service.stdout is not None
         address = service.stdout.readline().split()[0]
@@ -68,6 +73,8 @@ def main(run: str) -> None:
                 draw(page, "#seen:visible")
                 page.locator(".bar").first.wait_for()
                 page.screenshot(path=IMAGES / f"web{end}.png", full_page=not end)
+                if not end:
+                    page.set_viewport_size({"width": 1180, "height": 1600})
                 page.goto(report.as_uri())
                 page.screenshot(path=IMAGES / f"report{end}.png")
             browser.close()
