@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from tyro.conf import Positional
@@ -57,6 +58,7 @@ def predict(arguments: Sequence[str]) -> int:
     with computing():
         import numpy as np
 
+        from flaxcnn.data.photographs.decoding import inspect
         from flaxcnn.prediction.answers import Answered, Writer
         from flaxcnn.prediction.loading import load
         from flaxcnn.prediction.preparing import Preparation, saying
@@ -76,7 +78,8 @@ def predict(arguments: Sequence[str]) -> int:
             pixels = [each.pixels for each in batch if each.pixels is not None]
             said = iter(say(trained.predictions(np.stack(pixels))) if pixels else [])
             for each in batch:
-                answer = None if each.pixels is None else trained.locate(dict(next(said)), each.encoded, each.name)
+                info = partial(inspect, each.encoded, each.name)
+                answer = None if each.pixels is None else trained.locate(next(said), info)
                 answered = Answered(each.name, answer, each.fault)
                 for line in writer.lines(answered):
                     print(line, flush=sys.stdout.isatty())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from flaxcnn.adapters import FlaxModule
 from flaxcnn.config import Experiment
+from flaxcnn.data.image_files import FileInfo
 from flaxcnn.data.photographs.decoding import MAX_BYTES, Shape, decode_file, in_original, inspect
 from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.evaluation.familiarity import (
@@ -96,18 +97,17 @@ class Trained(NamedTuple):
         """
         return decode_file(encoded, self.shape, where)
 
-    def locate(self, answer: dict[str, Any], encoded: bytes, where: str) -> dict[str, Any]:
+    def locate(self, answer: Mapping[str, Any], info: Callable[[], FileInfo]) -> dict[str, Any]:
         """Return an answer whose places, if it has any, are in pixels of the upright original image.
 
         Args:
             answer: for the image, in pixels of what `decode` returns.
-            encoded: the image's file.
-            where: what to call it in an error.
+            info: returns what the header of the image's file says; called where it is needed.
         """
         if not self.task.detects:
-            return answer
-        info = inspect(encoded, where)
-        return self.task.located(answer, lambda box: in_original(box, info, self.shape))
+            return dict(answer)
+        known = info()
+        return self.task.located(dict(answer), lambda box: in_original(box, known, self.shape))
 
     def predictions(self, images: npt.NDArray[np.uint8], size: int | None = None) -> dict[str, np.ndarray]:
         """Return the task's predictions, arrays with N rows by name; for a classifier "logits", float32 (N, classes).
@@ -172,8 +172,8 @@ class Trained(NamedTuple):
         answers = self.answers(self.predictions(self._pixels(images)), top)
         if isinstance(images, np.ndarray) or not self.task.detects:
             return answers
-        named = zip(answers, images, strict=True)
-        return [self.locate(answer, *self._encoded(image, place)) for place, (answer, image) in enumerate(named)]
+        files = [partial(inspect, *self._encoded(image, place)) for place, image in enumerate(images)]
+        return [self.locate(answer, info) for answer, info in zip(answers, files, strict=True)]
 
     def explain(
         self,

@@ -133,7 +133,9 @@ class _Service:
         usable = sum(each.pixels is not None for each in decoded)
         self.metrics.images.labels("answered").inc(usable)
         self.metrics.images.labels("unusable").inc(len(decoded) - usable)
-        return [(each, None if each.pixels is None else next(answers)) for each in decoded]
+        return [
+            (each, None if each.info is None else self._served.locate(next(answers), each.info)) for each in decoded
+        ]
 
     async def look(self, request: Request, looker: Looker, *, drawn: bool, explain: bool) -> dict[str, Any]:
         """Return what a person sees of the image that a request is (`Looker.look`).

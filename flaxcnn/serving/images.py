@@ -8,6 +8,7 @@ import numpy.typing as npt
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from flaxcnn.data.image_files import FileInfo
 from flaxcnn.data.photographs.decoding import inspect
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.prediction.images import STDIN, Decode
@@ -38,11 +39,12 @@ class File(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A file's pixels, uint8 (H, W, C), or why there are none."""
+    """A file's pixels, uint8 (H, W, C), or why there are none; and what its header says."""
 
     name: str
     pixels: npt.NDArray[np.uint8] | None
     error: FlaxcnnError | None = None
+    info: FileInfo | None = None
 
 
 def require_type(content_type: str, known: Sequence[str] = (MULTIPART, *SINGLE)) -> None:
@@ -115,7 +117,7 @@ def decode_one(file: File, decode: Decode, max_pixels: int) -> Decoded:
         if info.height * info.width > max_pixels:
             found = f"{info.width}×{info.height}"
             raise DataError("image too large", where=file.name, expected=f"at most {max_pixels:,} pixels", found=found)
-        return Decoded(file.name, decode(file.encoded, file.name))
+        return Decoded(file.name, decode(file.encoded, file.name), info=info)
     except FlaxcnnError as error:
         return Decoded(file.name, None, error)
 

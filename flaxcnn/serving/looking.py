@@ -1,11 +1,13 @@
 """What a person sees of one image: the answer, each layer's activations as pictures, and what the answer rests on."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.evaluation.pictures import outlined
 from flaxcnn.explanations.explaining import explained
 from flaxcnn.explanations.options import How
 from flaxcnn.explanations.overlay import overlay, rgb
@@ -48,10 +50,8 @@ class Looker:
             explain: whether to say what the answer rests on, which takes longer.
         """
         images, subject = pixels_HWC[None], self._trained.subject
-        found: dict[str, Any] = {
-            "answer": self._trained.answers(self._trained.predictions(images), _CLASSES)[0],
-            "seen": exact_uri(rgb(pixels_HWC)),
-        }
+        answer = self._trained.answers(self._trained.predictions(images), _CLASSES)[0]
+        found: dict[str, Any] = {"answer": answer, "seen": exact_uri(_with_boxes(rgb(pixels_HWC), answer))}
         with pinned():
             floats = images.astype(np.float32) / np.float32(255)
             layers = every_activation(subject.model, subject.variables, floats)
@@ -61,6 +61,15 @@ class Looker:
             shown = overlay(pixels_HWC, explanation.maps[0], explanation.signed)
             found["explanation"] = {"method": self._how.method, "of": explanation.of[0], "picture": exact_uri(shown)}
         return found
+
+
+def _with_boxes(pixels_HWC: npt.NDArray[np.uint8], answer: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return an image with outlines of the objects that an answer names."""
+    boxes = [each["box"] for each in answer.get("objects", ())]
+    if not boxes:
+        return pixels_HWC
+    drawn = outlined(pixels_HWC[None].astype(np.float32) / 255, np.asarray(boxes)[None])[0]
+    return np.round(255 * drawn).astype(np.uint8)
 
 
 def _layer(name: str, array: npt.NDArray[np.float32]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flaxcnn.data.image_files import FileInfo
 from flaxcnn.prediction.digits import SHAPE
 from flaxcnn.prediction.preparing import decoding, saying
 from flaxcnn.prediction.trained import BATCH, Trained
@@ -67,6 +68,10 @@ class Served:
         """Return what is said of 1 to `most` decoded images, uint8 (H, W, C), computed at once."""
         size = next(size for size in self.sizes if size >= len(images))
         return self._say(self._trained.predictions(np.stack(images), size))
+
+    def locate(self, answer: Mapping[str, Any], info: FileInfo) -> Mapping[str, Any]:
+        """Return an answer whose boxes, if it has any, are in pixels of the image that was sent."""
+        return self._trained.locate(answer, lambda: info)
 
     def describe(self) -> dict[str, Any]:
         """Return what a client may know of the model; nothing of where it lies."""

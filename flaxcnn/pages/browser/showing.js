@@ -5,6 +5,7 @@ const number = (value) => typeof value === "number" ? String(Number(value.toPrec
 
 function rows(answer) { // [name, text, fraction or null]
   if (answer.top) return answer.top.map((each) => [each.class, percent(each.probability), each.probability]);
+  if (answer.objects) return answer.objects.map((each) => [each.class, percent(each.score), each.score]);
   if (answer.labels && answer.probabilities) {
     return Object.entries(answer.probabilities).map(([name, p]) => [name, percent(p), p])
       .sort((a, b) => b[2] - a[2]); // an object has names that are numbers in their order
@@ -22,6 +23,7 @@ function rows(answer) { // [name, text, fraction or null]
 export function show(answer, line, bars) {
   const lines = rows(answer);
   line.textContent = answer.top ? `${answer.class ?? "withheld"}, ${percent(answer.probability)}`
+    : answer.objects ? Object.entries(answer.counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`).join(", ") || "nothing"
     : lines.map(([name, text]) => `${name} ${text}`).slice(0, 3).join("; ");
   bars.replaceChildren(...lines.map(([name, text, part]) => {
     const row = document.createElement("div"), label = document.createElement("span"), value = document.createElement("span");
