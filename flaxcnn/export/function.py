@@ -1,12 +1,17 @@
 """A trained model as one pure function: from pixels to the task's predictions."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from flaxcnn.errors import ConfigError, FlaxcnnError
+from flaxcnn.files.user_code import is_outside
 from flaxcnn.layers.pixels import normalised, split_constants, to_float
 from flaxcnn.prediction.trained import Trained
+
+T = TypeVar("T")
 
 
 def function_of(trained: Trained) -> Callable[[jax.Array], dict[str, jax.Array]]:
@@ -21,3 +26,31 @@ def function_of(trained: Trained) -> Callable[[jax.Array], dict[str, jax.Array]]
         return trained.task.decode(constants, outputs.astype(jnp.float32))
 
     return predictions
+
+
+def of_any_batch(trained: Trained, trace: Callable[[], T], suffix: str) -> T:
+    """Return what a trace of a model's function returns whose number of images is a symbol.
+
+    Args:
+        trained: the model.
+        trace: traces `function_of` it.
+        suffix: of the file, for errors.
+
+    Raises:
+        ConfigError: a model or a task of the user's own asks for the number.
+    """
+    chosen = trained.experiment
+    own = [name for name in (chosen.model.name, chosen.task.name) if is_outside(name)]
+    try:
+        return trace()
+    except FlaxcnnError:
+        raise
+    except Exception as error:  # whatever the user's own Python raises
+        if not own:
+            raise
+        raise ConfigError(
+            f"cannot be traced for any number of images, {', '.join(own)}",
+            where=suffix,
+            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",
+            fix="take sizes from the arrays, such as x.reshape(x.shape[0], -1), and compare no size with a number",
+        ) from error

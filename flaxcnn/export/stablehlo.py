@@ -8,6 +8,7 @@ It needs JAX and not this library. JAX reads what an older JAX wrote for six mon
 """
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jax import export
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.export.function import function_of
+from flaxcnn.export.function import function_of, of_any_batch
 from flaxcnn.prediction.trained import Trained
 
 SUFFIX = ".stablehlo"
@@ -36,5 +37,6 @@ def write_stablehlo(path: Path, trained: Trained) -> None:
         raise ConfigError("flatbuffers is not installed", where=SUFFIX, expected="the extra export", fix=fix)
     (batch,) = export.symbolic_shape("B", constraints=["B >= 1"])
     images = jax.ShapeDtypeStruct((batch, *trained.form.image_shape), jnp.uint8)
-    exported = export.export(jax.jit(function_of(trained)), platforms=PLATFORMS)(images)
+    trace = partial(export.export(jax.jit(function_of(trained)), platforms=PLATFORMS), images)
+    exported = of_any_batch(trained, trace, SUFFIX)
     path.write_bytes(exported.serialize())

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import flax.linen as nn
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxcnn.errors import RunFolderError
+from flaxcnn.errors import ConfigError, RunFolderError
 from flaxcnn.export import stablehlo
 from flaxcnn.export.onnx import document
 from flaxcnn.export.verify import verify
@@ -48,6 +51,22 @@ def test_a_file_of_another_model_is_told(trained, suffix, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunFolderError, match="does not run"):
         verify(path, read, trained)
+
+
+class Counting(nn.Module):
+    """A model of one's own that asks how many images there are."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return jnp.zeros((int(x.shape[0]), 3)), {}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_own_model_that_asks_for_the_number_of_images_is_told(trained, suffix, tmp_path):
+    experiment = replace(trained.experiment, model=replace(trained.experiment.model, name="mine.py:Counting"))
+    own = trained._replace(experiment=experiment, model=Counting())
+    with pytest.raises(ConfigError, match=r"cannot be traced for any number of images, mine\.py:Counting; found \w+"):
+        FORMATS[suffix][0](tmp_path / f"model{suffix}", own)
 
 
 def test_a_program_of_stablehlo_is_for_three_platforms(trained, tmp_path):

@@ -8,6 +8,7 @@ Normalisation is inside; scaling a photograph to the model's size is not, and th
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from jax import export
 
 from flaxcnn.errors import ConfigError
-from flaxcnn.export.function import function_of
+from flaxcnn.export.function import function_of, of_any_batch
 from flaxcnn.jax_settings import pinned
 from flaxcnn.prediction.trained import Trained
 from flaxcnn.tasks.calibration import DISTANCE
@@ -52,7 +53,8 @@ def write_onnx(path: Path, trained: Trained) -> None:
     with pinned():
         function = function_of(trained)
         images = jax.ShapeDtypeStruct(shape, jnp.uint8)
-        traced, results = jax.make_jaxpr(function, return_shape=True)(images)
+        trace = partial(jax.make_jaxpr(function, return_shape=True), images)
+        traced, results = of_any_batch(trained, trace, SUFFIX)
         graph = Graph(batch)
         values = added(graph, traced, [graph.value(IMAGES, shape, np.uint8)])
     outputs = []
