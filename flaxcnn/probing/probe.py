@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from flaxcnn.data import Options
 from flaxcnn.data.photographs.cache import Cache
 from flaxcnn.data.sources.by_name import uses
+from flaxcnn.errors import DataError
 from flaxcnn.probing.division import Divided, divided
 from flaxcnn.probing.examples import Head
 from flaxcnn.probing.extra import require_sklearn
@@ -135,6 +136,9 @@ def options_for(network: Network, source: str, given: Mapping[str, Any]) -> Opti
 def task_of(data: Divided) -> Task:
     """Return the task of a data set's targets; raises DataError where they are none that a probe learns."""
     task = create_task(task_for(data.dataset))
+    if task.detects:
+        what, fix = "a probe learns no boxes", "add --data.target labels, or counts"
+        raise DataError(what, where=data.dataset.source, expected="classes, labels or numbers", found="boxes", fix=fix)
     names = data.dataset.target_names
     task.check(data.targets, names, data.dataset.source)
     return task.fitted(data.targets, names)

@@ -356,6 +356,9 @@ def _check_for(task: Task, experiment: Experiment) -> None:
     if task.moves and experiment.augmentation.augmix:
         what = f"it mixes images that are moved apart, and the targets of {task.name} move with the pixels"
         raise ConfigError(what, where="augmentation.augmix", expected=0, found=experiment.augmentation.augmix)
+    if task.detects and experiment.model.tta != "none":
+        what = f"the views of an image have other boxes, of which {task.name} has no mean"
+        raise ConfigError(what, where="model.tta", expected="none", found=experiment.model.tta)
     best = experiment.checkpoint.keep_best
     known = ["train_loss", "validation_loss", *(f"validation_{name}" for name in task.logged)]
     if best is not None and best not in known:

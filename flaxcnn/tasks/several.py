@@ -70,6 +70,8 @@ class Several(Task):
             if head.name in [other.name for other in made]:
                 raise ConfigError("two heads with the same name", where=HEADS, found=head.name)
             made.append(Head(head.name, create(head.task), float(head.weight or 1)))
+            if made[-1].task.detects:
+                raise ConfigError("a detector is no head beside others", where=HEADS, found=repr(written))
         for position, of_heads in enumerate(made):
             taken = {f"{other.name}_{name}" for other in made[:position] for name in other.task.metrics}
             if same := taken.intersection(f"{of_heads.name}_{name}" for name in of_heads.task.metrics):

@@ -99,11 +99,6 @@ class Detection(Task):
             "thresholds": np.full(self.classes, UNKNOWN, np.float32),
         }
 
-    def present(self, targets: Any) -> Any:
-        """Return all examples: one without objects says something, too."""
-        first = jax.tree.leaves(targets)[0]
-        return np.ones(first.shape[0], bool)
-
     def losses(self, values: Any, constants: Mapping[str, jax.Array], outputs: jax.Array, targets: Any) -> jax.Array:
         """Return focal loss, generalised overlap and quality of each image's places, float32 (B,)."""
         asked = None if values is None else values.focal_gamma

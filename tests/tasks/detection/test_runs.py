@@ -16,8 +16,10 @@ from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.layers import DetectionHead
 from flaxcnn.models import MODELS, create
 from flaxcnn.models.detector import detector_on
+from flaxcnn.probing.division import Divided
+from flaxcnn.probing.probe import task_of
 from flaxcnn.runs.setup import Given, set_up
-from flaxcnn.tasks import Detection
+from flaxcnn.tasks import Detection, create_task
 
 SIDE, COLOURS = 48, ((220, 40, 40), (40, 220, 40))
 
@@ -134,6 +136,7 @@ def test_every_trunk_that_has_the_strides_carries_a_detector():
         ({"model": config.Model("paper_cnn")}, r"model\.name: a network that no detector can be built on.*paper_cnn"),
         ({"augmentation": config.Augmentation(mixup=0.2)}, r"augmentation\.mixup: the task detection does not use it"),
         ({"augmentation": config.Augmentation(augmix=1.0)}, r"augmentation\.augmix"),
+        ({"model": config.Model("resnet18", tta="flip")}, r"model\.tta: the views of an image have other boxes"),
         ({"training": config.Training(label_smoothing=0.1)}, r"label_smoothing: the task detection does not use it"),
     ],
 )
@@ -141,6 +144,13 @@ def test_what_it_cannot_do_is_refused_in_one_line(changes, message):
     asked = config.Experiment(**{"task": config.Task("detection"), **changes})
     with pytest.raises(ConfigError, match=message):
         set_up(asked, given=Given(dataset=DATA))
+
+
+def test_it_is_no_head_and_no_probe_learns_it():
+    with pytest.raises(ConfigError, match="a detector is no head beside others"):
+        create_task(config.Task("several", heads=("a=detection", "b=regression")))
+    with pytest.raises(DataError, match="a probe learns no boxes"):
+        task_of(Divided.of(DATA))
 
 
 def test_targets_that_are_no_boxes_are_refused():
