@@ -23,13 +23,13 @@ def load_trained(name: str, asked: Any) -> tuple[ExperimentFile, Experiment]:
         name: of a config; or a source of data, for which an experiment is chosen.
         asked: the user's options, unchecked; 0 epochs where they named none.
     """
-    from flaxcnn.runs.first_choice import choose_experiment, is_source, with_named_recipe
+    from flaxcnn.runs.first_choice import BOXES, choose_experiment, is_source, with_named_recipe
     from flaxcnn.runs.named_recipes import DETECTION
 
     recipe, asked = asked.recipe, asked.experiment
     model, epochs = Model(asked.model.name, init=asked.model.init), asked.training.epochs or None
     if is_source(name):
-        boxes = {"target": ("boxes",)} if asked.task.name == DETECTION and not asked.data.target else {}
+        boxes = {"target": BOXES} if asked.task.name == DETECTION and not asked.data.target else {}
         section = Data(**{each.name: getattr(asked.data, each.name) for each in fields(asked.data)} | boxes)
         if section.source not in (Data().source, name):
             found = f"{name} and {section.source}"

@@ -22,6 +22,8 @@ from flaxcnn.terminal import counter
 
 _SIDE = 64  # pixels that larger images are fitted to: what `small_cnn` is for
 _DETECTED = 320  # pixels that images with boxes are fitted to
+BOXES = ("boxes",)
+"""Targets of annotated images that a detector learns (`data.target`)."""
 _BATCH, _BATCH_OF_BOXES = 32, 16
 _MOST_EPOCHS = 50
 _ROWS = 20  # of the table
@@ -53,6 +55,8 @@ def choose_experiment(
         ConfigError, DataError: as `load`.
     """
     asked = section = dataclasses.replace(section, source=source)
+    if section.target == BOXES:  # images are decoded once, to the size that is trained on
+        section = _for_boxes(section)
     dataset = load(source, data_options(section), progress=counter("decoding {:,} of {:,} images"))
     task = task_for(dataset)
     detects = task.name == DETECTION

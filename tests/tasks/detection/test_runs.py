@@ -5,10 +5,13 @@ import json
 import flax.linen as nn
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 import flaxcnn
 from flaxcnn import Hook, config
+from flaxcnn.cli.experiment import load_trained, parse_experiment
+from flaxcnn.cli.training import TrainOptions
 from flaxcnn.data import Dataset, Split
 from flaxcnn.data.image_files import FileInfo
 from flaxcnn.data.photographs.decoding import Shape, in_original, placement
@@ -159,6 +162,25 @@ def test_targets_that_are_no_boxes_are_refused():
     nothing = {"boxes": np.full((2, 1, 4), np.nan), "classes": np.full((2, 1), -1), "scale": np.ones(2)}
     with pytest.raises(DataError, match="no box"):
         Detection().check(nothing, NAMES, "x training")
+
+
+def test_a_source_of_boxes_alone_is_trained_as_detectors_are(tmp_path):
+    random = np.random.default_rng(0)
+    images = [{"id": number, "file_name": f"{number}.png", "width": 60, "height": 40} for number in range(12)]
+    for each in images:
+        PIL.Image.fromarray(random.integers(0, 256, (40, 60, 3), np.uint8)).save(tmp_path / each["file_name"])
+    boxes = [{"id": at, "image_id": at, "category_id": 1 + at % 2, "bbox": [5, 5, 20 + at, 20]} for at in range(12)]
+    names = [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}]
+    (tmp_path / "all.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": names}))
+    words = [f"coco:{tmp_path / 'all.json'}", "--task", "detection", "--training.epochs", "7"]
+    file, options = parse_experiment(TrainOptions, words, "", load_trained)
+    chosen = options.experiment
+    assert (chosen.data.target, chosen.data.size, chosen.data.fit) == (("boxes",), (320,), "letterbox")
+    assert (chosen.model.name, chosen.model.init, chosen.task.name) == ("efficientnet_lite0", "imagenet", "detection")
+    assert (chosen.augmentation.scale, chosen.augmentation.flip, chosen.augmentation.crop_padding) == (0.5, 0.5, 0)
+    assert (chosen.optimizer.rates, chosen.schedule.name) == (("head=5",), "one_cycle")
+    assert (chosen.training.epochs, chosen.training.head_epochs) == (7, 0)
+    assert "training.epochs" not in file.chosen
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "pad", "stretch", "crop"])
