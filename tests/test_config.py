@@ -172,7 +172,7 @@ def test_json_keeps_every_field():
         ),
         optimizer=Optimizer("sgd", 0.1, 0.2, momentum=0.5, nesterov=True, clip_norm=2.0),
         schedule=Schedule("step", 0.5, decay_epochs=2.0, decay_rate=0.2),
-        training=Training(7, 3, 11, 12, "balanced", 3, 0.1, (1.0, 2.0), 2.0, 0.99, 4),
+        training=Training(7, 3, 11, 12, "balanced", 3, 0.1, (1.0, 2.0), 2.0, 0.99, 4, norm_momentum=0.8),
         checkpoint=Checkpoint(5, 3, "validation_loss", "best"),
         logging=Logging(5, 17, True),
     )

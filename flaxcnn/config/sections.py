@@ -304,9 +304,6 @@ class Training:
     """Focal loss: exponent of 1 - p, by which well classified images count less; 2 is usual. 0 for the plain loss."""
     ema_decay: float | None = None
     """Decay of an exponential moving average of the weights; evaluation then uses the average. None for none."""
-    norm_momentum: float | None = None
-    """Share of batch normalisation's running statistics that each step keeps, such as 0.9 (PyTorch: 1 minus its
-    `momentum`). None for the model's own, which may be 0.99: too slow for a training of a few hundred steps."""
     patience: int | None = None
     """Early stopping: stop after this many logged rows without improvement of `checkpoint.keep_best`, or else of the
     validation loss. None to never stop early."""
@@ -316,6 +313,9 @@ class Training:
     unfreeze_epochs: int | None = None
     """Gradual unfreezing: epochs after which the next stage, from the last to the first, is trained too. None for all
     at once after `head_epochs`."""
+    norm_momentum: float | None = None
+    """Share of batch normalisation's running statistics that each step keeps, such as 0.9 (PyTorch: 1 minus its
+    `momentum`). None for the model's own, which may be 0.99: too slow for a training of a few hundred steps."""
 
     def __post_init__(self) -> None:
         check_types("training", self)
