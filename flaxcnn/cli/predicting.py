@@ -4,7 +4,6 @@ import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from tyro.conf import Positional
@@ -58,7 +57,6 @@ def predict(arguments: Sequence[str]) -> int:
     with computing():
         import numpy as np
 
-        from flaxcnn.data.photographs.decoding import inspect
         from flaxcnn.prediction.answers import Answered, Writer
         from flaxcnn.prediction.loading import load
         from flaxcnn.prediction.preparing import Preparation, saying
@@ -74,12 +72,11 @@ def predict(arguments: Sequence[str]) -> int:
         say = saying(trained, options.top, abstains)
         writer, faults = Writer(options.format, [each.name for each in found]), 0
         stdin = io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None where it is closed
-        for batch in opened(found, preparation.decode, BATCH, stdin):
+        for batch in opened(found, preparation.decode, BATCH, stdin, inspects=trained.task.detects):
             pixels = [each.pixels for each in batch if each.pixels is not None]
             said = iter(say(trained.predictions(np.stack(pixels))) if pixels else [])
             for each in batch:
-                info = partial(inspect, each.encoded, each.name)
-                answer = None if each.pixels is None else trained.locate(next(said), info)
+                answer = None if each.pixels is None else trained.locate(next(said), each.info)
                 answered = Answered(each.name, answer, each.fault)
                 for line in writer.lines(answered):
                     print(line, flush=sys.stdout.isatty())

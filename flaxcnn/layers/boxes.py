@@ -64,37 +64,6 @@ def suppressed(boxes_Nx4: jax.Array, classes_N: jax.Array | None, threshold: flo
     return lax.fori_loop(0, count, judge, jnp.ones(count, bool))
 
 
-def softly_suppressed(
-    boxes_Nx4: jax.Array, scores_N: jax.Array, classes_N: jax.Array | None, sigma: float
-) -> jax.Array:
-    """Return the scores of boxes, each lowered by its overlap with every better one, (N,).
-
-    Soft-NMS: after the best box is chosen, the score of each other one is multiplied by exp(-overlap² / sigma); then
-    the best of the others is chosen, and so on.
-
-    Source: N. Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", ICCV 2017, equation 3.
-
-    Args:
-        boxes_Nx4: the boxes, in any order.
-        scores_N: of the boxes, at least 0.
-        classes_N: of the boxes; only boxes of one class lower each other. None where all do.
-        sigma: how much overlap is tolerated, 0.5 in the paper.
-    """
-    over_NxN = overlaps(boxes_Nx4[:, None], boxes_Nx4[None])
-    if classes_N is not None:
-        over_NxN = jnp.where(classes_N[:, None] == classes_N[None], over_NxN, 0)
-    decay_NxN = jnp.exp(-jnp.square(over_NxN) / sigma)
-
-    def choose(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        scores_N, open_N = carry
-        best = jnp.argmax(jnp.where(open_N, scores_N, -1))
-        open_N = open_N.at[best].set(False)
-        return jnp.where(open_N, scores_N * decay_NxN[best], scores_N), open_N
-
-    scores_N, _ = lax.fori_loop(0, boxes_Nx4.shape[0], choose, (scores_N, jnp.ones(boxes_Nx4.shape[0], bool)))
-    return scores_N
-
-
 def moved(boxes_Mx4: jax.Array, source_2HW: jax.Array) -> jax.Array:
     """Return where boxes of an image are in the augmented image: the boxes around them, not clipped, (M, 4).
 

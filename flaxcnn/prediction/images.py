@@ -9,7 +9,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flaxcnn.data.photographs.decoding import EXTENSIONS, MAX_BYTES
+from flaxcnn.data.image_files import FileInfo
+from flaxcnn.data.photographs.decoding import EXTENSIONS, MAX_BYTES, inspect
 from flaxcnn.data.sources.folder import walk
 from flaxcnn.errors import DataError, FlaxcnnError
 from flaxcnn.files import read_bytes, user_path
@@ -42,13 +43,13 @@ class Opened(NamedTuple):
         name: as `Found` has it.
         pixels: uint8 (H, W, C); None where it cannot be used.
         fault: why, a line; "" for an image.
-        encoded: the file.
+        info: what its header says, where that was asked for.
     """
 
     name: str
     pixels: npt.NDArray[np.uint8] | None
     fault: str = ""
-    encoded: bytes = b""
+    info: FileInfo | None = None
 
 
 def find_images(words: Sequence[str]) -> list[Found]:
@@ -83,7 +84,9 @@ def _is_image(name: str) -> bool:
     return not last.startswith(".") and os.path.splitext(last)[1].lower() in EXTENSIONS
 
 
-def opened(found: Sequence[Found], decode: Decode, size: int, stdin: BinaryIO) -> Iterator[list[Opened]]:
+def opened(
+    found: Sequence[Found], decode: Decode, size: int, stdin: BinaryIO, *, inspects: bool = False
+) -> Iterator[list[Opened]]:
     """Yield images in batches, in their order; two threads read and decode the next batch meanwhile.
 
     Args:
@@ -91,12 +94,14 @@ def opened(found: Sequence[Found], decode: Decode, size: int, stdin: BinaryIO) -
         decode: decodes each.
         size: of a batch.
         stdin: of the process.
+        inspects: whether to say what the headers of the files say.
     """
 
     def open_one(each: Found) -> Opened:
         try:
             encoded = _read(each, stdin)
-            return Opened(each.name, decode(encoded, each.name), encoded=encoded)
+            info = inspect(encoded, each.name) if inspects else None
+            return Opened(each.name, decode(encoded, each.name), info=info)
         except FlaxcnnError as error:
             return Opened(each.name, None, str(error).removeprefix(f"{each.name}: "))
 

@@ -97,17 +97,16 @@ class Trained(NamedTuple):
         """
         return decode_file(encoded, self.shape, where)
 
-    def locate(self, answer: Mapping[str, Any], info: Callable[[], FileInfo]) -> dict[str, Any]:
+    def locate(self, answer: Mapping[str, Any], info: FileInfo | None) -> dict[str, Any]:
         """Return an answer whose places, if it has any, are in pixels of the upright original image.
 
         Args:
             answer: for the image, in pixels of what `decode` returns.
-            info: returns what the header of the image's file says; called where it is needed.
+            info: what the header of the image's file says; None for a task whose answers have no places.
         """
-        if not self.task.detects:
+        if info is None or not self.task.detects:
             return dict(answer)
-        known = info()
-        return self.task.located(dict(answer), lambda box: in_original(box, known, self.shape))
+        return self.task.located(dict(answer), lambda box: in_original(box, info, self.shape))
 
     def predictions(self, images: npt.NDArray[np.uint8], size: int | None = None) -> dict[str, np.ndarray]:
         """Return the task's predictions, arrays with N rows by name; for a classifier "logits", float32 (N, classes).
@@ -172,8 +171,8 @@ class Trained(NamedTuple):
         answers = self.answers(self.predictions(self._pixels(images)), top)
         if isinstance(images, np.ndarray) or not self.task.detects:
             return answers
-        files = [partial(inspect, *self._encoded(image, place)) for place, image in enumerate(images)]
-        return [self.locate(answer, info) for answer, info in zip(answers, files, strict=True)]
+        headers = [inspect(*self._encoded(image, place)) for place, image in enumerate(images)]
+        return [self.locate(answer, info) for answer, info in zip(answers, headers, strict=True)]
 
     def explain(
         self,

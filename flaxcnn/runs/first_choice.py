@@ -21,6 +21,7 @@ from flaxcnn.runs.named_recipes import DETECTION, SMALL, STEPS, Recipe, chosen_m
 from flaxcnn.terminal import counter
 
 _SIDE = 64  # pixels that larger images are fitted to: what `small_cnn` is for
+_TRUNK = next(name for name, variant in MODELS.items() if variant.weights)  # of a detector
 _DETECTED = 320  # pixels that images with boxes are fitted to
 BOXES = ("boxes",)
 """Targets of annotated images that a detector learns (`data.target`)."""
@@ -63,9 +64,8 @@ def choose_experiment(
     recipe = recipe or ("scratch" if asked_model.init is None and not detects else "finetune")
     if detects:
         section = _for_boxes(section)
-        asked_model = dataclasses.replace(asked_model, init=asked_model.init or WEIGHTS[0])
     asked_name = None if asked_model.name == config.Model().name else asked_model.name
-    begun = chosen_model(config.Model(asked_name or "", init=asked_model.init), recipe)
+    begun = chosen_model(config.Model(asked_name or (_TRUNK if detects else ""), init=asked_model.init), recipe)
     named = begun.name
     side = min(MODELS[named].size[:2]) if named != SMALL and named in MODELS else _SIDE
     if section.size is None and max(dataset.image_shape[:2]) > side and dataset.preparation:
@@ -83,7 +83,7 @@ def choose_experiment(
         augmentation = config.Augmentation(resized_crop=0.35, flip=flip)
     if detects:
         colours: dict[str, Any] = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
-        augmentation = config.Augmentation(scale=0.5, shift=_DETECTED / 8, flip=flip, **colours)
+        augmentation = config.Augmentation(scale=0.5, shift=min(section.size or (_DETECTED,)) / 8, flip=flip, **colours)
     experiment = Experiment(
         data=section,
         task=task,

@@ -71,7 +71,7 @@ class Served:
 
     def locate(self, answer: Mapping[str, Any], info: FileInfo) -> Mapping[str, Any]:
         """Return an answer whose boxes, if it has any, are in pixels of the image that was sent."""
-        return self._trained.locate(answer, lambda: info)
+        return self._trained.locate(answer, info)
 
     def describe(self) -> dict[str, Any]:
         """Return what a client may know of the model; nothing of where it lies."""

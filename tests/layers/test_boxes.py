@@ -22,7 +22,6 @@ from flaxcnn.layers.boxes import (
     generalised_overlaps,
     moved,
     overlaps,
-    softly_suppressed,
     suppressed,
 )
 
@@ -81,21 +80,6 @@ def test_what_is_left_is_what_a_loop_over_the_boxes_leaves(by_class, threshold):
         found = run(boxes, classes if by_class else None, threshold)
         np.testing.assert_array_equal(np.flatnonzero(found), left)
         assert 0 < len(left) < len(boxes)
-
-
-@pytest.mark.parametrize("by_class", [False, True])
-def test_scores_fall_as_a_loop_over_the_boxes_lets_them(by_class):
-    boxes, scores, classes = drawn(7)
-    expected, open_ = scores.astype(np.float64), set(range(len(boxes)))
-    while open_:
-        best = max(open_, key=lambda place: (expected[place], -place))
-        open_.remove(best)
-        for place in open_:
-            if not by_class or classes[place] == classes[best]:
-                expected[place] *= np.exp(-(iou(boxes[place], boxes[best]) ** 2) / 0.5)
-    found = softly_suppressed(boxes, scores, classes if by_class else None, 0.5)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert (np.asarray(found) < scores).any()
 
 
 MOVES = {

@@ -13,7 +13,7 @@ OVERLAP = 0.6
 """The greatest overlap of two objects of a class that are both found."""
 
 
-def found_in_image(outputs_Lx: jax.Array, *, by_class: bool = True) -> dict[str, jax.Array]:
+def found_in_image(outputs_Lx: jax.Array) -> dict[str, jax.Array]:
     """Return what is found in an image, the surest first: "boxes" (D, 4), "scores" (D,) and int32 "classes" (D,).
 
     A score is the geometric mean of the probability of the class and the overlap that the box is expected to have.
@@ -21,14 +21,13 @@ def found_in_image(outputs_Lx: jax.Array, *, by_class: bool = True) -> dict[str,
 
     Args:
         outputs_Lx: of a detector, (L, 8 + classes) (`flaxcnn.layers.detection_head`).
-        by_class: whether only boxes of one class take each other away.
     """
     quality_L = jax.nn.sigmoid(outputs_Lx[:, QUALITY])
     scores_LxK = jnp.sqrt(jax.nn.sigmoid(outputs_Lx[:, CLASSES:]) * quality_L[:, None])
     count = scores_LxK.shape[-1]
     scores_N, places_N = jax.lax.top_k(scores_LxK.reshape(-1), min(_TRIED, scores_LxK.size))
     boxes_Nx4, classes_N = outputs_Lx[places_N // count, BOX], places_N % count
-    left_N = suppressed(boxes_Nx4, classes_N if by_class else None, OVERLAP)
+    left_N = suppressed(boxes_Nx4, classes_N, OVERLAP)
     scores_D, chosen_D = jax.lax.top_k(jnp.where(left_N, scores_N, 0), min(MOST, len(scores_N)))
     there_D = scores_D > 0
     found = {

@@ -19,8 +19,6 @@ def test_overlapping_boxes_of_a_class_are_one_object_and_those_of_two_classes_ar
     np.testing.assert_allclose(found["scores"][:3], expected, rtol=1e-5)
     np.testing.assert_array_equal(found["classes"][:3], [0, 1, 1])
     np.testing.assert_array_equal(found["boxes"][:3], [near, near, far])
-    apart = found_in_image(jnp.float32(rows), by_class=False)
-    np.testing.assert_allclose(apart["scores"][:2], [expected[0], expected[2]], rtol=1e-5)
 
 
 def test_where_no_more_is_found_there_is_nothing():

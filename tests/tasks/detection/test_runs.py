@@ -181,6 +181,10 @@ def test_a_source_of_boxes_alone_is_trained_as_detectors_are(tmp_path):
     assert (chosen.optimizer.rates, chosen.schedule.name) == (("head=5",), "one_cycle")
     assert (chosen.training.epochs, chosen.training.head_epochs) == (7, 0)
     assert "training.epochs" not in file.chosen
+    _, options = parse_experiment(TrainOptions, [*words, "--recipe", "scratch", "--data.size", "160"], "", load_trained)
+    scratch = options.experiment
+    assert (scratch.model.name, scratch.model.init) == ("efficientnet_lite0", None)
+    assert scratch.augmentation.shift == 160 / 8
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "pad", "stretch", "crop"])
