@@ -16,6 +16,7 @@ from flaxcnn.errors import ConfigError, printable
 from flaxcnn.files import user_path
 
 _SUFFIXES = (".fcnn", ".onnx", ".stablehlo")
+_PROGRAMS = (".onnx", ".stablehlo")
 _WEB = "/"  # with which the name of a page's folder ends
 
 
@@ -42,6 +43,9 @@ class ExportModelOptions:
     """Of a web folder: the folder of the npm package onnxruntime-web; None for node_modules/onnxruntime-web."""
     prepare: Literal["as_trained", "digits"] = "as_trained"
     """Of a web folder, digits: photographs of one digit each become as MNIST's are, as for `flaxcnn predict`."""
+    nms: Literal["inside", "outside"] = "inside"
+    """Of a detector. outside: the ONNX or StableHLO gives the boxes of all places and the scores of their classes, and
+    whoever reads it takes away what is found twice (non-maximum suppression). inside: it gives what is left, 100."""
     data: DataOverride = field(default_factory=DataOverride)
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
@@ -54,6 +58,8 @@ class ExportModelOptions:
             raise ConfigError("in no known format", where=to, expected=expected)
         if self.quantize and not web and suffix != ".onnx":
             raise ConfigError("not for this format", where="--quantize", expected="--to with .onnx, or /", found=to)
+        if self.nms == "outside" and suffix not in _PROGRAMS:
+            raise ConfigError("not for this format", where="--nms", expected="--to with .onnx or .stablehlo", found=to)
         for name, given in (("--runtime", self.runtime), ("--prepare digits", self.prepare == "digits")):
             if given and not web:
                 raise ConfigError("not for this format", where=name, expected="--to with / at its end", found=to)
@@ -69,6 +75,7 @@ def export_model(arguments: Sequence[str]) -> int:
     web = str(options.to).endswith(_WEB)
     with computing():
         from flaxcnn.export import stablehlo
+        from flaxcnn.export.function import at_all_places
         from flaxcnn.export.int8 import examples_of, write_measured
         from flaxcnn.export.onnx import document
         from flaxcnn.export.verify import verify
@@ -84,6 +91,8 @@ def export_model(arguments: Sequence[str]) -> int:
         runtime = read_runtime(options.runtime) if web else None
         folder, named = open_run_folder(options.run), named_again(options.task, options.model)
         trained = of_run(folder, named)
+        if options.nms == "outside":
+            trained = at_all_places(trained)
         everything = named_again(options.task, options.model, options.data)
         examples = examples_of(folder, options.data.source, options.data.dir, everything) if options.quantize else None
         code, said, lines, warnings = recorded_code(folder), [], list[str](), list[str]()

@@ -36,6 +36,8 @@ class PredictOptions:
     run's validation images, such as 0.95. None answers always."""
     prepare: Literal["as_trained", "digits"] = "as_trained"
     """digits: photographs of one digit each become as MNIST's are: light on dark, centred, 28×28."""
+    pictures: str | None = None
+    """Of a detector: a new folder for each photograph with the boxes of what is found, and each object as an image."""
     task: TaskOverride = field(default_factory=TaskOverride)
     model: ModelOverride = field(default_factory=ModelOverride)
 
@@ -59,6 +61,7 @@ def predict(arguments: Sequence[str]) -> int:
 
         from flaxcnn.prediction.answers import Answered, Writer
         from flaxcnn.prediction.loading import load
+        from flaxcnn.prediction.objects import object_files
         from flaxcnn.prediction.preparing import Preparation, saying
         from flaxcnn.prediction.trained import BATCH
 
@@ -69,6 +72,7 @@ def predict(arguments: Sequence[str]) -> int:
         abstains = None if options.precision is None else trained.abstention(options.precision)
         if abstains is not None:
             print(f"flaxcnn: {abstains.line}", file=sys.stderr)
+        files = None if options.pictures is None else object_files(options.pictures, trained)
         say = saying(trained, options.top, abstains)
         writer, faults = Writer(options.format, [each.name for each in found]), 0
         stdin = io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None where it is closed
@@ -77,6 +81,8 @@ def predict(arguments: Sequence[str]) -> int:
             said = iter(say(trained.predictions(np.stack(pixels))) if pixels else [])
             for each in batch:
                 answer = None if each.pixels is None else trained.locate(next(said), each.info)
+                if files is not None and answer is not None and each.again is not None:
+                    files.write(each.name, each.again(), answer)
                 answered = Answered(each.name, answer, each.fault)
                 for line in writer.lines(answered):
                     print(line, flush=sys.stdout.isatty())
@@ -85,6 +91,8 @@ def predict(arguments: Sequence[str]) -> int:
             print(line)
         if hint := preparation.hint(len(found)):
             print(f"flaxcnn: {hint}", file=sys.stderr)
+        if files is not None:
+            print(f"flaxcnn: {files.line}", file=sys.stderr)
     if faults:
         print(f"flaxcnn: {faults:,} of {len(found):,} images cannot be used", file=sys.stderr)
     return 1 if faults else 0

@@ -115,7 +115,11 @@ def _require_names(names: tuple[str, ...], where: str) -> None:
         require(bool(name.strip()), where, "names of parts", repr(name))
 
 
-_TASK_FIELDS = {"regression": ("loss", "huber_delta"), "several": ("heads",)}  # the fields that only one task uses
+_TASK_FIELDS = {  # the fields that only one task uses
+    "detection": ("suppression", "overlap"),
+    "regression": ("loss", "huber_delta"),
+    "several": ("heads",),
+}
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,15 @@ class Task:
     heads: tuple[str, ...] = ()
     """several: each target's name and task, with a loss weight if it is not 1:
     `species=classification area=regression:0.5`."""
+    suppression: Literal["class", "any", "soft"] = "class"
+    """detection: what becomes of a box that a surer one overlaps. class, any: it is taken away where both are of one
+    class, or in any case. soft: it becomes less sure the more they overlap, where both are of one class (Soft-NMS)."""
+    overlap: float = 0.6
+    """detection: the greatest overlap, intersection over union, of two boxes that are both found."""
 
     def __post_init__(self) -> None:
         check_types("task", self)
+        require(0 < self.overlap < 1, "task.overlap", "0 < overlap < 1", self.overlap)
         require_float32(self.huber_delta, "task.huber_delta")
         require_own(self, "task", _TASK_FIELDS)
 

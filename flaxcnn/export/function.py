@@ -1,6 +1,7 @@
 """A trained model as one pure function: from pixels to the task's predictions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -10,6 +11,8 @@ from flaxcnn.errors import ConfigError, FlaxcnnError
 from flaxcnn.files.user_code import is_outside
 from flaxcnn.layers.pixels import normalised, split_constants, to_float
 from flaxcnn.prediction.trained import Trained
+from flaxcnn.tasks.detection.decoding import OVERLAP
+from flaxcnn.tasks.detection.task import Detection
 
 T = TypeVar("T")
 
@@ -26,6 +29,17 @@ def function_of(trained: Trained) -> Callable[[jax.Array], dict[str, jax.Array]]
         return trained.task.decode(constants, outputs.astype(jnp.float32))
 
     return predictions
+
+
+def at_all_places(trained: Trained) -> Trained:
+    """Return a detector that says what each of its places finds, of which nothing is taken away.
+
+    Raises:
+        ConfigError: it is no detector of the library.
+    """
+    if not isinstance(trained.task, Detection):
+        raise ConfigError("not for this task", where="--nms outside", expected="detection", found=trained.task.name)
+    return trained._replace(task=replace(trained.task, suppression="none", overlap=OVERLAP))
 
 
 def of_any_batch(trained: Trained, trace: Callable[[], T], suffix: str) -> T:

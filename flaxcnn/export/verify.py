@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flaxcnn.errors import RunFolderError
-from flaxcnn.prediction.model_file import TOLERANCE, drawn_images, worst_difference
+from flaxcnn.prediction.model_file import TOLERANCE, drawn_images
 from flaxcnn.prediction.trained import Trained
 
 _SCRIPT = """
@@ -25,7 +25,7 @@ _SECONDS = 600  # that a first compilation may take on a busy machine
 
 
 def verify(path: Path, read: str, trained: Trained) -> float:
-    """Return the largest difference of a file's outputs from the model's, as a fraction of the largest output.
+    """Return the largest difference of a file's outputs from the model's, as `Task.difference` has it.
 
     Args:
         path: the file.
@@ -47,7 +47,7 @@ def verify(path: Path, read: str, trained: Trained) -> float:
             raise RunFolderError("the exported file does not run", where=path, found=last)
         for count in (len(images), 1):
             with np.load(f"{out}-{count}.npz") as found:
-                worst = max(worst, worst_difference(dict(found), trained.predictions(images[:count])))
+                worst = max(worst, trained.task.difference(dict(found), trained.predictions(images[:count])))
     if not worst <= TOLERANCE:
         raise RunFolderError(
             "the exported file has other outputs",

@@ -1,11 +1,10 @@
-"""Boxes as arrays: overlap, distance, suppression of what is found twice, and how they move with an image.
+"""Boxes as arrays: overlap, distance, and how they move with an image.
 
 A box is y0, x0, y1, x1 in pixels of the image, whose first pixel covers 0 to 1.
 """
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 _LEAST = 1e-9  # of a divisor
 
@@ -39,29 +38,6 @@ def generalised_overlaps(one: jax.Array, other: jax.Array) -> jax.Array:
 def _shared(one: jax.Array, other: jax.Array) -> jax.Array:
     begin, end = jnp.maximum(one[..., :2], other[..., :2]), jnp.minimum(one[..., 2:], other[..., 2:])
     return areas(jnp.concatenate([begin, end], axis=-1))
-
-
-def suppressed(boxes_Nx4: jax.Array, classes_N: jax.Array | None, threshold: float) -> jax.Array:
-    """Return which boxes are left when each that overlaps a better one that is left is taken away, bool (N,).
-
-    Greedy non-maximum suppression: of two boxes that overlap by more than the threshold, the first is left, as
-    torchvision's `nms` and `batched_nms` do it.
-
-    Args:
-        boxes_Nx4: sorted, the best first.
-        classes_N: of the boxes; only boxes of one class suppress each other. None where all do.
-        threshold: the greatest overlap (intersection over union) of two that are left.
-    """
-    over_NxN = overlaps(boxes_Nx4[:, None], boxes_Nx4[None]) > threshold
-    if classes_N is not None:
-        over_NxN &= classes_N[:, None] == classes_N[None]
-    count = boxes_Nx4.shape[0]
-    later = jnp.arange(count)
-
-    def judge(place: jax.Array, left_N: jax.Array) -> jax.Array:
-        return left_N & ~(left_N[place] & over_NxN[place] & (later > place))
-
-    return lax.fori_loop(0, count, judge, jnp.ones(count, bool))
 
 
 def moved(boxes_Mx4: jax.Array, source_2HW: jax.Array) -> jax.Array:

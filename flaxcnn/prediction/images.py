@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -44,12 +45,14 @@ class Opened(NamedTuple):
         pixels: uint8 (H, W, C); None where it cannot be used.
         fault: why, a line; "" for an image.
         info: what its header says, where that was asked for.
+        again: reads its file again, which may have changed; None for one that cannot be used.
     """
 
     name: str
     pixels: npt.NDArray[np.uint8] | None
     fault: str = ""
     info: FileInfo | None = None
+    again: Callable[[], bytes] | None = None
 
 
 def find_images(words: Sequence[str]) -> list[Found]:
@@ -101,7 +104,8 @@ def opened(
         try:
             encoded = _read(each, stdin)
             info = inspect(encoded, each.name) if inspects else None
-            return Opened(each.name, decode(encoded, each.name), info=info)
+            again = partial(_read, each, stdin) if each.path is not None else lambda: encoded
+            return Opened(each.name, decode(encoded, each.name), info=info, again=again)
         except FlaxcnnError as error:
             return Opened(each.name, None, str(error).removeprefix(f"{each.name}: "))
 

@@ -7,7 +7,6 @@ this order, the digest of everything in it, the model's contract, and these outp
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,7 @@ def read_model_file(path: Path, named: Named = NOTHING) -> Trained:
 def _require_outputs(trained: Trained, tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Raise DataError where the stored images have other outputs here than where the file was written."""
     stored = {name: array for name, array in _below(tensors, _OUTPUTS).items() if name != "images"}
-    worst = worst_difference(trained.predictions(tensors[_INPUTS]), stored)
+    worst = trained.task.difference(trained.predictions(tensors[_INPUTS]), stored)
     if not worst <= TOLERANCE:
         raise DataError(
             "other outputs on this machine than where it was written",
@@ -162,21 +161,6 @@ def _require_outputs(trained: Trained, tensors: Mapping[str, np.ndarray], path: 
             found=f"a difference of {worst:.1e}",
             fix="compute on another device, or with another version of jax",
         )
-
-
-def worst_difference(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
-    """Return the largest difference of outputs, as a fraction of the largest wanted one where that is above 1.
-
-    Infinite where they are not the same arrays by name and shape, or one is not a number.
-    """
-    if {name: array.shape for name, array in found.items()} != {name: array.shape for name, array in wanted.items()}:
-        return math.inf
-    worst = 0.0
-    for name, array in wanted.items():
-        scale = max(1.0, float(np.abs(array).max(initial=0)))
-        difference = float(np.abs(found[name].astype(np.float64) - array).max(initial=0)) / scale
-        worst = math.inf if math.isnan(difference) else max(worst, difference)
-    return worst
 
 
 def _below(tensors: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray]:

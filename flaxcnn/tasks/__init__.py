@@ -20,7 +20,7 @@ from flaxcnn.tasks.task import Interval, Metric, Mistakes, Picture, Predicted, S
 
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "classification": lambda chosen: Classification(),
-    "detection": lambda chosen: Detection(),
+    "detection": lambda chosen: Detection(suppression=chosen.suppression, overlap=chosen.overlap),
     "multilabel": lambda chosen: Multilabel(),
     "regression": lambda chosen: Regression(chosen.loss, chosen.huber_delta),
     "several": lambda chosen: Several.of(chosen.heads, lambda name: create_task(TaskConfig(name=name), "task.heads")),

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -35,6 +35,21 @@ def require_finite(logits_NxK: np.ndarray, column: str) -> None:
             found=logits_NxK[example, number],
             fix="look for the weights or pixels that are not finite",
         )
+
+
+def largest_difference(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+    """Return the largest difference of arrays, as a fraction of the largest wanted number where that is above 1.
+
+    Infinite where they are not the same arrays by name and shape, or one is not a number.
+    """
+    if {name: array.shape for name, array in found.items()} != {name: array.shape for name, array in wanted.items()}:
+        return math.inf
+    worst = 0.0
+    for name, array in wanted.items():
+        scale = max(1.0, float(np.abs(array).max(initial=0)))
+        difference = float(np.abs(found[name].astype(np.float64) - array).max(initial=0)) / scale
+        worst = math.inf if math.isnan(difference) else max(worst, difference)
+    return worst
 
 
 def as_json(value: Any) -> Any:

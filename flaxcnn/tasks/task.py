@@ -15,7 +15,7 @@ from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import ConfigError, DataError, nearest
 from flaxcnn.pages.parts import Part
-from flaxcnn.tasks.arithmetic import as_json
+from flaxcnn.tasks.arithmetic import as_json, largest_difference
 
 Interval: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 """Of two masks of the examples, bool (N,): the 95 % interval of the share of the second that are in the first, too."""
@@ -261,6 +261,20 @@ class Task(abc.ABC):
         """Add checks of the targets' values to the program (`checkify`), for `check_targets=True`."""
 
     # On the host, in float64.
+
+    def difference(self, found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+        """Return how far predictions are from those wanted of the same images: a file is held against its model so.
+
+        By default the largest difference, as a fraction of the largest wanted number where that is above 1.
+
+        Args:
+            found: the result of `decode`, on another machine or in another program.
+            wanted: the same, of the model.
+
+        Returns:
+            Infinity where they are not the same arrays by name and shape, or one is not a number.
+        """
+        return largest_difference(found, wanted)
 
     @abc.abstractmethod
     def scores(self, predicted: Predicted) -> Scores:

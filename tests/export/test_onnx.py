@@ -17,6 +17,7 @@ from flaxcnn.export.onnx.document import write_onnx
 from flaxcnn.export.onnx.graph import Graph
 from flaxcnn.export.onnx.traced import added
 from flaxcnn.kernels.pooling import Windows, window_maxima
+from flaxcnn.layers.suppression import suppressed
 from flaxcnn.prediction.loading import load
 
 
@@ -90,6 +91,14 @@ OPERATIONS = {
     "Flax's pools": lambda x: (linen.max_pool(x, (2, 2), (2, 2)), linen.avg_pool(x, (3, 3), (1, 1), "SAME")),
     "after a convolution": after_a_convolution,
     "loop": lambda x: lax.scan(lambda total, row: (total + row, total * row), x[:, 0], x.swapaxes(0, 1), reverse=True),
+    "the surest": lambda x: lax.top_k(jnp.floor(x).reshape(-1, 192), 7),  # with ties
+    "rows of each image": lambda x: jax.vmap(lambda one: one.at[lax.top_k(one[:, 0, 0], 3)[1]].get(mode="promise_in_bounds"))(x),
+    "remainders": lambda x: ((x * 100).astype(jnp.int32) % 7, lax.rem(x, 0.3), (x * 100).astype(jnp.int32) // 5),
+    "chosen truths": lambda x: jnp.where(x > 0, x < 1, x.sum(-1, keepdims=True) > 0),
+    "any and all": lambda x: ((x > 1).any((1, 2)), (x > -2).all(-1)),
+    "as long as": lambda x: lax.while_loop(lambda y: (y < 9).any(), lambda y: y + jnp.abs(x) + 0.1, x),
+    "as long as, of each image": jax.vmap(lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: y + jnp.abs(x), x)),
+    "without overlaps": jax.vmap(lambda x: suppressed(jnp.concatenate([x[:, 0, :2], x[:, 0, :2] + 2], -1), None, 0.3)),
     "no images in it": lambda x: (jnp.zeros((x.shape[0], 2)) + jnp.arange(2.0), jnp.ones(3)),
 }  # fmt: skip
 
@@ -111,7 +120,7 @@ def test_each_operation_gives_what_jax_gives(name):
     ("function", "found"),
     [
         (lambda x: jnp.sort(x), "sort"),
-        (lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: y + 1, x), "while"),
+        (jax.vmap(lambda x: x[:, lax.top_k(x[0, :, 0], 3)[1]].sum()), "gather at places that depend on the images"),
         (lambda x: x[1], "dim_as_value"),
         (lambda x: jnp.fft.fft(x).real, "fft"),
         (lambda x: lax.conv_transpose(x, KERNEL[:, :, [0, 1, 0, 1]], (2, 2), "SAME"), "transposed convolution"),

@@ -1,4 +1,4 @@
-"""Boxes overlap, take each other away, and move with the pixels that they are around."""
+"""Boxes overlap, and move with the pixels that they are around."""
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,7 @@ from flaxcnn.layers.augmentation import (
     augment,
     sources,
 )
-from flaxcnn.layers.boxes import (
-    areas,
-    clipped,
-    generalised_overlaps,
-    moved,
-    overlaps,
-    suppressed,
-)
+from flaxcnn.layers.boxes import areas, clipped, generalised_overlaps, moved, overlaps
 
 pytestmark = pytest.mark.usefixtures("light_programs")
 
@@ -47,39 +40,6 @@ def test_two_boxes_overlap_as_much_as_by_hand(one, other, overlap, generalised):
 
 def test_a_box_whose_end_is_before_its_beginning_has_no_area():
     np.testing.assert_array_equal(areas(np.float32([[0, 0, 2, 3], [4, 4, 2, 5], [1, 1, 1, 9]])), [6, 0, 0])
-
-
-def drawn(seed, count=80):
-    """Boxes around few places, so that many overlap, with falling scores and classes."""
-    random = np.random.default_rng(seed)
-    middles = random.uniform(10, 60, (6, 2))[random.integers(0, 6, count)] + random.normal(0, 1.5, (count, 2))
-    sizes = random.uniform(12, 16, (count, 2))
-    boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).astype(np.float32)
-    scores = np.sort(random.uniform(0.01, 1, count).astype(np.float32))[::-1].copy()
-    return boxes, scores, random.integers(0, 3, count)
-
-
-def iou(one, other):
-    """In plain Python."""
-    high, wide = (max(0.0, min(one[k + 2], other[k + 2]) - max(one[k], other[k])) for k in (0, 1))
-    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return high * wide / (sum(sizes) - high * wide)
-
-
-@pytest.mark.parametrize("by_class", [False, True])
-@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
-def test_what_is_left_is_what_a_loop_over_the_boxes_leaves(by_class, threshold):
-    run = jax.jit(suppressed, static_argnums=2)
-    for seed in range(5):
-        boxes, _, classes = drawn(seed)
-        left = []
-        for place, box in enumerate(boxes.astype(np.float64)):
-            rivals = [each for each in left if not by_class or classes[each] == classes[place]]
-            if all(iou(box, boxes[each].astype(np.float64)) <= threshold for each in rivals):
-                left.append(place)
-        found = run(boxes, classes if by_class else None, threshold)
-        np.testing.assert_array_equal(np.flatnonzero(found), left)
-        assert 0 < len(left) < len(boxes)
 
 
 MOVES = {

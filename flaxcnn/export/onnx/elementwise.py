@@ -124,12 +124,21 @@ def _select(graph: Graph, equation: Any, which: Value, *cases: Value) -> Value:
     if which.dtype != np.bool_ or len(cases) != 2:
         raise UnwrittenError("select_n of several")
     names, like = alike(graph, (which, cases[1], cases[0]))
+    if cases[0].dtype == np.bool_:  # of which no runtime has a choice
+        first = graph.node("And", names[:2])
+        other = graph.node("And", [graph.node("Not", names[:1]), names[2]])
+        return _result(like, graph.node("Or", [first, other]), equation.outvars[0].aval)
     return _result(like, graph.node("Where", names), equation.outvars[0].aval)
 
 
 def _not_equal(graph: Graph, equation: Any, *inputs: Value) -> Value:
     names, like = alike(graph, inputs)
     return _result(like, graph.node("Not", [graph.node("Equal", names)]), equation.outvars[0].aval)
+
+
+def _remainder(graph: Graph, equation: Any, *inputs: Value) -> Value:
+    names, like = alike(graph, inputs)
+    return _result(like, graph.node("Mod", names, fmod=1), equation.outvars[0].aval)  # the sign is the dividend's
 
 
 def _same(graph: Graph, equation: Any, value: Value) -> Value:
@@ -147,6 +156,7 @@ EMITTERS: dict[str, Callable[..., Value]] = {
     "integer_pow": _unary(_integer_pow),
     "log1p": _unary(lambda graph, name, _: graph.node("Log", [graph.node("Add", [name, _number(graph, 1)])])),
     "ne": _not_equal,
+    "rem": _remainder,
     "rsqrt": _unary(lambda graph, name, _: graph.node("Reciprocal", [graph.node("Sqrt", [name])])),
     "select_n": _select,
     "square": _unary(lambda graph, name, _: graph.node("Mul", [name, name])),

@@ -64,13 +64,19 @@ class Graph:
 
     Args:
         batch: JAX's symbolic dimension, the number of images.
+        around: the graph of whose node this is a part, as the body of a loop is; None for a graph of its own. Both
+            have their initial values in common.
+
+    Attributes:
+        prefix: of its names, which no other graph has.
     """
 
-    def __init__(self, batch: Any):
+    def __init__(self, batch: Any, around: "Graph | None" = None):
         self.batch = batch
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self._known: dict[tuple[Any, ...], str] = {}
+        self.initializers: list[onnx.TensorProto] = [] if around is None else around.initializers
+        self._known: dict[tuple[Any, ...], str] = {} if around is None else around._known
+        self.prefix = "" if around is None else f"{around.prefix}{len(around.nodes)}_"
 
     def constant(self, array: Any, shape: Shape | None = None) -> Value:
         """Return an array that does not depend on the images, broadcast to a shape where one is given."""
@@ -84,9 +90,14 @@ class Graph:
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node with one output, and return the output's name."""
-        name = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
-        return name
+        return self.several(operator, inputs, 1, **attributes)[0]
+
+    def several(self, operator: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Add a node with several outputs, and return their names."""
+        name = f"{self.prefix}{operator.lower()}_{len(self.nodes)}"
+        names = [name, *(f"{name}_{place}" for place in range(1, count))]
+        self.nodes.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
+        return names
 
     def name(self, value: Value, layout: tuple[int, ...] | None = None) -> str:
         """Return the name of a value in a layout, by default its own; a constant becomes an initial value."""

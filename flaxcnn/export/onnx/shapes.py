@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jax import lax
+from onnx import TensorProto, helper
 
 from flaxcnn.export.onnx.graph import Graph, Shape, UnwrittenError, Value
 
@@ -75,6 +77,8 @@ def _gather(graph: Graph, equation: Any, value: Value, places: Value) -> Value:
     numbers, sizes = equation.params["dimension_numbers"], tuple(equation.params["slice_sizes"])
     shape = tuple(equation.outvars[0].aval.shape)
     axes, collapsed = tuple(numbers.start_index_map), tuple(numbers.collapsed_slice_dims)
+    if places.constant is None and numbers.operand_batching_dims == (0,):
+        return _gather_by_image(graph, equation, value, places)
     if places.constant is None or numbers.operand_batching_dims:
         raise UnwrittenError("gather at places that depend on the images")
     table = np.broadcast_to(places.constant, places.shape).reshape(-1, len(axes))  # a row for each part
@@ -95,6 +99,29 @@ def _gather(graph: Graph, equation: Any, value: Value, places: Value) -> Value:
     chosen = graph.initial(table[:, moving[0]].reshape(places.shape[:-1]).astype(np.int64))
     name = graph.node("Gather", [graph.name(graph.ordered(value)), chosen], axis=axis)
     return graph.value(name, shape, value.dtype)
+
+
+def _gather_by_image(graph: Graph, equation: Any, value: Value, places: Value) -> Value:
+    """Add rows of each image's array, at places of its own: a vectorised `array[places]`."""
+    numbers, sizes = equation.params["dimension_numbers"], tuple(equation.params["slice_sizes"])
+    shape = tuple(equation.outvars[0].aval.shape)
+    whole = all(size == length for size, length in zip(sizes[2:], value.shape[2:], strict=True))
+    rows = (numbers.start_indices_batching_dims, numbers.start_index_map, numbers.collapsed_slice_dims)
+    last = tuple(numbers.offset_dims) == tuple(range(len(places.shape) - 1, len(shape)))
+    inside = equation.params["mode"] == lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    if rows != ((0,), (1,), (1,)) or not whole or not last or not inside:
+        raise UnwrittenError("gather at places that depend on the images, other than of whole rows inside the array")
+    value, places = (graph.ordered(graph.whole(each)) for each in (value, places))
+    found = graph.node("Cast", [graph.name(places)], to=TensorProto.INT64)
+    return graph.value(graph.node("GatherND", [graph.name(value), found], batch_dims=1), shape, value.dtype)
+
+
+def _top(graph: Graph, equation: Any, value: Value) -> list[Value]:
+    value, axis = graph.ordered(graph.whole(value)), equation.params.get("axis", len(value.shape) - 1)
+    largest, places = graph.several("TopK", [graph.name(value), graph.numbers(equation.params["k"])], 2, axis=axis)
+    shape, kind = (getattr(equation.outvars[1].aval, name) for name in ("shape", "dtype"))
+    places = graph.node("Cast", [places], to=helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
+    return [graph.value(largest, tuple(shape), value.dtype), graph.value(places, tuple(shape), kind)]
 
 
 def _pad(graph: Graph, equation: Any, value: Value, filling: Value) -> Value:
@@ -174,6 +201,7 @@ EMITTERS: dict[str, Callable[..., Any]] = {
     "split": _split,
     "squeeze": _reshape,
     "stack": _stack,
+    "top_k": _top,
     "transpose": _transpose,
 }
 """How each of these operations of JAX is added to a graph."""

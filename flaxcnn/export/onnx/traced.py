@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import Literal, jaxpr_as_fun
+from onnx import TensorProto, helper
 
 from flaxcnn.export.onnx import elementwise, shapes, windows
 from flaxcnn.export.onnx.graph import Graph, UnwrittenError, Value
@@ -28,7 +31,9 @@ def added(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
     known: dict[Any, Value] = dict(zip([*program.constvars, *program.invars], [*constants, *inputs], strict=True))
 
     def value_of(variable: Any) -> Value:
-        return graph.constant(variable.val) if isinstance(variable, Literal) else known[variable]
+        if isinstance(variable, Literal):
+            return graph.constant(np.asarray(variable.val, variable.aval.dtype))
+        return known[variable]
 
     for equation in program.eqns:
         given = [value_of(variable) for variable in equation.invars]
@@ -42,6 +47,8 @@ def _equation(graph: Graph, equation: Any, given: Sequence[Value]) -> Sequence[V
         return added(graph, next(equation.params[key] for key in _INSIDE if key in equation.params), given)
     if name == "scan":
         return _loop(graph, equation.params, given)
+    if name == "while":
+        return _repeated(graph, equation, given)
     computed = _computed(equation, given)
     if computed is not None:
         return [graph.constant(array) for array in computed]
@@ -66,6 +73,58 @@ def _loop(graph: Graph, scan: Mapping[str, Any], given: Sequence[Value]) -> list
         carry, rounds[place] = found[: len(carry)], found[len(carry) :]
     columns = zip(*(rounds[place] for place in sorted(rounds)), strict=True)
     return [*carry, *(shapes.stacked(graph, column, 0) for column in columns)]
+
+
+def _repeated(graph: Graph, equation: Any, given: Sequence[Value]) -> list[Value]:
+    """Add a loop that goes on as long as its condition holds, as one node with a graph of its own."""
+    goes_on, once = _of_loop(equation)
+    fixed = equation.params["cond_nconsts"] + equation.params["body_nconsts"]
+    consts, carry = list(given[:fixed]), [graph.ordered(graph.whole(value)) for value in given[fixed:]]
+    inside = Graph(graph.batch, graph)
+    names = [f"{inside.prefix}carry_{place}" for place in range(len(carry))]
+    of_round = [value._replace(name=name, constant=None) for name, value in zip(names, carry, strict=True)]
+    found = [inside.ordered(inside.whole(value)) for value in added(inside, once, [*consts, *of_round])]
+    values = [*added(inside, goes_on, [*consts, *found]), *found]
+    results = [inside.node("Identity", [inside.name(value)]) for value in values]
+    inputs = [(f"{inside.prefix}round", TensorProto.INT64, []), (f"{inside.prefix}on", TensorProto.BOOL, []), *map(_typed, names, carry)]
+    outputs = [(results[0], TensorProto.BOOL, []), *map(_typed, results[1:], carry)]
+    body = helper.make_graph(
+        inside.nodes,
+        f"{inside.prefix}body",
+        *([helper.make_tensor_value_info(*each) for each in listed] for listed in (inputs, outputs)),
+    )
+    begun = [graph.name(value) for value in (*added(graph, goes_on, [*consts, *carry]), *carry)]
+    made = graph.several("Loop", ["", *begun], len(carry), body=body)
+    return [graph.value(name, value.shape, value.dtype) for name, value in zip(made, carry, strict=True)]
+
+
+def _typed(name: str, value: Value) -> tuple[str, int, list[int | None]]:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
+    return name, kind, [size if isinstance(size, int) else None for size in value.shape]
+
+
+def _of_loop(equation: Any) -> tuple[Any, Any]:
+    """Return the condition of a loop and one round of it, programs of the loop's operands.
+
+    Where the loop is one for each image, a round changes only the images whose own condition holds, and the loop goes
+    on as long as one does.
+    """
+    asked = equation.params
+    first, fixed = asked["cond_nconsts"], asked["cond_nconsts"] + asked["body_nconsts"]
+
+    def holds(*given: jax.Array) -> jax.Array:
+        (found,) = jaxpr_as_fun(asked["cond_jaxpr"])(*given[:first], *given[fixed:])
+        return found
+
+    def once(*given: jax.Array) -> list[jax.Array]:
+        found, going = jaxpr_as_fun(asked["body_jaxpr"])(*given[first:]), holds(*given)
+        if not going.ndim:
+            return found
+        going = [going.reshape(going.shape + (1,) * (array.ndim - going.ndim)) for array in found]
+        return [jnp.where(*each) for each in zip(going, found, given[fixed:], strict=True)]
+
+    shapes = [jax.ShapeDtypeStruct(each.aval.shape, each.aval.dtype) for each in equation.invars]
+    return jax.make_jaxpr(lambda *given: holds(*given).any())(*shapes), jax.make_jaxpr(once)(*shapes)
 
 
 def _computed(equation: Any, given: Sequence[Value]) -> Sequence[np.ndarray] | None:

@@ -5,7 +5,7 @@ from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from flaxcnn.export.onnx.graph import CHANNELS_FIRST, Graph, UnwrittenError, Value
 from flaxcnn.kernels.pooling import Windows
@@ -128,8 +128,10 @@ def _product(graph: Graph, equation: Any, left: Value, right: Value) -> Value:
 
 
 _REDUCTIONS = {
+    "reduce_and": "ReduceMin",
     "reduce_max": "ReduceMax",
     "reduce_min": "ReduceMin",
+    "reduce_or": "ReduceMax",
     "reduce_prod": "ReduceProd",
     "reduce_sum": "ReduceSum",
 }
@@ -147,6 +149,12 @@ def _reduction(graph: Graph, equation: Any, value: Value) -> Value:
     return graph.value(name, tuple(aval.shape), aval.dtype, own, layout)
 
 
+def _any_or_all(graph: Graph, equation: Any, value: Value) -> Value:
+    name = graph.node("Cast", [graph.name(value)], to=TensorProto.INT32)
+    found = _reduction(graph, equation, value._replace(name=name, dtype=np.dtype(np.int32), constant=None))
+    return found._replace(name=graph.node("Cast", [found.name], to=TensorProto.BOOL))
+
+
 def _place_of_extreme(graph: Graph, equation: Any, value: Value) -> Value:
     (axis,), aval = equation.params["axes"], equation.outvars[0].aval
     value = graph.ordered(graph.whole(value))
@@ -158,6 +166,7 @@ def _place_of_extreme(graph: Graph, equation: Any, value: Value) -> Value:
 
 EMITTERS: dict[str, Callable[..., Value]] = {
     **dict.fromkeys(_REDUCTIONS, _reduction),
+    **dict.fromkeys(("reduce_and", "reduce_or"), _any_or_all),
     "argmax": _place_of_extreme,
     "argmin": _place_of_extreme,
     "conv_general_dilated": _general_convolution,

@@ -10,7 +10,7 @@ from flaxcnn.prediction.digits import SHAPE
 from flaxcnn.prediction.model_file import drawn_images
 from flaxcnn.prediction.preparing import Prepare, decoding
 from flaxcnn.prediction.trained import Trained
-from flaxcnn.tasks import Classification, Multilabel, Regression, Several, Task
+from flaxcnn.tasks import Classification, Detection, Multilabel, Regression, Several, Task
 
 TOP = 10
 """Classes that the page names, the most probable first."""
@@ -89,6 +89,8 @@ def _answer(
         called = list(task.explained_names(names, count))
         widths = calibration.get("half_width_90", [None] * count)
         return {"kind": "regression", "output": f"{head}numbers", "names": called, "half_widths": widths}
+    if _is(task, Detection):
+        return {"kind": "detection", "names": list(names["classes"]), "thresholds": constants["thresholds"].tolist()}
     own = {name.removeprefix(head): name for name in outputs if name.startswith(head)}
     return {"kind": "own", "outputs": own}
 

@@ -1,5 +1,6 @@
 """The detection task: objects of an image, each with its class and its box."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxcnn.data.targets import described_targets
-from flaxcnn.errors import DataError
+from flaxcnn.errors import ConfigError, DataError
 from flaxcnn.layers.boxes import clipped, moved, overlaps
 from flaxcnn.layers.detection_head import BOX, CLASSES, QUALITY
 from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import ratio
-from flaxcnn.tasks.detection.decoding import found_in_image
+from flaxcnn.tasks.detection.agreement import apart
+from flaxcnn.tasks.detection.decoding import OVERLAP, Suppression, at_places, found_in_image
 from flaxcnn.tasks.detection.evaluated import evaluated, tuned_thresholds
 from flaxcnn.tasks.detection.losses import GAMMA, loss_of_image
 from flaxcnn.tasks.detection.operating_point import UNKNOWN
@@ -41,6 +43,10 @@ class Detection(Task):
 
     classes: int = 0
     """Number of classes; known when the task is fitted to data."""
+    suppression: Suppression = "class"
+    """What becomes of a box that a surer one overlaps (`flaxcnn.tasks.detection.decoding`)."""
+    overlap: float = OVERLAP
+    """The greatest overlap of two boxes that are both found."""
 
     name = "detection"
     detects = True
@@ -53,6 +59,16 @@ class Detection(Task):
     def reported(self) -> tuple[str, ...]:
         """The average precision, at all overlaps and at 0.5, and the share of images whose surest box is right."""
         return ("ap", "ap50", "main_box")
+
+    def __post_init__(self) -> None:
+        if self.suppression in ("soft", "none") and self.overlap != OVERLAP:
+            expected = f"task.suppression class or any, or the default {OVERLAP:g}"
+            raise ConfigError(
+                f"the suppression {self.suppression} does not use it",
+                where="task.overlap",
+                expected=expected,
+                found=self.overlap,
+            )
 
     def check(self, targets: Any, names: Any, where: str) -> None:
         """Raise DataError if the targets are not boxes with their classes."""
@@ -122,8 +138,11 @@ class Detection(Task):
         return {"main_box": ratio(sums["right"], sums["with_objects"])}
 
     def decode(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> dict[str, jax.Array]:
-        """Return what is found in each image, as `found_in_image`."""
-        return dict(jax.vmap(found_in_image)(outputs))
+        """Return what is found in each image, as `found_in_image`; without suppression, as `at_places`."""
+        if self.suppression == "none":
+            return dict(jax.vmap(at_places)(outputs))
+        found = partial(found_in_image, suppression=self.suppression, overlap=self.overlap)
+        return dict(jax.vmap(found)(outputs))
 
     def explained(self, constants: Mapping[str, jax.Array], outputs: jax.Array) -> jax.Array:
         """Return the largest logit of each class in an image, float32 (B, K)."""
@@ -155,6 +174,11 @@ class Detection(Task):
     def located(self, answer: dict[str, Any], place: Callable[[Sequence[float]], list[float]]) -> dict[str, Any]:
         """Return the answer with the boxes of its objects in pixels of the original image."""
         return {**answer, "objects": [{**each, "box": place(each["box"])} for each in answer["objects"]]}
+
+    def difference(self, found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+        """Return how far the detections are apart, as `flaxcnn.tasks.detection.agreement`; of places, the largest."""
+        largest = super().difference(found, wanted)
+        return largest if self.suppression == "none" or largest == math.inf else apart(found, wanted)
 
     def scores(self, predicted: Predicted) -> DetectionScores:
         """Return the metrics of `DetectionScores`."""

@@ -2,8 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from flaxcnn import config
+from flaxcnn.errors import ConfigError
+from flaxcnn.tasks import create_task
 from flaxcnn.tasks.detection.decoding import found_in_image
+from flaxcnn.tasks.detection.task import Detection
 
 
 def row(box, quality, *logits):
@@ -19,6 +24,23 @@ def test_overlapping_boxes_of_a_class_are_one_object_and_those_of_two_classes_ar
     np.testing.assert_allclose(found["scores"][:3], expected, rtol=1e-5)
     np.testing.assert_array_equal(found["classes"][:3], [0, 1, 1])
     np.testing.assert_array_equal(found["boxes"][:3], [near, near, far])
+
+
+def test_a_box_of_another_class_is_left_lowered_or_taken_away():
+    """Two boxes that share 90 of 100 square pixels, of two classes and of one."""
+    rows = [row((0, 0, 10, 10), 0.0, 2.0, -9.0), row((0, 0, 10, 9), 0.0, -9.0, 1.0)]
+    same = [row((0, 0, 10, 10), 0.0, 2.0), row((0, 0, 10, 9), 0.0, 1.0)]
+    second = np.sqrt(0.5 / (1 + np.exp(-1.0)))
+
+    def scores(rows, **options):
+        return np.asarray(found_in_image(jnp.float32(rows), **options)["scores"][:2])
+
+    np.testing.assert_allclose(scores(rows)[1], second, rtol=1e-5)
+    assert scores(rows, suppression="any")[1] < 0.1  # what is left is the logit -9
+    np.testing.assert_allclose(scores(rows, suppression="soft")[1], second, rtol=1e-5)
+    np.testing.assert_allclose(scores(same, suppression="soft")[1], second * np.exp(-(0.9**2) / 0.5), rtol=1e-4)
+    assert scores(same)[1] == 0
+    np.testing.assert_allclose(scores(same, overlap=0.95)[1], second, rtol=1e-5)
 
 
 def test_where_no_more_is_found_there_is_nothing():
@@ -39,3 +61,20 @@ def test_a_hundred_objects_are_found_at_most():
     assert found["scores"].shape == (100,)
     best = np.sort([each[-1] for each in rows])[::-1][:100]
     np.testing.assert_allclose(found["scores"], np.sqrt(0.5 / (1 + np.exp(-best))), rtol=1e-5)
+
+
+def test_without_suppression_each_place_says_its_box_and_its_scores():
+    rows = jnp.float32([[row((0, 0, 10, 10), 1.0, 2.0, -9.0), row((0, 0, 10, 9), 0.0, 1.0, 0.5)]])
+    found = Detection(classes=2, suppression="none").decode({}, rows)
+    np.testing.assert_array_equal(found["boxes"], [[(0, 0, 10, 10), (0, 0, 10, 9)]])
+    sigmoid = lambda logits: 1 / (1 + np.exp(-np.float64(logits)))  # noqa: E731
+    expected = np.sqrt([sigmoid([2.0, -9.0]) * sigmoid(1.0), sigmoid([1.0, 0.5]) * 0.5])
+    np.testing.assert_allclose(found["scores"][0], expected, rtol=1e-5)
+
+
+def test_an_overlap_that_nothing_uses_is_refused():
+    with pytest.raises(ConfigError, match=r"task.overlap: the suppression soft does not use it") as caught:
+        create_task(config.Task("detection", suppression="soft", overlap=0.5))
+    assert caught.value.expected == "task.suppression class or any, or the default 0.6"
+    with pytest.raises(ConfigError, match="regression does not use it"):
+        config.Task("regression", overlap=0.5)

@@ -31,6 +31,15 @@ const KINDS = {
     const answer = { numbers: Object.fromEntries(names.map((name, place) => [name, numbers[place]])) };
     return ends.length ? { ...answer, interval_90: Object.fromEntries(ends) } : answer;
   },
+  detection({ names, thresholds }, { boxes, scores, classes }) {
+    const named = classes.map((_, place) => place).filter((place) => classes[place] >= 0 && scores[place] >= thresholds[classes[place]]);
+    return {
+      objects: named.map((place) => ({
+        class: names[classes[place]], score: scores[place], box: boxes.slice(4 * place, 4 * place + 4),
+      })),
+      counts: Object.fromEntries(names.map((name, of) => [name, named.filter((place) => classes[place] === of).length])),
+    };
+  },
   several: ({ heads }, outputs) => Object.fromEntries(heads.map((head) => [head.name, answerOf(head.answer, outputs)])),
   own: ({ outputs: names }, outputs) => Object.fromEntries(
     Object.entries(names).map(([name, output]) => [name, outputs[output].length === 1 ? outputs[output][0] : outputs[output]])),

@@ -42,6 +42,18 @@ function showSeen(pixels, { height, width, channels }) {
   canvas.hidden = false;
 }
 
+/** Draw the boxes of an answer, if it has any, on what the network sees. */
+function showObjects({ objects }) {
+  const pen = $("seen").getContext("2d");
+  for (const { class: name, box: [top, left, bottom, right] } of objects ?? []) {
+    pen.strokeStyle = pen.fillStyle = "#00c853";
+    pen.lineWidth = 2;
+    pen.strokeRect(left, top, right - left, bottom - top);
+    pen.font = "bold 12px sans-serif";
+    pen.fillText(name, left + 3, Math.max(top + 12, 12));
+  }
+}
+
 const ready = loaded();
 ready.catch((error) => { $("answer").textContent = NOTHING; $("error").textContent = error.message; });
 
@@ -52,7 +64,9 @@ async function answered(image, drawn) {
   const found = await session.run({ images: new Tensor("uint8", pixels, [1, height, width, channels]) });
   showSeen(pixels, model.images);
   const outputs = Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, Array.from(tensor.data, Number)]));
-  return answerOf(model.answer, outputs);
+  const answer = answerOf(model.answer, outputs);
+  showObjects(answer);
+  return answer;
 }
 
 const look = oneAtATime(async ({ file, image }) => {
