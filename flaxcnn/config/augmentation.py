@@ -81,6 +81,8 @@ class Augmentation:
     cutmix: float = 0.0
     """CutMix's alpha: a rectangle of one image is set into another, and their labels are mixed by area, drawn from
     Beta(alpha, alpha). With mixup, each pair gets either, as likely."""
+    mosaic: float = 0.0
+    """detection: the probability that an image is made of parts of four, with their boxes."""
 
     def __post_init__(self) -> None:
         check_types("augmentation", self)
@@ -98,7 +100,7 @@ class Augmentation:
         for name, below in (("scale", 1), ("shear", 90)):
             require(0 <= getattr(self, name) < below, f"augmentation.{name}", f"0 to {below}", getattr(self, name))
         for name, most in (
-            *((each, 1) for each in ("flip", "resized_crop", "gray", "blur", "erase")),
+            *((each, 1) for each in ("flip", "resized_crop", "gray", "blur", "erase", "mosaic")),
             *(("hue", 0.5), ("augmix", 10), ("rotate", 180), ("randaugment", _MOST_OPERATIONS)),
             ("randaugment_magnitude", 30),
         ):

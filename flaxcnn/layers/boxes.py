@@ -3,6 +3,8 @@
 A box is y0, x0, y1, x1 in pixels of the image, whose first pixel covers 0 to 1.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -80,16 +82,16 @@ def _inverse(matrix_2x2: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / jnp.where(determinant == 0, jnp.inf, determinant)
 
 
-def clipped(boxes_Mx4: jax.Array, height: int, width: int, least: float) -> jax.Array:
-    """Return boxes clipped to an image, (M, 4), and NaN for those of which less than a share is inside.
+def clipped(boxes_Mx4: jax.Array, area: jax.Array | Sequence[float], least: float) -> jax.Array:
+    """Return boxes clipped to an area, (M, 4), and NaN for those of which less than a share is inside.
 
     Args:
         boxes_Mx4: the boxes; NaN for none.
-        height: of the image.
-        width: of the image.
+        area: y0, x0, y1, x1; all of an image, or a part of it.
         least: share of a box's area that has to be inside.
     """
-    ends = jnp.asarray([height, width, height, width], jnp.float32)
-    inside = jnp.clip(boxes_Mx4, 0, ends)
+    area_4 = jnp.asarray(area, jnp.float32)
+    low, high = (jnp.concatenate([corner, corner]) for corner in (area_4[:2], area_4[2:]))
+    inside = jnp.clip(boxes_Mx4, low, high)
     stays = (areas(inside) > 0) & (areas(inside) >= least * areas(boxes_Mx4))
     return jnp.where(stays[:, None], inside, jnp.nan)

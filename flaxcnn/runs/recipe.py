@@ -16,6 +16,7 @@ from flaxcnn.layers.augmentation import (
     Mixing,
     MixUp,
     MixUpOrCutMix,
+    Mosaic,
     RandAugment,
     RandomCrop,
     RandomErasing,
@@ -117,8 +118,10 @@ def augmentations_of(chosen: config.Augmentation) -> tuple[Augmentation, ...]:
     return tuple(augmentation for name, augmentation in every.items() if name in used)
 
 
-def mixing_of(chosen: config.Augmentation) -> Mixing | None:
-    """Return how a config mixes pairs of images; None if it mixes none."""
+def mixing_of(chosen: config.Augmentation) -> Mixing | Mosaic | None:
+    """Return how a config mixes images; None if it mixes none."""
+    if chosen.mosaic:
+        return Mosaic(chosen.mosaic)
     if chosen.mixup and chosen.cutmix:
         return MixUpOrCutMix(MixUp(chosen.mixup), CutMix(chosen.cutmix))
     if chosen.cutmix:

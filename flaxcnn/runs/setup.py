@@ -353,6 +353,7 @@ def _check_for(task: Task, experiment: Experiment) -> None:
     require_used(task, "focal_gamma", training.focal_gamma > 0, "training.focal_gamma")
     for name in ("mixup", "cutmix"):
         require_used(task, "mixup", getattr(experiment.augmentation, name) > 0, f"augmentation.{name}")
+    require_used(task, "mosaic", experiment.augmentation.mosaic > 0, "augmentation.mosaic")
     if task.moves and experiment.augmentation.augmix:
         what = f"it mixes images that are moved apart, and the targets of {task.name} move with the pixels"
         raise ConfigError(what, where="augmentation.augmix", expected=0, found=experiment.augmentation.augmix)

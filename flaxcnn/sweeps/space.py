@@ -29,6 +29,7 @@ RUNTIME_FIELDS = frozenset(
         "augmentation.gray",
         "augmentation.hue",
         "augmentation.mixup",
+        "augmentation.mosaic",
         "augmentation.randaugment_magnitude",
         "augmentation.resized_crop",
         "augmentation.resized_crop_aspect",

@@ -14,6 +14,7 @@ import numpy as np
 from flaxcnn.data import Images
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import ConfigError, DataError, nearest
+from flaxcnn.layers.augmentation.mosaic import Tiles
 from flaxcnn.pages.parts import Part
 from flaxcnn.tasks.arithmetic import as_json, largest_difference
 
@@ -118,7 +119,8 @@ class Task(abc.ABC):
         detects: whether its model is a detector, on the trunk of the network that is named (`flaxcnn.models.detector`).
         moves: whether augmentation moves its targets, by `move`; a label of the whole image stays what it is.
         uses: the options it has a use for, of "label_smoothing", "class_weights", "focal_gamma", "sampling"
-            (targets are then one class number an image) and "mixup", which stands for MixUp and CutMix.
+            (targets are then one class number an image), "mixup", which stands for MixUp and CutMix, and "mosaic"
+            (`tile`).
         counted: logged metrics that are the fraction of the examples for which a boolean statistic holds, with its
             name: their intervals are exact where examples stand for themselves.
     """
@@ -256,6 +258,15 @@ class Task(abc.ABC):
                 read, in pixels, float32; outside of the original for what is padded.
         """
         return targets
+
+    def tile(self, parts: Sequence[Any], tiles: Tiles) -> Any:
+        """Return the targets of an image that is made of parts of four; called where `uses` names "mosaic".
+
+        Args:
+            parts: the targets of each of the four images, arrays without their first axis.
+            tiles: where in the image each part lies, and by how much its image was moved.
+        """
+        raise NotImplementedError
 
     def check_range(self, outputs: int, targets: Any) -> None:  # noqa: B027 -- most have nothing to check
         """Add checks of the targets' values to the program (`checkify`), for `check_targets=True`."""

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from flaxcnn.adapters import FlaxModule
 from flaxcnn.errors import ContractError
 from flaxcnn.keys import Purpose, compiler_options, key_for
-from flaxcnn.layers.augmentation import Augmentation, Mixing
+from flaxcnn.layers.augmentation import Augmentation, Mixing, Mosaic
 from flaxcnn.layers.pixels import CONSTANTS, split_constants
 from flaxcnn.tasks import Task, default_task
 from flaxcnn.training.hyperparameters import Hyperparameters
@@ -35,7 +35,7 @@ class TrainState:
         opt_state: the optimizer's state, including the learning rate and other hyperparameters.
         hyperparameters: further runtime hyperparameters of a step.
         augmentations: augmentations of the training images, in order; their strengths are leaves.
-        mixup: MixUp or CutMix of training examples; None for none.
+        mixup: MixUp, CutMix or mosaics of training examples; None for none.
         average: exponential moving average of the variables; None without one.
         constants: constants computed from training data, such as pixel means; {} for none. Updates do not change them.
         model: the module; static, part of the pytree's structure.
@@ -53,7 +53,7 @@ class TrainState:
     opt_state: optax.OptState
     hyperparameters: Hyperparameters
     augmentations: tuple[Augmentation, ...]
-    mixup: Mixing | None
+    mixup: Mixing | Mosaic | None
     average: Any
     constants: dict[str, jax.Array]
     model: FlaxModule = flax.struct.field(pytree_node=False)
@@ -86,7 +86,7 @@ def create_state(
     seed: int = 0,
     augmentations: tuple[Augmentation, ...] = (),
     *,
-    mixup: Mixing | None = None,
+    mixup: Mixing | Mosaic | None = None,
     hyperparameters: Hyperparameters | None = None,
     accumulate: int = 1,
     norm_momentum: float | None = None,
@@ -103,7 +103,7 @@ def create_state(
         image_shape: (H, W, C).
         seed: seed of the weights, of dropout and of augmentation.
         augmentations: augmentations of the training images, in order (`flaxcnn.layers.augmentation`).
-        mixup: MixUp or CutMix of training examples; None for none.
+        mixup: MixUp, CutMix or mosaics of training examples; None for none.
         hyperparameters: label smoothing, dropout, class weights and the decay of the moving average; None for none.
         accumulate: number of parts into which a step splits its batch.
         norm_momentum: share of the running statistics that a step of batch normalisation keeps, from 0 to below 1;

@@ -12,7 +12,8 @@ from jax import lax
 from flaxcnn.adapters import evaluating, keeping
 from flaxcnn.errors import DataError
 from flaxcnn.keys import Purpose, key_for
-from flaxcnn.layers.augmentation import augment, mix, sources
+from flaxcnn.layers.augmentation import Mosaic, augment, mix, sources, tiled
+from flaxcnn.layers.augmentation.mosaic import PARTS
 from flaxcnn.layers.examples import check_examples
 from flaxcnn.layers.pixels import normalised, to_float
 from flaxcnn.training.batches import Batches
@@ -145,7 +146,12 @@ def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> 
         targets = jax.vmap(state.task.move)(targets, sources(state.augmentations, key, batch, (height, width)))
     if state.mixup is None:
         return Batch(images, targets)
-    images, shares = mix(state.mixup, key_for(state.seed, Purpose.MIXUP, state.step), images)
+    key = key_for(state.seed, Purpose.MIXUP, state.step)
+    if isinstance(state.mixup, Mosaic):
+        images, tiles = tiled(state.mixup, key, images)
+        parts = [jax.tree.map(lambda array, part=part: jnp.roll(array, -part, axis=0), targets) for part in range(PARTS)]
+        return Batch(images, jax.vmap(state.task.tile)(parts, tiles))
+    images, shares = mix(state.mixup, key, images)
     return Batch(images, targets, jax.tree.map(lambda array: jnp.roll(array, -1, axis=0), targets), shares)
 
 

@@ -67,7 +67,7 @@ def test_a_box_stays_around_its_pixels(name):
     key = jax.random.key(5)
     read = sources(MOVES[name], key, count, size)
     found = jax.vmap(moved)(jnp.float32(boxes)[:, None], read)
-    found = np.asarray(jax.vmap(lambda box: clipped(box, *size, 0.0))(found))[:, 0]
+    found = np.asarray(jax.vmap(lambda box: clipped(box, (0, 0, *size), 0.0))(found))[:, 0]
     augmented = np.asarray(augment(MOVES[name], key, images))[..., 0]
     seen = 0
     for image, box in zip(augmented, found, strict=True):
@@ -87,7 +87,7 @@ def test_a_box_stays_around_its_pixels(name):
 
 def test_a_box_of_which_too_little_is_left_is_none():
     boxes = np.float32([[-5, 0, 5, 10], [-8, 0, 2, 10], [2, 2, 4, 4], [20, 20, 30, 30], [np.nan] * 4])
-    found = np.asarray(clipped(boxes, 10, 12, 0.3))
+    found = np.asarray(clipped(boxes, (0, 0, 10, 12), 0.3))
     np.testing.assert_array_equal(found[0], [0, 0, 5, 10])
     np.testing.assert_array_equal(found[2], [2, 2, 4, 4])
     assert np.isnan(found[[1, 3, 4]]).all()

@@ -7,6 +7,7 @@ determine a shape are static.
 from flaxcnn.layers.augmentation.apply import augment, sources
 from flaxcnn.layers.augmentation.exact import Cutout, RandomCrop, RandomFlip
 from flaxcnn.layers.augmentation.mixup import CutMix, Mixing, MixUp, MixUpOrCutMix, mix
+from flaxcnn.layers.augmentation.mosaic import Mosaic, Tiles, tiled
 from flaxcnn.layers.augmentation.photographs import ColorJitter, GaussianBlur, RandomGray
 from flaxcnn.layers.augmentation.policies import AugMix, RandAugment, TrivialAugment
 from flaxcnn.layers.augmentation.protocol import Augmentation, Strength
@@ -32,6 +33,7 @@ __all__ = [
     "MixUp",
     "MixUpOrCutMix",
     "Mixing",
+    "Mosaic",
     "RandAugment",
     "RandomCrop",
     "RandomErasing",
@@ -43,10 +45,12 @@ __all__ = [
     "RandomShear",
     "RandomShift",
     "Strength",
+    "Tiles",
     "TrivialAugment",
     "Warp",
     "augment",
     "mix",
     "resample",
     "sources",
+    "tiled",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from flaxcnn.data.targets import described_targets
 from flaxcnn.errors import ConfigError, DataError
+from flaxcnn.layers.augmentation.mosaic import Tiles
 from flaxcnn.layers.boxes import clipped, moved, overlaps
 from flaxcnn.layers.detection_head import BOX, CLASSES, QUALITY
 from flaxcnn.pages.parts import Part
@@ -53,7 +54,8 @@ class Detection(Task):
     moves = True
     metrics = METRICS
     logged = ("main_box",)
-    uses = frozenset({"focal_gamma"})
+    tabled = ("ap", "ap50", "ap75", "f1", "count_error", "main_box")
+    uses = frozenset({"focal_gamma", "mosaic"})
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -216,6 +218,20 @@ class Detection(Task):
     def move(self, targets: Any, source_2HW: jax.Array) -> Any:
         """Return the boxes where their pixels are now, without those of which less than 0.3 is left."""
         _, height, width = source_2HW.shape
-        boxes = clipped(moved(targets["boxes"], source_2HW), height, width, _LEAST)
-        classes = jnp.where(jnp.isfinite(boxes).all(-1), targets["classes"], -1)
-        return {**targets, "boxes": boxes, "classes": classes}
+        boxes = clipped(moved(targets["boxes"], source_2HW), (0, 0, height, width), _LEAST)
+        return _without_what_left(targets, boxes)
+
+    def tile(self, parts: Sequence[Any], tiles: Tiles) -> Any:
+        """Return the boxes of all four parts where they are now, of each that has 0.3 of it in its part."""
+        kept = []
+        for targets, area_4, shift_2 in zip(parts, tiles.areas, tiles.shifts, strict=True):
+            boxes = targets["boxes"] + jnp.concatenate([shift_2, shift_2]).astype(jnp.float32)
+            kept.append(_without_what_left(targets, clipped(boxes, area_4.astype(jnp.float32), _LEAST)))
+        joined = {name: jnp.concatenate([each[name] for each in kept]) for name in ("boxes", "classes")}
+        return {**parts[0], **joined}
+
+
+def _without_what_left(targets: Any, boxes_Mx4: jax.Array) -> Any:
+    """Return targets with boxes that were moved, and no class where nothing of a box is left."""
+    classes = jnp.where(jnp.isfinite(boxes_Mx4).all(-1), targets["classes"], -1)
+    return {**targets, "boxes": boxes_Mx4, "classes": classes}

@@ -40,6 +40,7 @@ class Regression(Task):
     name = "regression"
     metrics = METRICS
     logged = ("r2", "rmse", "mae")
+    tabled = ("r2", "rmse", "mae", "median_absolute_error")  # a relative error is nothing where a target is 0
     uses = frozenset({"mixup"})
 
     def __post_init__(self) -> None:
