@@ -8,10 +8,10 @@ Class and concentration are learned together. Frames of one session are nearly t
 on one side. The surveyed studies report accuracies above .99, and R² as high, on random splits: the entry
 `random_split` divides sessions too, to show what that is worth.
 
-Expected of 648 frames of 54 sessions, ± over three seeds: class accuracy finetuned 0.926 ± 0.013, scratch 0.912 ± 0.020,
-probe 0.883, border alone 0.866, random split 1.000; R² of the concentration finetuned 0.937 ± 0.016, scratch
-0.965 ± 0.037, probe 0.724, random split 0.981. 76 minutes on two CPU cores of an AMD EPYC, which did
-other work for most of it.
+Expected of 648 frames of 54 sessions, ± over three seeds: accuracy of the class finetuned 0.926 ± 0.013, scratch
+0.912 ± 0.020, probe 0.883, border alone 0.866, random split 1.000; R² of the concentration finetuned 0.937 ± 0.016,
+scratch 0.965 ± 0.037, probe 0.724, random split 0.981. 76 minutes on two CPU cores of an AMD EPYC, which did other work
+for most of it.
 """
 
 from flaxcnn import Study

@@ -20,7 +20,10 @@ from flaxcnn.prediction.trained import Trained
 CROPS = "crops"
 """The folder for the objects, below that of the photographs; in it a folder for each class."""
 _QUALITY = 90
-_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#f032e6", "#808000", "#000075")
+_COLOURS = (
+    *("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4"),
+    *("#008080", "#9a6324", "#f032e6", "#808000", "#000075"),
+)
 _UNPLAIN = re.compile(r"[^\w.-]+")  # what a name in a folder that is written does not have
 _LONGEST = 80  # letters of such a name: file systems have a limit, in bytes
 

@@ -149,7 +149,7 @@ def augmented_batch(state: TrainState, images_BHWC: jax.Array, targets: Any) -> 
     key = key_for(state.seed, Purpose.MIXUP, state.step)
     if isinstance(state.mixup, Mosaic):
         images, tiles = tiled(state.mixup, key, images)
-        parts = [jax.tree.map(lambda array, part=part: jnp.roll(array, -part, axis=0), targets) for part in range(PARTS)]
+        parts = [jax.tree.map(partial(jnp.roll, shift=-part, axis=0), targets) for part in range(PARTS)]
         return Batch(images, jax.vmap(state.task.tile)(parts, tiles))
     images, shares = mix(state.mixup, key, images)
     return Batch(images, targets, jax.tree.map(lambda array: jnp.roll(array, -1, axis=0), targets), shares)

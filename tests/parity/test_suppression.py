@@ -37,9 +37,7 @@ def test_boxes_that_are_left_are_torchvisions(tmp_path):
     if not has_torchvision():
         pytest.skip(f"{PYTHON} has no torchvision: apt install python3-torchvision")
     out = KEPT if WRITE else tmp_path / "out.npz"
-    done = subprocess.run(
-        [PYTHON, HERE / "suppression_reference.py", out], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([PYTHON, HERE / "suppression_reference.py", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     require_same(np.load(out))
 

@@ -45,7 +45,8 @@ def test_no_name_leads_out_and_no_file_is_written_twice(tmp_path):
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     stems = ("_", "crops-2", "one", "one-2")
     expected = [f"out/{stem}.jpg" for stem in stems]
-    expected += [f"out/crops/{kind}/{stem}-{n}.jpg" for n, kind in ((1, "a_b"), (2, "_"), (3, "A_B-2")) for stem in stems]
+    kinds = ((1, "a_b"), (2, "_"), (3, "A_B-2"))
+    expected += [f"out/crops/{kind}/{stem}-{n}.jpg" for n, kind in kinds for stem in stems]
     assert written == sorted(expected)
 
 

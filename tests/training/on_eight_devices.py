@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn.data import load
+from flaxcnn.data import Split, load
 from flaxcnn.errors import ConfigError
 from flaxcnn.evaluation import evaluate
-from flaxcnn.layers.augmentation import MixUp, RandomCrop, RandomRotation
+from flaxcnn.layers import DetectionHead
+from flaxcnn.layers.augmentation import MixUp, Mosaic, RandomCrop, RandomFlip, RandomRotation, RandomScale
 from flaxcnn.models import create
+from flaxcnn.tasks import Detection
 from flaxcnn.training import Hyperparameters, adam, create_state, train_step
 from flaxcnn.training.batches import ResidentSource, StreamedSource
 from flaxcnn.training.calendar import StepCalendar
@@ -42,16 +44,16 @@ class Wide(nn.Module):
         return nn.Dense(self.classes)(x), {}
 
 
-def trained(layout, steps, *, model=None, streamed=False, **options):
+def trained(layout, steps, *, model=None, train=None, streamed=False, **options):
     """Return the losses of a training, and its runner."""
-    train = load("mnist").train
+    train = load("mnist").train if train is None else train
     calendar = StepCalendar.of(
         len(train), batch_size=BATCH_SIZE, epochs=1, steps=steps, log_every=50, save_every=10_000
     )
 
     def create_one():
         chosen = create("paper_cnn", classes=10) if model is None else model
-        return create_state(chosen, adam(RATE), (28, 28, 1), seed=0, **options)
+        return create_state(chosen, adam(RATE), train.images.shape[1:], seed=0, **options)
 
     state = jax.jit(create_one, out_shardings=layout.of_tree(jax.eval_shape(create_one)))()
     batch_source = (
@@ -110,6 +112,43 @@ def random():
         "mixup": MixUp(0.3),
         "hyperparameters": Hyperparameters.of(0.1, 0.2, None, 0.99),
         "accumulate": 2,
+    }
+    return {
+        "one": trained(single_device(), 10, **options)[0],
+        "8 × 1": trained(DeviceLayout.of(BATCH_SIZE, 8), 10, **options)[0],
+    }
+
+
+class Finder(nn.Module):
+    """Two convolutions, and a detection head on them."""
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        fine = nn.tanh(nn.Conv(8, (3, 3), strides=4)(images))
+        coarse = nn.tanh(nn.Conv(8, (3, 3), strides=2)(fine))
+        return DetectionHead(3, width=16, depth=1, name="head")({4: fine, 8: coarse})
+
+
+def boxes():
+    """A detector, with boxes that move and mosaics of neighbours in the batch, which other devices have."""
+    random, count = np.random.default_rng(0), 480
+    corners = random.integers(0, 20, (count, 4, 2))
+    targets = {
+        "boxes": np.concatenate([corners, corners + random.integers(6, 12, (count, 4, 2))], -1).astype(np.float32),
+        "classes": random.integers(-1, 3, (count, 4)).astype(np.int32),
+        "scale": np.ones(count, np.float32),
+    }
+    targets["boxes"][targets["classes"] < 0] = np.nan
+    train = Split(random.integers(0, 256, (count, 32, 32, 3), np.uint8), targets)
+    names = {"boxes": ("y0", "x0", "y1", "x1"), "classes": ("a", "b", "c"), "scale": ("scale",)}
+    task = Detection().fitted(targets, names)
+    options = {
+        "model": Finder(),
+        "train": train,
+        "task": task,
+        "constants": task.constants(targets),
+        "augmentations": (RandomFlip(0.5), RandomScale(0.3)),
+        "mixup": Mosaic(0.5),
     }
     return {
         "one": trained(single_device(), 10, **options)[0],

@@ -59,6 +59,12 @@ def test_parts_of_a_batch_augmentation_and_dropout_do_not_depend_on_the_devices(
     assert found["one"] == pytest.approx(found["8 × 1"], abs=1e-5)
 
 
+def test_a_detector_finds_the_same_objects_in_mosaics_of_what_other_devices_have(on_eight_devices):
+    found = on_eight_devices("boxes")
+    assert found["one"] == pytest.approx(found["8 × 1"], rel=1e-4)
+    assert found["one"][-1] < found["one"][0]
+
+
 def test_images_that_are_streamed_give_the_bits_of_those_on_the_devices(on_eight_devices):
     found = on_eight_devices("streamed")
     assert found["resident"] == found["streamed"]

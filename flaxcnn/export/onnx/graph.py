@@ -76,7 +76,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = [] if around is None else around.initializers
         self._known: dict[tuple[Any, ...], str] = {} if around is None else around._known
-        self.prefix = "" if around is None else f"{around.prefix}{len(around.nodes)}_"
+        self.prefix: str = "" if around is None else f"{around.prefix}{len(around.nodes)}_"
 
     def constant(self, array: Any, shape: Shape | None = None) -> Value:
         """Return an array that does not depend on the images, broadcast to a shape where one is given."""

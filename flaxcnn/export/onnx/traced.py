@@ -1,7 +1,7 @@
 """The way through a traced program: each operation becomes nodes, or is computed at once where no image is needed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ _CALLS = (
     *("jit", "pjit", "remat", "remat2"),
 )
 
+_Typed: TypeAlias = tuple[str, int, list[int | None]]  # what ONNX says of a value: its name, its dtype, its sizes
+
 
 def added(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
     """Add a program, a jaxpr with or without constants of its own, to a graph and return its results.
@@ -32,7 +34,7 @@ def added(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
 
     def value_of(variable: Any) -> Value:
         if isinstance(variable, Literal):
-            return graph.constant(np.asarray(variable.val, variable.aval.dtype))
+            return graph.constant(np.asarray(variable.val, getattr(variable.aval, "dtype", None)))
         return known[variable]
 
     for equation in program.eqns:
@@ -86,19 +88,18 @@ def _repeated(graph: Graph, equation: Any, given: Sequence[Value]) -> list[Value
     found = [inside.ordered(inside.whole(value)) for value in added(inside, once, [*consts, *of_round])]
     values = [*added(inside, goes_on, [*consts, *found]), *found]
     results = [inside.node("Identity", [inside.name(value)]) for value in values]
-    inputs = [(f"{inside.prefix}round", TensorProto.INT64, []), (f"{inside.prefix}on", TensorProto.BOOL, []), *map(_typed, names, carry)]
+    number: _Typed = (f"{inside.prefix}round", TensorProto.INT64, [])
+    before: _Typed = (f"{inside.prefix}before", TensorProto.BOOL, [])
+    inputs = [number, before, *map(_typed, names, carry)]
     outputs = [(results[0], TensorProto.BOOL, []), *map(_typed, results[1:], carry)]
-    body = helper.make_graph(
-        inside.nodes,
-        f"{inside.prefix}body",
-        *([helper.make_tensor_value_info(*each) for each in listed] for listed in (inputs, outputs)),
-    )
+    described = [[helper.make_tensor_value_info(*each) for each in listed] for listed in (inputs, outputs)]
+    body = helper.make_graph(inside.nodes, f"{inside.prefix}body", described[0], described[1])
     begun = [graph.name(value) for value in (*added(graph, goes_on, [*consts, *carry]), *carry)]
     made = graph.several("Loop", ["", *begun], len(carry), body=body)
     return [graph.value(name, value.shape, value.dtype) for name, value in zip(made, carry, strict=True)]
 
 
-def _typed(name: str, value: Value) -> tuple[str, int, list[int | None]]:
+def _typed(name: str, value: Value) -> _Typed:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
     return name, kind, [size if isinstance(size, int) else None for size in value.shape]
 
@@ -120,8 +121,8 @@ def _of_loop(equation: Any) -> tuple[Any, Any]:
         found, going = jaxpr_as_fun(asked["body_jaxpr"])(*given[first:]), holds(*given)
         if not going.ndim:
             return found
-        going = [going.reshape(going.shape + (1,) * (array.ndim - going.ndim)) for array in found]
-        return [jnp.where(*each) for each in zip(going, found, given[fixed:], strict=True)]
+        each = [going.reshape(going.shape + (1,) * (array.ndim - going.ndim)) for array in found]
+        return [jnp.where(*three) for three in zip(each, found, given[fixed:], strict=True)]
 
     shapes = [jax.ShapeDtypeStruct(each.aval.shape, each.aval.dtype) for each in equation.invars]
     return jax.make_jaxpr(lambda *given: holds(*given).any())(*shapes), jax.make_jaxpr(once)(*shapes)

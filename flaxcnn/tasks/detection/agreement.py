@@ -22,7 +22,9 @@ def apart(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> 
     scale = max(1.0, float(np.abs(wanted["boxes"]).max(initial=0)))
     away = []
     for image in range(len(wanted["scores"])):
-        one, other = ({name: array[image].astype(np.float64) for name, array in each.items()} for each in (found, wanted))
+        one, other = (
+            {name: array[image].astype(np.float64) for name, array in each.items()} for each in (found, wanted)
+        )
         boxes_DxD = np.abs(one["boxes"][:, None] - other["boxes"][None]).max(-1) / scale
         scores_DxD = np.abs(one["scores"][:, None] - other["scores"][None])
         same_DxD = one["classes"][:, None] == other["classes"][None]
