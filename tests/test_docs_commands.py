@@ -13,6 +13,7 @@ from tests.test_readme import doc
 
 SHORTER = {  # what a command gets in addition, so that a page takes a minute
     "train": ("--training.epochs", "6"),
+    "train --task detection": ("--training.epochs", "1", "--data.size", "64"),
     "train --recipe": ("--training.epochs", "1", "--data.size", "64"),
 }
 PHOTOGRAPHS = 20  # of each class
@@ -70,12 +71,19 @@ def folder(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "at_least"), [("classify_photographs.md", 9), ("count_and_measure.md", 8), ("honest_numbers.md", 6)]
+    ("page", "at_least"),
+    [
+        ("classify_photographs.md", 9),
+        ("count_and_measure.md", 8),
+        ("find_and_count.md", 11),
+        ("honest_numbers.md", 6),
+    ],
 )
 def test_the_commands_of_a_page_run_in_order(page, at_least, folder, commands):
     shown = commands_of(page)
     assert len(shown) >= at_least
     for words in shown:
-        key = "train --recipe" if "--recipe" in words else words[0]
+        special = next((option for option in ("--recipe", "--task detection") if option in " ".join(words)), "")
+        key = f"train {special}" if special else words[0]
         done = commands.run([*words, *SHORTER.get(key, ())], folder)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr}"
