@@ -108,6 +108,8 @@ class Augmentation:
         within("resized_crop_aspect", 1, 100, "1 to 100")
         within("elastic_smoothness", 0.01, 1e6, "0.01 to 1,000,000")
         within("blur_sigma", 0.1, 20, "0.1 to 20")
+        if self.mosaic and (self.mixup or self.cutmix):
+            raise ConfigError("not beside MixUp or CutMix", where="augmentation.mosaic", expected=0, found=self.mosaic)
         for name, owner in _DETAILS.items():
             if not getattr(self, owner) and getattr(self, name) != getattr(type(self), name):
                 raise ConfigError(

@@ -16,7 +16,7 @@ from flaxcnn.prediction.trained import Trained
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config, require_same_data
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.setup import anywhere, load
+from flaxcnn.runs.given import anywhere, load
 
 MOST_IMAGES = 512
 """That calibrate: more change the least and the largest activation by little."""

@@ -15,7 +15,7 @@ from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config
 from flaxcnn.runs.folder.run_folder import RunFolder, open_run_folder
 from flaxcnn.runs.folder.weights import WEIGHTS
-from flaxcnn.runs.setup import load as load_data
+from flaxcnn.runs.given import load as load_data
 from flaxcnn.terminal import command
 
 

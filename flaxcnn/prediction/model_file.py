@@ -28,12 +28,12 @@ from flaxcnn.models.views import OverViews
 from flaxcnn.models.weights.safetensors import begins, read_with_metadata
 from flaxcnn.models.weights.writing import write_safetensors
 from flaxcnn.prediction.trained import OF_MODELS, Trained, built
+from flaxcnn.runs.checked_model import published_weights
 from flaxcnn.runs.familiar import arrays_of, familiarity_from, require_forms
 from flaxcnn.runs.folder.form import FormFile, form_from, form_json
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import ConfigFile, config_of
 from flaxcnn.runs.folder.weights import acceptance, flat
-from flaxcnn.runs.setup import published_weights
 
 SUFFIX = ".fcnn"
 _VERSION = "1"

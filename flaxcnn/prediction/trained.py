@@ -32,8 +32,8 @@ from flaxcnn.layers.pixels import CONSTANTS
 from flaxcnn.models import folded
 from flaxcnn.models.views import OverViews, over_views
 from flaxcnn.prediction.abstaining import Abstention, abstention
+from flaxcnn.runs.checked_model import checked_model, pixel_constants_of
 from flaxcnn.runs.folder.form import ModelForm
-from flaxcnn.runs.setup import checked_model, pixel_constants_of
 from flaxcnn.tasks import Classification, Predicted, Task, create_task
 from flaxcnn.tasks.calibration import DISTANCE
 

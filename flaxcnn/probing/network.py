@@ -19,11 +19,11 @@ from flaxcnn.layers.pixels import CONSTANTS, IMAGENET
 from flaxcnn.models import MODELS, create, folded
 from flaxcnn.models.weights.initial import converted
 from flaxcnn.models.weights.reading import read_weights
+from flaxcnn.runs.checked_model import published_weights
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config
 from flaxcnn.runs.folder.run_folder import RunFolder, open_run_folder
 from flaxcnn.runs.folder.weights import WEIGHTS, sha256_of
-from flaxcnn.runs.setup import published_weights
 from flaxcnn.terminal import command
 
 Normalization: TypeAlias = Literal["imagenet", "unit"]

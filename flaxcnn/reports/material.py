@@ -27,8 +27,8 @@ from flaxcnn.runs.folder.record import (
     require_same_data,
 )
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.setup import anywhere
-from flaxcnn.runs.setup import load as load_data
+from flaxcnn.runs.given import anywhere
+from flaxcnn.runs.given import load as load_data
 from flaxcnn.tasks import Interval, Predicted, Task, create_task
 
 TEST = "predictions.npz"  # of a finished run

@@ -16,7 +16,8 @@ from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config, read_last_environment, read_summary, require_same_data
 from flaxcnn.runs.folder.run_folder import RunFolder
 from flaxcnn.runs.folder.weights import WEIGHTS, load_weights, sha256_of
-from flaxcnn.runs.setup import Setup, anywhere, set_up
+from flaxcnn.runs.given import anywhere
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.tasks import measured
 
 

@@ -25,10 +25,11 @@ from flaxcnn.processes import is_first
 from flaxcnn.runs.evaluate import saved_variables
 from flaxcnn.runs.folder.record import METRICS, SUMMARY, read_rows, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.given import Given
 from flaxcnn.runs.output.console import RunConsole
 from flaxcnn.runs.output.loggers import Logger, require_loggers
 from flaxcnn.runs.running import Hook
-from flaxcnn.runs.setup import Given, Setup
+from flaxcnn.runs.setup import Setup
 from flaxcnn.runs.train import run
 from flaxcnn.tasks import Predicted, Task, measured
 

@@ -7,26 +7,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from flaxcnn import config, data
-from flaxcnn.adapters import FlaxModule, keeping, module_name, takes
-from flaxcnn.config import GIVEN, WEIGHTS, Experiment, outside_names, refuse_given, with_data
-from flaxcnn.data import BalancedOrder, Dataset, Split, channel_moments, epoch_order, split_validation
-from flaxcnn.errors import ConfigError, nearest
+from flaxcnn.adapters import FlaxModule
+from flaxcnn.config import Experiment, outside_names
+from flaxcnn.data import BalancedOrder, Dataset, Split, epoch_order
+from flaxcnn.errors import ConfigError
 from flaxcnn.files.user_code import loaded_digest
 from flaxcnn.keys import Purpose, compiler_options, key_for
-from flaxcnn.layers.pixels import IMAGENET
-from flaxcnn.models import MODELS, CheckedModel, check_given, create_checked, given_name
+from flaxcnn.models import CheckedModel
 from flaxcnn.models.weights.initial import Initial, read_initial
-from flaxcnn.models.weights.published import Published
 from flaxcnn.processes import share
-from flaxcnn.runs.data_options import data_options
+from flaxcnn.runs.checked_model import checked_model, pixel_constants, published_weights
 from flaxcnn.runs.fine_tuning import fine_tuned
+from flaxcnn.runs.given import NOTHING_GIVEN, Given, Loaded, load
 from flaxcnn.runs.recipe import augmentations_of, mixing_of, optimizer_of
-from flaxcnn.tasks import Task, create_task, require_computable, require_used
-from flaxcnn.terminal import counter
+from flaxcnn.runs.supported import require_sizes, require_supported
+from flaxcnn.tasks import Task, create_task, require_computable
 from flaxcnn.training import TrainState, create_state
 from flaxcnn.training.batches import BatchSource, ResidentSource, StreamedSource
 from flaxcnn.training.calendar import StepCalendar
@@ -156,61 +153,6 @@ class Setup(NamedTuple):
         return np.asarray(weights)
 
 
-class Given(NamedTuple):
-    """Objects that a caller passed, which replace names in an experiment.
-
-    Attributes:
-        dataset: replaces `data.source`.
-        model: a Flax module, its class or a function that creates it; replaces `model.name`.
-        task: replaces `task.name`.
-        variables: initial variables, as from `model.init`; None to draw them from the seed.
-    """
-
-    dataset: Dataset | None = None
-    model: Any = None
-    task: Task | None = None
-    variables: Any = None
-
-    def named_in(self, experiment: Experiment) -> Experiment:
-        """Return the experiment with the passed objects named as `given:NAME`, which no command can load."""
-        changes: dict[str, Any] = {}
-        if self.dataset is not None:
-            source = f"{GIVEN}{self.dataset.source.removeprefix(GIVEN)}"
-            changes["data"] = dataclasses.replace(experiment.data, source=source, dir=None)
-        if self.model is not None:
-            changes["model"] = dataclasses.replace(experiment.model, name=f"{GIVEN}{given_name(self.model)}")
-        if self.task is not None:
-            changes["task"] = config.Task(name=f"{GIVEN}{self.task.name}")
-        return dataclasses.replace(experiment, **changes)
-
-
-NOTHING_GIVEN = Given()
-
-
-class Loaded(NamedTuple):
-    """The data of an experiment, or of several with the same section `data`."""
-
-    dataset: Dataset
-    train: Split
-    validation: Split | None
-
-
-def load(experiment: Experiment, dataset: Dataset | None = None) -> Loaded:
-    """Load and verify an experiment's data, or use the given data set; raises as `set_up`."""
-    if dataset is None:
-        refuse_given(experiment.data.source, "data.source")
-        dataset = data.load(
-            experiment.data.source, data_options(experiment.data), progress=counter("decoding {:,} of {:,} images")
-        )
-    train, validation = dataset.train, dataset.validation
-    if experiment.data.validation:
-        if validation is not None:
-            fix = "leave out --data.validation"
-            raise ConfigError("the data have a validation split", where="data.validation", expected=0, fix=fix)
-        train, validation = split_validation(dataset.train, experiment.data.validation)
-    return Loaded(dataset, train, validation)
-
-
 def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = NOTHING_GIVEN) -> Setup:
     """Load and check everything that an experiment needs; writes nothing.
 
@@ -232,9 +174,9 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     for kind, split in (("training", train), ("validation", validation), ("test", dataset.test)):
         if split is not None:
             task.check(split.targets, names, f"{dataset.source} {kind}")
-    _check_for(task, experiment)
+    require_supported(task, experiment)
     task, outputs = task.fitted(train.targets, names), task.outputs(train.targets, names)
-    _check_sizes(experiment, outputs, dataset.image_shape)
+    require_sizes(experiment, outputs, dataset.image_shape)
     calendar = StepCalendar.of(
         len(train),
         batch_size=experiment.training.batch_size,
@@ -262,7 +204,7 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
     for field, name in outside_names(experiment).items():
         if field.startswith("task."):
             require_computable(task, name, learned, train.targets, outputs)
-    constants = {**_pixels(experiment.model, train), **learned}
+    constants = {**pixel_constants(experiment.model, train), **learned}
     setup = Setup(
         experiment, dataset, train, validation, task, constants, calendar, checked, layout, allowed, given.variables
     )
@@ -275,154 +217,6 @@ def set_up(experiment: Experiment, loaded: Loaded | None = None, given: Given = 
             found=layout.model,
         )
     return setup
-
-
-def _check_sizes(experiment: Experiment, outputs: int, image_shape: tuple[int, int, int]) -> None:
-    """Raise ConfigError where class weights do not fit the outputs, or an augmentation the images."""
-    weights = experiment.training.class_weights
-    if isinstance(weights, tuple) and len(weights) != outputs:
-        raise ConfigError(
-            "not one number for each class",
-            where="training.class_weights",
-            expected=f"{outputs} numbers",
-            found=len(weights),
-        )
-    side = max(image_shape[:2])
-    for name in ("crop_padding", "cutout"):  # more changes nothing, and padding takes memory
-        asked = getattr(experiment.augmentation, name)
-        if asked > side:
-            expected = f"at most the images' longer side, {side}"
-            raise ConfigError("out of range", where=f"augmentation.{name}", expected=expected, found=asked)
-
-
-def checked_model(
-    experiment: Experiment,
-    outputs: int,
-    image_shape: tuple[int, int, int],
-    given: Given = NOTHING_GIVEN,
-    *,
-    detects: bool = False,
-) -> CheckedModel:
-    """Return the model after checking it against its contract; raises as `set_up`.
-
-    With `detects` it is a detector on a model of the library; a user's own is one already.
-    """
-    chosen = experiment.model
-    if chosen.dtype == "bfloat16" and jax.default_backend() == "cpu" and chosen.name.startswith("wide"):
-        # On jax 0.12, XLA:CPU evaluates them to NaN, others from call to call, inside any loop; not the other models.
-        raise ConfigError(
-            "a wide residual network cannot be trained in bfloat16 on a CPU",
-            where="model.dtype",
-            expected="float32",
-            found="bfloat16",
-        )
-    options: dict[str, Any] = {"image_shape": image_shape, "remat": chosen.remat, "detects": detects}
-    if given.model is None:
-        checked = create_checked(chosen.name, outputs, chosen.dtype, **options)
-    else:
-        checked = check_given(given.model, outputs, chosen.dtype, **options)
-    if chosen.dropout is not None and not takes(checked.module, "dropout"):
-        fix = f"add `dropout=None` to the arguments of {module_name(checked.module)}.__call__"
-        raise ConfigError("this model takes none", where="model.dropout", found=chosen.dropout, fix=fix)
-    kept = experiment.training.norm_momentum
-    if kept is not None and not _normalising_layers(checked.module, image_shape):
-        what = "this model has no batch normalisation whose momentum can be set"
-        fix = "leave out --training.norm_momentum"
-        raise ConfigError(what, where="training.norm_momentum", expected="None", found=kept, fix=fix)
-    return checked
-
-
-def _normalising_layers(model: FlaxModule, image_shape: tuple[int, int, int]) -> list[str]:
-    """Return the layers whose momentum `keeping` sets, by path, without computing anything."""
-
-    def train(images: jax.Array) -> Any:
-        key = jax.random.key(0)
-        return model.apply(model.init(key, images), images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
-
-    with keeping(0.0) as reached:
-        jax.eval_shape(train, jax.ShapeDtypeStruct((2, *image_shape), jnp.float32))
-    return reached
-
-
-def _check_for(task: Task, experiment: Experiment) -> None:
-    """Raise ConfigError if an experiment uses metrics or options that its task does not support."""
-    training = experiment.training
-    require_used(task, "label_smoothing", training.label_smoothing > 0, "training.label_smoothing")
-    require_used(task, "class_weights", training.class_weights is not None, "training.class_weights")
-    require_used(task, "sampling", training.sampling == "balanced", "training.sampling")
-    require_used(task, "focal_gamma", training.focal_gamma > 0, "training.focal_gamma")
-    for name in ("mixup", "cutmix"):
-        require_used(task, "mixup", getattr(experiment.augmentation, name) > 0, f"augmentation.{name}")
-    require_used(task, "mosaic", experiment.augmentation.mosaic > 0, "augmentation.mosaic")
-    if task.moves and experiment.augmentation.augmix:
-        what = f"it mixes images that are moved apart, and the targets of {task.name} move with the pixels"
-        raise ConfigError(what, where="augmentation.augmix", expected=0, found=experiment.augmentation.augmix)
-    if task.detects and experiment.model.tta != "none":
-        what = f"the views of an image have other boxes, of which {task.name} has no mean"
-        raise ConfigError(what, where="model.tta", expected="none", found=experiment.model.tta)
-    best = experiment.checkpoint.keep_best
-    known = ["train_loss", "validation_loss", *(f"validation_{name}" for name in task.logged)]
-    if best is not None and best not in known:
-        raise ConfigError(
-            f"not measured by the task {task.name}",
-            where="checkpoint.keep_best",
-            expected=", ".join(known),
-            found=best,
-            fix=nearest(best, known),
-        )
-
-
-def published_weights(chosen: config.Model) -> Published | None:
-    """Return the pretrained weights that a model is to begin with; None where it begins otherwise.
-
-    Raises:
-        ConfigError: no package carries such weights for the model.
-    """
-    if chosen.init not in WEIGHTS:
-        return None
-    known = {name for name, variant in MODELS.items() if chosen.init in variant.weights}
-    if chosen.name not in known:
-        fix = "name a file of weights, or train from drawn ones"
-        expected = f"a model with weights: {', '.join(sorted(known))}"
-        raise ConfigError(
-            f"no {chosen.init} weights", where="model.init", expected=expected, found=chosen.name, fix=fix
-        )
-    return MODELS[chosen.name].weights[chosen.init]
-
-
-def _pixels(chosen: config.Model, train: Split) -> dict[str, np.ndarray]:
-    """Return the mean and standard deviation of each channel, for pixels in [0, 1], float32 (C,); {} for "unit".
-
-    Raises:
-        ConfigError: "imagenet", or weights of colour images, for images without three channels.
-    """
-    channels, published = train.images.shape[-1], published_weights(chosen)
-    if not pixel_constants_of(chosen, channels):
-        return {}
-    if chosen.normalization == "dataset":
-        mean, deviation = channel_moments(train.images)
-    else:
-        mean, deviation = map(
-            np.asarray, IMAGENET if published is None else (published.pixel_mean, published.pixel_deviation)
-        )
-        if channels != len(mean):
-            where = "model.normalization imagenet" if published is None else "model.init imagenet"
-            expected, found = "images of 3 channels", f"{channels}"
-            fix = "decode to colours with --data.channels rgb"
-            raise ConfigError("of colours", where=where, expected=expected, found=found, fix=fix)
-    return {"pixel_mean": np.asarray(mean, np.float32), "pixel_deviation": np.asarray(deviation, np.float32)}
-
-
-def pixel_constants_of(chosen: config.Model, channels: int) -> dict[str, np.ndarray]:
-    """Return the constants by which a model's pixels are normalised, for their shapes, all zeros; {} for none."""
-    if chosen.normalization == "unit" and published_weights(chosen) is None:
-        return {}
-    return {name: np.zeros(channels, np.float32) for name in ("pixel_mean", "pixel_deviation")}
-
-
-def anywhere(experiment: Experiment, source: str | None, data_dir: str | None) -> Experiment:
-    """Return a recorded experiment for this machine's devices, with a new data location if given."""
-    return dataclasses.replace(with_data(experiment, source, data_dir), mesh=config.Mesh())
 
 
 def _device_bytes() -> int:

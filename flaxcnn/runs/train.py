@@ -19,6 +19,7 @@ from flaxcnn.runs.folder.lock import locked
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import CONFIG, read_config, read_summary
 from flaxcnn.runs.folder.run_folder import RunFolder, make_run_folder
+from flaxcnn.runs.given import NOTHING_GIVEN, Given, Loaded
 from flaxcnn.runs.one_session import go_on, logged
 from flaxcnn.runs.output.chosen_loggers import chosen_loggers
 from flaxcnn.runs.output.console import RunConsole
@@ -27,7 +28,7 @@ from flaxcnn.runs.output.profile import parse_steps
 from flaxcnn.runs.output.report import comparable
 from flaxcnn.runs.running import Clocks, Hook
 from flaxcnn.runs.sessions import Session
-from flaxcnn.runs.setup import NOTHING_GIVEN, Given, Loaded, Setup, set_up
+from flaxcnn.runs.setup import Setup, set_up
 
 
 class Ended(NamedTuple):

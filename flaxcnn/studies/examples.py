@@ -13,7 +13,7 @@ from flaxcnn.data import Dataset, Split
 from flaxcnn.data.images import in_pieces
 from flaxcnn.data.targets import leaves
 from flaxcnn.errors import DataError
-from flaxcnn.runs.setup import Loaded, load
+from flaxcnn.runs.given import Loaded, load
 from flaxcnn.studies.plan import Fold
 
 Keys = tuple[bytes, ...]
@@ -28,7 +28,7 @@ class FoldData:
         self._keys: dict[Data, tuple[Keys, Keys]] = {}
 
     def dataset(self, data: Data) -> Dataset:
-        """Return the data set of a section, loaded once; raises as `flaxcnn.runs.setup.load`."""
+        """Return the data set of a section, loaded once; raises as `flaxcnn.runs.given.load`."""
         data = dataclasses.replace(data, validation=0.0)
         if data not in self._loaded:
             self._loaded[data] = load(dataclasses.replace(Experiment(), data=data)).dataset

@@ -11,7 +11,8 @@ from scipy.stats import chisquare
 from flaxcnn.config import Experiment, Task, Training
 from flaxcnn.data import BalancedOrder, Dataset, Loader, Split, epoch_order
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.setup import Loaded, set_up
+from flaxcnn.runs.given import Loaded
+from flaxcnn.runs.setup import set_up
 from flaxcnn.training.batches import ResidentSource, StreamedSource
 from flaxcnn.training.calendar import StepCalendar
 from flaxcnn.training.device_layout import single_device

@@ -14,8 +14,9 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.layers import augmentation as layers
 from flaxcnn.runs import recipe
 from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.given import Given, Loaded
 from flaxcnn.runs.output.report import draw_first_batch
-from flaxcnn.runs.setup import Given, Loaded, set_up
+from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import Classification
 from flaxcnn.training import train_step
 from tests.every_augmentation import EVERYTHING

@@ -13,7 +13,8 @@ from flaxcnn.errors import ConfigError
 from flaxcnn.models import MODELS
 from flaxcnn.models.variant import Variant
 from flaxcnn.runs.cautions import cautions
-from flaxcnn.runs.setup import Given, Loaded, set_up
+from flaxcnn.runs.given import Given, Loaded
+from flaxcnn.runs.setup import set_up
 from flaxcnn.training import train_step
 from tests.error_fields import fields
 

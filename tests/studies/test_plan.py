@@ -9,7 +9,7 @@ from flaxcnn import Study
 from flaxcnn.config import Data, Experiment, Model, Training
 from flaxcnn.errors import ConfigError
 from flaxcnn.models import require_model
-from flaxcnn.runs.setup import published_weights
+from flaxcnn.runs.checked_model import published_weights
 from flaxcnn.studies import Probe, load_study_file, studies
 from flaxcnn.studies.files import StudyFile
 from flaxcnn.studies.folder import require_same_plan

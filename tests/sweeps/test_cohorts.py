@@ -8,7 +8,8 @@ import pytest
 from flaxcnn.config import Data, Experiment, Logging, Mesh, Optimizer, Training
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.setup import load, set_up
+from flaxcnn.runs.given import load
+from flaxcnn.runs.setup import set_up
 from flaxcnn.sweeps.execution.cohorts import Cohorts, bucket_of
 
 pytestmark = pytest.mark.sweeps

@@ -9,7 +9,7 @@ import pytest
 
 from flaxcnn.config import Data, Experiment, Logging, Model, Task, Training, load_experiment
 from flaxcnn.data import Dataset, Split
-from flaxcnn.runs.setup import Loaded
+from flaxcnn.runs.given import Loaded
 from flaxcnn.sweeps import ASHA, Float, Listed, PopulationBased, SuccessiveHalving, Sweep
 from flaxcnn.sweeps.execution import search
 from flaxcnn.sweeps.execution.trainer import Trainer

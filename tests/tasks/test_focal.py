@@ -9,7 +9,8 @@ from scipy.special import expit, softmax
 from flaxcnn.config import Experiment, Task, Training
 from flaxcnn.data import Dataset, Split
 from flaxcnn.errors import ConfigError
-from flaxcnn.runs.setup import Loaded, set_up
+from flaxcnn.runs.given import Loaded
+from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import Classification, Multilabel
 from flaxcnn.training import Hyperparameters
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from flaxcnn.config import Augmentation, Data, Experiment, Model, Optimizer, Schedule, Training
-from flaxcnn.runs.setup import load, set_up
+from flaxcnn.runs.given import load
+from flaxcnn.runs.setup import set_up
 from flaxcnn.training.loop import BlockRunner
 from flaxcnn.training.parallel import CohortTrials, Position, SingleTrial
 

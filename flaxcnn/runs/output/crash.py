@@ -18,7 +18,8 @@ from flaxcnn.runs.folder.named import NOTHING, Named, options_again
 from flaxcnn.runs.folder.record import read_config, require_same_digests
 from flaxcnn.runs.folder.run_folder import CRASH, RunFolder
 from flaxcnn.runs.folder.weights import flat
-from flaxcnn.runs.setup import Setup, anywhere, set_up
+from flaxcnn.runs.given import anywhere
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState
 from flaxcnn.training.checkpoints import CheckpointStore, Metadata

@@ -21,7 +21,8 @@ from flaxcnn.files import user_path
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.record import CONFIG, read_config
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.setup import Loaded, Setup, set_up
+from flaxcnn.runs.given import Loaded
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.runs.tools.host_memory import host_memory
 from flaxcnn.training.batches import CHUNK_BYTES, MOST_CHUNK_STEPS, Batches, ResidentBatches, StreamedBatches
 from flaxcnn.training.device_layout import DeviceLayout

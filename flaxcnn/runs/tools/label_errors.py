@@ -18,7 +18,8 @@ from flaxcnn.runs.evaluator import Evaluator
 from flaxcnn.runs.folder.named import NOTHING, Named
 from flaxcnn.runs.folder.record import read_config, require_same_data
 from flaxcnn.runs.folder.run_folder import RunFolder
-from flaxcnn.runs.setup import anywhere, set_up
+from flaxcnn.runs.given import anywhere
+from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks.classification.task import Classification
 
 _HELD_OUT = (

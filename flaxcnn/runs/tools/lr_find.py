@@ -27,8 +27,9 @@ from flaxcnn.files import cannot_write, user_path
 from flaxcnn.runs.folder.changes import changes
 from flaxcnn.runs.folder.environment import device_line
 from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.given import Loaded
 from flaxcnn.runs.output.console import RunConsole
-from flaxcnn.runs.setup import Loaded, Setup, set_up
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.runs.stop import StopRequest
 from flaxcnn.terminal import command
 from flaxcnn.training import TrainState

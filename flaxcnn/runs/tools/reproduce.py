@@ -27,8 +27,8 @@ from flaxcnn.files import user_path
 from flaxcnn.runs.folder.kinds import Kind, kind_of
 from flaxcnn.runs.folder.record import read_rows, read_summary, reported_numbers
 from flaxcnn.runs.folder.run_folder import RunFolder
+from flaxcnn.runs.given import load
 from flaxcnn.runs.output.console import RunConsole
-from flaxcnn.runs.setup import load
 from flaxcnn.runs.train import train
 from flaxcnn.tasks import create_task
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from flaxcnn.config import Experiment
 from flaxcnn.errors import FlaxcnnError, RunFolderError
+from flaxcnn.runs.given import Loaded, load
 from flaxcnn.runs.running import Diverged, Training
-from flaxcnn.runs.setup import Loaded, Setup, load, set_up
+from flaxcnn.runs.setup import Setup, set_up
 from flaxcnn.sweeps.execution.cohorts import Cohorts, Program, bucket_of, data_of, out_of_memory
 from flaxcnn.sweeps.execution.states import TrialStates
 from flaxcnn.training import TrainState

@@ -21,7 +21,8 @@ from flaxcnn.models import MODELS, create
 from flaxcnn.models.detector import detector_on
 from flaxcnn.probing.division import Divided
 from flaxcnn.probing.probe import task_of
-from flaxcnn.runs.setup import Given, set_up
+from flaxcnn.runs.given import Given
+from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import Detection, create_task
 
 SIDE, COLOURS = 48, ((220, 40, 40), (40, 220, 40))
