@@ -9,18 +9,8 @@ from flaxcnn.config.checks import type_name
 from flaxcnn.config.experiment import GIVEN, Experiment, from_json, refuse_given, to_json, with_data
 from flaxcnn.config.files import Expectation, ExperimentFile, PublishedRow, experiments, load_experiment
 from flaxcnn.config.own_code import CODE_FIELDS, field_of, outside_names, with_names
-from flaxcnn.config.sections import (
-    WEIGHTS,
-    Checkpoint,
-    Data,
-    Logging,
-    Mesh,
-    Model,
-    Optimizer,
-    Schedule,
-    Task,
-    Training,
-)
+from flaxcnn.config.sections import WEIGHTS, Checkpoint, Data, Logging, Mesh, Model, Task
+from flaxcnn.config.training import Optimizer, Schedule, Training
 
 __all__ = [
     "CODE_FIELDS",

@@ -9,18 +9,8 @@ from typing import Any
 
 from flaxcnn.config.augmentation import Augmentation
 from flaxcnn.config.checks import check_types
-from flaxcnn.config.sections import (
-    WEIGHTS,
-    Checkpoint,
-    Data,
-    Logging,
-    Mesh,
-    Model,
-    Optimizer,
-    Schedule,
-    Task,
-    Training,
-)
+from flaxcnn.config.sections import WEIGHTS, Checkpoint, Data, Logging, Mesh, Model, Task
+from flaxcnn.config.training import Optimizer, Schedule, Training
 from flaxcnn.errors import ConfigError, nearest
 from flaxcnn.files import user_path
 
