@@ -20,7 +20,6 @@ study = Study(
     entries={
         "finetuned": {"model.name": "efficientnet_lite0", "recipe": "finetune"},
         "with_mosaics": {"model.name": "efficientnet_lite0", "recipe": "finetune", "augmentation.mosaic": 0.5},
-        "scratch": {"model.name": "efficientnet_lite0", "recipe": "scratch"},
     },
     seeds=(0, 1, 2),
 )
