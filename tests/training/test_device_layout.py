@@ -61,7 +61,8 @@ def test_parts_of_a_batch_augmentation_and_dropout_do_not_depend_on_the_devices(
 
 def test_a_detector_finds_the_same_objects_in_mosaics_of_what_other_devices_have(on_eight_devices):
     found = on_eight_devices("boxes")
-    assert found["one"] == pytest.approx(found["8 × 1"], rel=1e-4)
+    # Rounding says to whom a place belongs that is as far from two objects' middles as a place may be.
+    assert found["one"] == pytest.approx(found["8 × 1"], rel=1e-3)
     assert found["one"][-1] < found["one"][0]
 
 
