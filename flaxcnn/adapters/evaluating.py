@@ -50,6 +50,13 @@ def _intercept(method: Callable[..., Any], arguments: tuple[Any, ...], options: 
     module = context.module
     if context.method_name != "__call__" or not _is_still(tuple(module.path)):
         return method(*arguments, **options)
+    return as_in_evaluation(module, method, arguments, options)
+
+
+def as_in_evaluation(
+    module: nn.Module, method: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Return what a Linen module's `__call__` computes in evaluation, whatever its fields and arguments say."""
     call = inspect.signature(type(module).__call__).bind(module, *arguments, **options)
     given = {name for name in call.arguments if name in MODES and call.arguments[name] is not None}
     for name in given:

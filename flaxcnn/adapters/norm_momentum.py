@@ -9,6 +9,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from flaxcnn.adapters.evaluating import as_in_evaluation
+
 _FIELD = "momentum"  # of Linen's, NNX's and the library's layers: the share of the old statistics that a step keeps
 _share: ContextVar[float | None] = ContextVar("share", default=None)
 _reached: ContextVar[list[str]] = ContextVar("reached")
@@ -25,7 +27,8 @@ def keeping(share: float | None) -> Iterator[list[str]]:
     attributes. The value of the block is the list of the layers that were reached, by path.
 
     Args:
-        share: of the old mean and variance, from 0 to below 1, that each step keeps; None for the layers' own.
+        share: of the old mean and variance, from 0 to 1, that each step keeps; None for the layers' own. At 1 the
+            statistics stay, and the layers normalise by them, as in evaluation.
     """
     reached: list[str] = []
     before, listed = _share.set(share), _reached.set(reached)
@@ -43,6 +46,8 @@ def keep_in(layers: dict[tuple[str, ...], Any]) -> None:
     for path, layer in layers.items() if share is not None else ():
         if hasattr(layer, _FIELD) and hasattr(layer, "mean"):
             setattr(layer, _FIELD, share)
+            if share == 1:
+                layer.eval()
             _reached.get().append("/".join(path))
 
 
@@ -60,6 +65,8 @@ def _intercept(method: Callable[..., Any], arguments: tuple[Any, ...], options: 
     object.__setattr__(module, _FIELD, share)
     _reached.get().append("/".join(module.path))
     try:
+        if share == 1:
+            return as_in_evaluation(module, method, arguments, options)
         return method(*arguments, **options)
     finally:
         object.__setattr__(module, _FIELD, own)

@@ -153,7 +153,8 @@ class Training:
     at once after `head_epochs`."""
     norm_momentum: float | None = None
     """Share of batch normalisation's running statistics that each step keeps, such as 0.9 (PyTorch: 1 minus its
-    `momentum`). None for the model's own, which may be 0.99: too slow for a training of a few hundred steps."""
+    `momentum`). 1: statistics stay, and training normalises by them, not by those of the batch. None for the
+    model's own, which may be 0.99: too slow for a training of a few hundred steps."""
 
     def __post_init__(self) -> None:
         check_types("training", self)
@@ -180,7 +181,7 @@ class Training:
         if self.ema_decay is not None:
             require_below_1(self.ema_decay, "training.ema_decay", "decay")
         if self.norm_momentum is not None:
-            require_below_1(self.norm_momentum, "training.norm_momentum", "share")
+            require(0 <= self.norm_momentum <= 1, "training.norm_momentum", "0 to 1", self.norm_momentum)
         require(self.patience is None or self.patience >= 1, "training.patience", "at least 1", self.patience)
         weights = self.class_weights
         if isinstance(weights, tuple):

@@ -61,12 +61,32 @@ def test_a_layer_keeps_the_share_that_is_asked_for(kind):
     assert reached == []
 
 
+@pytest.mark.parametrize("kind", sorted(LAYERS))
+def test_a_layer_that_keeps_all_normalises_by_what_it_keeps(kind):
+    """By hand: with a mean of 1 and a variance of 4, x becomes (x - 1) / 2, whatever the batch is."""
+    model = Net(kind)
+    variables = model.init(KEY, X)
+    kept = {"mean": 1.0, "var": 4.0}
+    statistics = jax.tree.map_with_path(
+        lambda path, leaf: jnp.full_like(leaf, kept[path[-1].key]), variables["batch_stats"]
+    )
+    with keeping(1.0) as reached:
+        found, updated = model.apply({**variables, "batch_stats": statistics}, X, mutable=["batch_stats"])
+    expected = np.maximum((X - 1) / 2, 0) if kind == "ours" else (X - 1) / 2  # which has its ReLU in it
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], statistics)
+    assert len(reached) == 1
+
+
 def test_a_convolution_with_its_normalisation_does_too():
     layer = ConvNorm(5, (1, 1), train=True, momentum=0.99)
     variables = layer.init(KEY, X)
     convolved = np.einsum("bhwi,io->bhwo", X, variables["params"]["kernel"][0, 0])
     found, _ = means(layer, variables, 0.75)
     np.testing.assert_allclose(found, 0.25 * convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
+    with keeping(1.0):
+        same, _ = layer.apply(variables, X, mutable=["batch_stats"])
+    np.testing.assert_allclose(same, np.maximum(convolved, 0) / np.sqrt(1 + layer.epsilon), rtol=1e-4, atol=1e-5)
 
 
 class NnxNet(nnx.Module):
@@ -84,6 +104,10 @@ def test_a_layer_of_nnx_does_too():
         _, updated = model.apply(variables, X, train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
     np.testing.assert_allclose(updated["batch_stats"]["norm"]["mean"], 0.25 * np.mean(X, (0, 1, 2)), rtol=1e-5)
     assert reached == ["norm"]
+    with keeping(1.0):
+        found, updated = model.apply(variables, X, train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
+    np.testing.assert_allclose(found[0], X, rtol=1e-4, atol=1e-4)  # the first mean is 0, the first variance 1
+    np.testing.assert_array_equal(updated["batch_stats"]["norm"]["mean"], np.zeros(5))
 
 
 def test_a_frozen_layer_keeps_all():
