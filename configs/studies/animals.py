@@ -22,7 +22,12 @@ study = Study(
         training=Training(epochs=6, batch_size=16),
     ),
     entries={
-        "finetuned": {"model.name": "efficientnet_lite0", "model.tta": "flip", "recipe": "finetune"},
+        "finetuned": {
+            "model.name": "efficientnet_lite0",
+            "model.tta": "flip",
+            "recipe": "finetune",
+            "training.norm_momentum": None,
+        },
         "probe": Probe("efficientnet_lite0"),
         "border_alone": Probe("efficientnet_lite0", sees="border"),
         "file_facts": Probe("efficientnet_lite0", sees="facts"),

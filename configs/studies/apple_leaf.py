@@ -46,6 +46,7 @@ study = Study(
             "optimizer.learning_rate": 1e-3,
             "optimizer.layer_decay": 1.0,
             "optimizer.rates": (),
+            "training.norm_momentum": 0.9,
         },
         "probe": Probe("efficientnet_lite0"),
         "random_split": Probe("efficientnet_lite0", groups="divided"),

@@ -21,7 +21,12 @@ study = Study(
         training=Training(epochs=8, batch_size=16),
     ),
     entries={
-        "finetuned": {"model.name": "efficientnet_lite0", "data.size": (192,), "recipe": "finetune"},
+        "finetuned": {
+            "model.name": "efficientnet_lite0",
+            "data.size": (224,),
+            "data.fit": "imagenet",
+            "recipe": "finetune",
+        },
         "probe": Probe("efficientnet_lite0"),
         "densenet121": {"model.name": "densenet121", "model.normalization": "dataset"},
         "mobilenet_v3_large": {"model.name": "mobilenet_v3_large", "model.normalization": "dataset"},

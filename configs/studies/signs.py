@@ -27,6 +27,7 @@ study = Study(
             "optimizer.learning_rate": 3e-3,  # letters and numerals are far from what the weights were trained on
             "optimizer.rates": (),
             "training.head_epochs": 1,
+            "training.norm_momentum": None,
         },
         "probe": Probe("efficientnet_lite0"),
         "random_split": Probe("efficientnet_lite0", groups="divided"),

@@ -27,6 +27,7 @@ study = Study(
             "optimizer.learning_rate": 1e-3,
             "optimizer.rates": (),
             "training.head_epochs": 1,
+            "training.norm_momentum": None,
         },
         "probe": Probe("efficientnet_lite0"),
         "border_alone": Probe("efficientnet_lite0", sees="border"),

@@ -19,9 +19,11 @@ Recipe: TypeAlias = Literal["finetune", "scratch", "probe"]
 STEPS: Mapping[Recipe, int] = {"finetune": 400, "scratch": 1500, "probe": 400}
 """Steps that are enough for most small sets of photographs."""
 
-_KEPT = 0.9
-"""A small set has some 25 steps in an epoch, of which statistics that keep 0.99 of themselves see a fifth. Evaluation
-then normalises by what the layers gave before they were tuned."""
+_KEPT, _KEPT_OF_BOXES = 1.0, 0.9
+"""At 1, statistics stay those of the weights, and training and evaluation are one function: with the rates below, that
+was best on small sets (docs/training.md). Statistics that keep 0.99 of themselves see a fifth of an epoch of 25 steps:
+evaluation then normalises by what the layers gave before they were tuned. A detector's statistics follow the images,
+with gray around them."""
 
 _HEAD_SHARE, _HEAD_EPOCHS = 8, 2  # one epoch of so many trains the head alone, and so many at least
 
@@ -78,14 +80,15 @@ def with_recipe(experiment: Experiment, recipe: Recipe) -> Experiment:
         changes["optimizer"] = config.Optimizer(
             "adamw", 3e-4, weight_decay=0.05, layer_decay=0.7, rates=(f"{HEAD}=10",)
         )
-        changes["schedule"] = config.Schedule("cosine")
+        changes["schedule"], kept = config.Schedule("cosine"), _KEPT
         held = max(epochs // _HEAD_SHARE, min(_HEAD_EPOCHS, epochs // 2))
         if experiment.task.name == DETECTION:  # its head is most of what there is to learn
             changes["optimizer"] = config.Optimizer(
                 "adamw", 2e-4, weight_decay=1e-4, clip_norm=5.0, rates=(f"{HEAD}=5",)
             )
-            changes["schedule"], held = config.Schedule("one_cycle"), 0
-        changes["training"] = _training(experiment, head_epochs=held, norm_momentum=_kept(experiment.model.name))
+            changes["schedule"], held, kept = config.Schedule("one_cycle"), 0, _KEPT_OF_BOXES
+        share = kept if _has_statistics(experiment.model.name) else None
+        changes["training"] = _training(experiment, head_epochs=held, norm_momentum=share)
     else:
         changes["optimizer"] = config.Optimizer("adamw", 3e-3, weight_decay=0.01)
         changes["schedule"] = config.Schedule("cosine")
@@ -94,10 +97,9 @@ def with_recipe(experiment: Experiment, recipe: Recipe) -> Experiment:
     return dataclasses.replace(experiment, **changes)
 
 
-def _kept(name: str) -> float | None:
-    """Return what a step keeps of the statistics of a model of the library; None for one without, or of a user."""
-    known = name in MODELS and "batch_stats" in Contract.load(contract_path(name)).collections
-    return _KEPT if known else None
+def _has_statistics(name: str) -> bool:
+    """Return whether a model is one of the library with batch normalisation; not known of a user's own."""
+    return name in MODELS and "batch_stats" in Contract.load(contract_path(name)).collections
 
 
 def _training(experiment: Experiment, head_epochs: int, norm_momentum: float | None = None) -> config.Training:

@@ -166,18 +166,19 @@ def test_the_statistics_keep_the_share_that_is_asked_for(experiment):
     of_batch = after_a_step(0.0)
     np.testing.assert_allclose(after_a_step(None), 0.1 * of_batch, rtol=1e-4)  # the model's own momentum is 0.9
     np.testing.assert_allclose(after_a_step(0.4), 0.6 * of_batch, rtol=1e-4)
+    np.testing.assert_array_equal(after_a_step(1.0), np.zeros_like(of_batch))  # as they begin
 
 
 def test_a_share_of_statistics_that_are_not_there_is_refused(experiment):
     asked = changed(experiment, model={"name": "paper_cnn"}, training={"norm_momentum": 0.9})
     with pytest.raises(ConfigError, match=r"norm_momentum: this model has no batch normalisation.*Leave out"):
         set_up(asked)
-    with pytest.raises(ConfigError, match=r"training\.norm_momentum: out of range; expected 0 <= share < 1, found 1"):
-        config.Training(norm_momentum=1)
+    with pytest.raises(ConfigError, match=r"training\.norm_momentum: out of range; expected 0 to 1, found 1\.5"):
+        config.Training(norm_momentum=1.5)
 
 
 @pytest.mark.parametrize(
-    ("name", "share"), [("efficientnet_lite0", 0.9), ("resnet18", 0.9), ("vgg16", None), ("mine.py:Net", None)]
+    ("name", "share"), [("efficientnet_lite0", 1.0), ("resnet18", 1.0), ("vgg16", None), ("mine.py:Net", None)]
 )
 def test_the_recipe_sets_it_for_models_of_the_library_that_have_statistics(experiment, name, share):
     asked = changed(experiment, model={"name": name}, training={"norm_momentum": None})
