@@ -1,6 +1,5 @@
 """A detector in a file: what it finds, or what each place says, and the page that draws it."""
 
-import flax.linen as nn
 import jax
 import numpy as np
 import onnx
@@ -13,29 +12,16 @@ from flaxcnn.export.function import at_all_places
 from flaxcnn.export.onnx import document
 from flaxcnn.export.verify import verify
 from flaxcnn.export.web.form import form_of_page
-from flaxcnn.layers import DetectionHead
 from flaxcnn.prediction.trained import Trained
 from flaxcnn.runs.folder.form import ModelForm
 from flaxcnn.tasks import Classification, Detection
+from tests.detectors import Small
 
 pytestmark = pytest.mark.usefixtures("light_programs")
 
 SIDE = 96
 FORMATS = {".onnx": (document.write_onnx, document.READ), ".stablehlo": (stablehlo.write_stablehlo, stablehlo.READ)}
 NAMES = {"boxes": ("y0", "x0", "y1", "x1"), "classes": ("red", "green"), "scale": ("scale",)}
-
-
-class Small(nn.Module):
-    """Four convolutions, and a head on the last two strides."""
-
-    classes: int = 2
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        levels = {}
-        for stride, features in ((2, 8), (4, 16), (8, 24), (16, 24)):
-            x = levels[stride] = nn.relu(nn.Conv(features, (3, 3), strides=2)(x))
-        return DetectionHead(self.classes, width=16, depth=1, name="head")({8: levels[8], 16: levels[16]})
 
 
 @pytest.fixture(scope="module")

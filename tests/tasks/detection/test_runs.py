@@ -2,7 +2,6 @@
 
 import json
 
-import flax.linen as nn
 import jax
 import numpy as np
 import PIL.Image
@@ -16,7 +15,6 @@ from flaxcnn.data import Dataset, Split
 from flaxcnn.data.image_files import FileInfo
 from flaxcnn.data.photographs.decoding import Shape, in_original, placement
 from flaxcnn.errors import ConfigError, DataError
-from flaxcnn.layers import DetectionHead
 from flaxcnn.models import MODELS, create
 from flaxcnn.models.detector import detector_on
 from flaxcnn.probing.division import Divided
@@ -24,21 +22,9 @@ from flaxcnn.probing.probe import task_of
 from flaxcnn.runs.given import Given
 from flaxcnn.runs.setup import set_up
 from flaxcnn.tasks import Detection, create_task
+from tests.detectors import Small
 
 SIDE, COLOURS = 48, ((220, 40, 40), (40, 220, 40))
-
-
-class Small(nn.Module):
-    """Three convolutions, and a head on the last two strides."""
-
-    classes: int = 2
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        levels = {}
-        for stride, features in ((2, 8), (4, 16), (8, 24), (16, 24)):
-            x = levels[stride] = nn.relu(nn.Conv(features, (3, 3), strides=2)(x))
-        return DetectionHead(self.classes, width=16, depth=1, name="head")({8: levels[8], 16: levels[16]})
 
 
 def drawn(count, seed):
