@@ -6,6 +6,10 @@
 PHOTOS has a folder of photographs for each class, such as `ants` and `bees`; with `train` and `test` (or `val`) above
 these, that division stands. The survey's study [5] compares DenseNet121, MobileNetV3, ResNet101 and ShuffleNet so (best
 accuracy .928, precision .935, recall .931, F1 .929), with one training of each.
+
+Expected of 244 training and 153 test photographs, accuracy, ± over three seeds: probe 0.941, finetuned 0.930 ± 0.019,
+densenet121 0.678 ± 0.057, shufflenet_v2 0.651 ± 0.041, mobilenet_v3_large 0.641 ± 0.197, resnet101 0.590 ± 0.246. 56
+minutes on two CPU cores of an AMD EPYC, which did other work beside it.
 """
 
 from flaxcnn import Study
