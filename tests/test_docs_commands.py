@@ -13,7 +13,7 @@ from tests.test_readme import doc
 
 SHORTER = {  # what a command gets in addition, so that a page takes a minute
     "train": ("--training.epochs", "6"),
-    "train --task detection": ("--training.epochs", "1", "--data.size", "64"),
+    "train --task detection": ("--training.epochs", "2", "--data.size", "64"),
     "train --recipe": ("--training.epochs", "1", "--data.size", "64"),
 }
 PHOTOGRAPHS = 20  # of each class

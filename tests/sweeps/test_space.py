@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flaxcnn.config import Augmentation, Data, Experiment, Model, Optimizer, Training
 from flaxcnn.errors import ConfigError
+from flaxcnn.runs.recipe import mixing_of
 from flaxcnn.runs.setup import set_up
 from flaxcnn.sweeps.schedulers.exploration import perturb
 from flaxcnn.sweeps.space import RUNTIME_FIELDS, Choice, Float, Int, When, field_value, fill, with_params
@@ -358,7 +359,14 @@ def target(experiment, folder):
     return set_up(replace(experiment, data=source, model=Model("small_cnn"))).state_target()
 
 
-@pytest.mark.parametrize("path", sorted(RUNTIME_FIELDS))
+def test_probabilities_of_mosaics_are_values_of_the_same_program():
+    """By themselves: the other fields are tried on digits, which have no boxes."""
+    few, many = (mixing_of(Augmentation(mosaic=probability)) for probability in (0.1, 0.9))
+    assert jax.tree.structure(few) == jax.tree.structure(many)
+    assert jax.tree.leaves(few) == [0.1]
+
+
+@pytest.mark.parametrize("path", sorted(RUNTIME_FIELDS - {"augmentation.mosaic"}))
 def test_trials_that_differ_in_a_runtime_field_have_states_for_the_same_program(path, small_mnist):
     name = {"optimizer.momentum": "sgd", "optimizer.weight_decay": "adamw"}.get(path, "adam")
     details = {"augmentation.randaugment_magnitude": {"randaugment": 2}}
