@@ -266,7 +266,8 @@ class Task(abc.ABC):
             parts: the targets of each of the four images, arrays without their first axis.
             tiles: where in the image each part lies, and by how much its image was moved.
         """
-        raise NotImplementedError
+        what = f"the task {self.name} names mosaic among what it uses, and has no method for it"
+        raise ConfigError(what, where=f"{self.name}.tile", fix="write the method, or leave out the name")
 
     def check_range(self, outputs: int, targets: Any) -> None:  # noqa: B027 -- most have nothing to check
         """Add checks of the targets' values to the program (`checkify`), for `check_targets=True`."""

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from flaxcnn.errors import ConfigError
 from flaxcnn.layers.augmentation import Mosaic, tiled
-from flaxcnn.tasks import Detection
+from flaxcnn.tasks import Detection, Regression
 
 pytestmark = pytest.mark.usefixtures("light_programs")
 
@@ -79,3 +80,9 @@ def test_an_image_that_is_no_mosaic_keeps_its_bits():
     half = made(0.5)[2]
     same = (half == images).all((1, 2, 3)).sum()
     assert 0 < same < BATCH
+
+
+def test_a_task_that_names_mosaics_and_makes_none_is_told_in_a_line():
+    _, targets, _, _, tiles = made(1.0)
+    with pytest.raises(ConfigError, match=r"regression\.tile: the task regression names mosaic.*Write the method"):
+        Regression().tile([targets] * 4, tiles)
