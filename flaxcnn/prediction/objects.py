@@ -25,7 +25,9 @@ _COLOURS = (
     *("#008080", "#9a6324", "#f032e6", "#808000", "#000075"),
 )
 _UNPLAIN = re.compile(r"[^\w.-]+")  # what a name in a folder that is written does not have
-_LONGEST = 80  # letters of such a name: file systems have a limit, in bytes
+_LONGEST = (
+    60  # letters of such a name, of 4 bytes at most: file systems allow 255 bytes, with the number and the ending
+)
 
 
 class ObjectFiles:

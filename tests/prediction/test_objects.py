@@ -64,3 +64,10 @@ def test_a_folder_that_exists_is_left_alone(tmp_path):
         ObjectFiles(tmp_path / "a" / "b", ("red",))
     assert ObjectFiles(tmp_path / "new", ("red",)).line.startswith("no picture was written")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_long_name_is_cut_to_what_file_systems_allow(tmp_path):
+    files = ObjectFiles(tmp_path / "out", ("𐐀" * 200,))
+    for _ in range(2):
+        files.write("𐐀" * 200 + ".jpg", photograph(), found(("𐐀" * 200, [0, 0, 9, 9])))
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
